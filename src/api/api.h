@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The HTTP server: routes, uploads, answers. Knows jobs, storage and events; never engines or audio.
+ *
+ * libmicrohttpd's epoll threads only parse and send. A request is suspended, its handler runs on a pool where it
+ * may block on database and storage, and is resumed with the answer; an upload's body goes through a bounded
+ * buffer to a pool task that writes it to storage, and reading from the client stops while that buffer is full.
+ */
+#ifndef API_API_H
+#define API_API_H
+
+#include "base/err.h"
+#include "broker/broker.h"
+#include "job/store.h"
+#include "storage/storage.h"
+
+struct api;
+
+struct api_opts {
+    /* Borrowed until api_close. */
+    struct store *store;
+    struct storage *storage;
+    struct broker *broker;
+    const char *listen;       /* "127.0.0.1:8000,unix:/run/steno.sock": comma separated; port 0: any free one */
+    unsigned http_threads;    /* parse and send */
+    unsigned work_threads;    /* handlers */
+    int64_t max_upload_bytes; /* 413 beyond */
+    int64_t max_queue;        /* pending jobs; 503 beyond; 0: no limit */
+    int64_t idle_ms;          /* connection without traffic */
+    int64_t upload_ms;        /* longest upload */
+    const char *engine_names; /* comma separated: what a job may ask for in `engine` */
+    const char *version;
+};
+
+/* Binds and starts serving. INVALID: bad address; UNAVAILABLE: address in use. */
+int api_open(const struct api_opts *o, struct api **ret, struct err *err) MUST_CHECK;
+/* "127.0.0.1:34567" or "unix:/path", the i-th address really bound; NULL past the last. */
+const char *api_address(const struct api *a, size_t i);
+/* Stops accepting, waits for running requests up to drain_ms, frees. NULL is fine. */
+void api_close(struct api *a, int64_t drain_ms);
+
+#endif

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/* Error classes and sentences: see err.h. A sentence too long for the field is cut, never overflows. */
+#include "base/err.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static int class_of_errno(int sys)
+{
+    switch (sys) {
+    case ENOENT:
+    case ENOTDIR:
+        return ERR_NOT_FOUND;
+    case ENOMEM:
+    case EMFILE:
+    case ENFILE:
+        return ERR_NOMEM;
+    case EAGAIN:
+    case EBUSY:
+        return ERR_BUSY;
+    case ETIMEDOUT:
+        return ERR_TIMEOUT;
+    case EINVAL:
+    case EISDIR:
+    case ENAMETOOLONG:
+    case EACCES:
+    case EPERM:
+        return ERR_INVALID;
+    case EEXIST:
+        return ERR_CONFLICT;
+    default: /* ENOSPC, EIO, EROFS, ECONNREFUSED, EPIPE ...: the world is in the way, not the input */
+        return ERR_UNAVAILABLE;
+    }
+}
+
+static void set_msg(struct err *e, const char *fmt, va_list ap)
+{
+    if (vsnprintf(e->msg, sizeof e->msg, fmt, ap) < 0)
+        e->msg[0] = '\0';
+}
+
+int err_set(struct err *e, int code, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    set_msg(e, fmt, ap);
+    va_end(ap);
+    e->code = code;
+    e->sys = 0;
+    return code;
+}
+
+int err_sys(struct err *e, int sys, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    set_msg(e, fmt, ap);
+    va_end(ap);
+    size_t n = strlen(e->msg);
+    char text[128];
+    /* The GNU strerror_r: the string it returns may or may not live in `text`. */
+    snprintf(e->msg + n, sizeof e->msg - n, ": %s", strerror_r(sys, text, sizeof text));
+    e->code = class_of_errno(sys);
+    e->sys = sys;
+    return e->code;
+}
+
+int err_wrap(struct err *e, const char *fmt, ...)
+{
+    char inner[sizeof e->msg];
+    memcpy(inner, e->msg, sizeof inner);
+    va_list ap;
+    va_start(ap, fmt);
+    set_msg(e, fmt, ap);
+    va_end(ap);
+    size_t n = strlen(e->msg);
+    int wrote = snprintf(e->msg + n, sizeof e->msg - n, ": %s", inner);
+    (void)wrote; /* a cut sentence is still a sentence */
+    return e->code;
+}
+
+const char *err_name(int code)
+{
+    switch (code) {
+#define X(name, value, word, retry) \
+    case ERR_##name:                \
+        return word;
+        ERR_CLASSES(X)
+#undef X
+    default:
+        return code >= 0 ? "ok" : "internal";
+    }
+}
+
+int err_from_name(const char *name)
+{
+#define X(n, value, word, retry) \
+    if (strcmp(name, word) == 0) \
+        return ERR_##n;
+    ERR_CLASSES(X)
+#undef X
+    return ERR_INTERNAL;
+}
+
+bool err_retryable(int code)
+{
+    switch (code) {
+#define X(name, value, word, retry) \
+    case ERR_##name:                \
+        return retry;
+        ERR_CLASSES(X)
+#undef X
+    default:
+        return false;
+    }
+}

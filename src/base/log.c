@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/* A line is built in a local buffer and written with one write(2), so lines of several processes do not mix. */
+#include "base/log.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/str.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+static atomic_int current_level = LOG_INFO;
+static atomic_bool as_json;
+
+static const char *const level_names[] = {"error", "warn", "info", "debug"};
+
+void log_setup(enum log_level level, bool json)
+{
+    atomic_store(&current_level, (int)level);
+    atomic_store(&as_json, json);
+}
+
+bool log_level_parse(const char *word, enum log_level *ret)
+{
+    for (size_t i = 0; i < ARRAY_LEN(level_names); i++)
+        if (strcmp(word, level_names[i]) == 0) {
+            *ret = (enum log_level)i;
+            return true;
+        }
+    return false;
+}
+
+bool log_on(enum log_level level)
+{
+    return (int)level <= atomic_load_explicit(&current_level, memory_order_relaxed);
+}
+
+static void add_field(struct buf *b, bool json, const char *name, const char *value)
+{
+    if (!value || !*value)
+        return;
+    if (json) {
+        buf_addf(b, ",\"%s\":", name);
+        str_add_json(b, value);
+    } else {
+        buf_addf(b, " %s=%s", name, value);
+    }
+}
+
+void log_write(enum log_level level, const struct log_ctx *lc, const char *fmt, ...)
+{
+    if (!log_on(level))
+        return;
+    CLEANUP(buf_clear) struct buf msg = BUF_INIT(4096), line = BUF_INIT(32768);
+    va_list ap;
+    va_start(ap, fmt);
+    buf_addv(&msg, fmt, ap);
+    va_end(ap);
+    char when[TIME_ISO_SIZE];
+    time_iso(clock_wall_ms(), when);
+    bool json = atomic_load_explicit(&as_json, memory_order_relaxed);
+    const char *component = lc && lc->component ? lc->component : "steno";
+    if (json) {
+        buf_addf(&line, "{\"time\":\"%s\",\"level\":\"%s\",\"component\":\"%s\"", when, level_names[level], component);
+        add_field(&line, true, "message", buf_str(&msg));
+    } else {
+        buf_addf(&line, "%s %-5s %s: ", when, level_names[level], component);
+        str_add_printable(&line, buf_str(&msg));
+    }
+    if (lc) {
+        add_field(&line, json, "job_id", lc->job_id);
+        add_field(&line, json, "request_id", lc->request_id);
+    }
+    buf_adds(&line, json ? "}\n" : "\n");
+    if (buf_ok(&line) && write(STDERR_FILENO, line.data, line.len) < 0) {
+        /* Nobody left to tell. */
+    }
+}

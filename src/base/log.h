@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Log lines on standard error, one write each, text or JSON.
+ *
+ * Libraries (base, db, storage, broker, audio, engine) log only at debug; api, worker and cli log results.
+ * User strings go in quotes; secrets and transcript text never go in. The level is one of the two process
+ * globals (the other is the stop flag in base/stop.h). Thread-safe.
+ */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+#include "base/macros.h"
+
+#include <stdbool.h>
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+/* Who speaks: lives on the caller's stack and is passed down. Fields may be NULL. */
+struct log_ctx {
+    const char *component; /* "api", "worker", ... */
+    const char *job_id;
+    const char *request_id;
+};
+
+void log_setup(enum log_level level, bool json);
+/* "error" "warn" "info" "debug"; false for another word. */
+bool log_level_parse(const char *word, enum log_level *ret);
+bool log_on(enum log_level level);
+void log_write(enum log_level level, const struct log_ctx *lc, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+#define log_error(lc, ...) log_write(LOG_ERROR, lc, __VA_ARGS__)
+#define log_warn(lc, ...)  log_write(LOG_WARN, lc, __VA_ARGS__)
+#define log_info(lc, ...)  log_write(LOG_INFO, lc, __VA_ARGS__)
+#define log_debug(lc, ...)                         \
+    do {                                           \
+        if (log_on(LOG_DEBUG))                     \
+            log_write(LOG_DEBUG, lc, __VA_ARGS__); \
+    } while (0)
+
+#endif

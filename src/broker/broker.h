@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Wake-ups and events between processes. Only hints: the job row is the truth, so a lost, late or doubled message
+ * is harmless; workers also look by themselves every few seconds.
+ *
+ *   token   "queue Q has work". Any worker may get it; it then asks the job store what to run. The body
+ *           (job id, storage key, language, model) is there for whoever watches the queue.
+ *   event   something happened to a job (new state, progress, a finished chunk): goes to every subscriber.
+ *   dead letter   a job failed for good: published for whoever watches; nobody here consumes it.
+ *
+ * The local broker is a folder of Unix datagram sockets, one per listening process: senders write to each
+ * without waiting; a full or dead listener misses the hint and catches up from the database.
+ *
+ * Threads: publishing from any thread; one thread at a time in broker_wait, one in broker_next_event.
+ * Errors: UNAVAILABLE (cannot reach the broker: the caller goes on without it), INVALID (URL), TOO_LARGE.
+ */
+#ifndef BROKER_BROKER_H
+#define BROKER_BROKER_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct broker;
+
+struct broker_opts {
+    const char *url; /* "local:/absolute/folder" */
+    bool tokens;     /* this process takes tokens (a worker) */
+    bool events;     /* this process wants events (an api; a worker, for cancels) */
+};
+
+struct token {
+    const char *queue;                                 /* "high", "normal", "retry" */
+    const char *job_id, *audio_key, *language, *model; /* language and model may be NULL */
+};
+
+enum { EVENT_JSON_MAX = 3500, EVENT_TYPE_MAX = 24, EVENT_ID_MAX = 40 };
+
+/* What happened; small by contract: long texts stay in the database. */
+struct event {
+    char job_id[EVENT_ID_MAX];
+    int64_t seq;               /* jobs.seq */
+    char type[EVENT_TYPE_MAX]; /* "state" "progress" "chunk" */
+    char json[EVENT_JSON_MAX]; /* an object, "{}" when there is nothing to add */
+};
+
+int broker_open(const struct broker_opts *opts, struct broker **ret, struct err *err) MUST_CHECK;
+void broker_close(struct broker *b); /* NULL is fine */
+
+/* Never blocks for long (a second at most, with a remote broker). */
+int broker_send_token(struct broker *b, const struct token *t, struct err *err) MUST_CHECK;
+int broker_send_event(struct broker *b, const struct event *e, struct err *err) MUST_CHECK;
+int broker_send_dead_letter(struct broker *b, const char *job_id, const char *error_class, const char *message,
+                            struct err *err) MUST_CHECK;
+
+/*
+ * Waits for a token, the process stop flag, broker_interrupt or the time-out. 1: there is work (any number of tokens
+ * that came together count as one; they are acknowledged), 0: time-out or interrupted.
+ */
+int broker_wait(struct broker *b, int64_t timeout_ms, struct err *err) MUST_CHECK;
+/* Makes a broker_wait under way return 0 now. Any thread. */
+void broker_interrupt(struct broker *b);
+
+/* Waits for an event as above. 1: *ret is set, 0: nothing came. */
+int broker_next_event(struct broker *b, int64_t timeout_ms, struct event *ret, struct err *err) MUST_CHECK;
+
+/* Tokens waiting in a queue; -1 where the broker keeps none (local). */
+int broker_depth(struct broker *b, const char *queue, int64_t *ret, struct err *err) MUST_CHECK;
+int broker_ping(struct broker *b, int64_t *ret_ms, struct err *err) MUST_CHECK;
+
+#endif

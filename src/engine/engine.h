@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Engines: PCM of one chunk in, segments out. Back ends behind one ops table (engine_ops.h).
+ *
+ * An open engine serves `slots` calls of engine_run at a time, from any threads; each call blocks until its
+ * chunk is done, and comes back within a second of its cancel, also from engines that cannot be interrupted
+ * (those run in child processes, which are killed).
+ *
+ * Errors of engine_run: INVALID / UNSUPPORTED (this request can never work: language, task, model), CANCELLED, NOMEM,
+ * TIMEOUT, CRASHED (the child died), UNAVAILABLE (remote engine, missing program), CORRUPT (damaged model).
+ */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include "audio/audio.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/stop.h"
+#include "transcript/transcript.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum engine_caps {
+    ENGINE_NEEDS_PCM = 1 << 0,      /* else the recording is not even decoded (null) */
+    ENGINE_NEEDS_PREVIOUS = 1 << 1, /* chunks in order, each with the state the one before left */
+    ENGINE_INTERRUPTS = 1 << 2,     /* stops inside a call by itself; others are killed */
+};
+
+/* What an engine says of itself. Static. */
+struct engine_info {
+    const char *name; /* "pocketsphinx" */
+    const char *help; /* one line for people */
+    unsigned caps;
+    const char *quality;                 /* "draft", "standard", "test": goes into every transcript */
+    int64_t target_samples, max_samples; /* chunk lengths it works best with, and can take */
+};
+
+struct engine;
+
+struct engine_opts {
+    const char *name;       /* "auto": the best that is there */
+    const char *model;      /* default model; NULL: the engine's own */
+    const char *model_path; /* folder with models; NULL: the engine's own place */
+    unsigned slots;         /* concurrent calls; >= 1 */
+    int64_t chunk_time_ms;  /* longest one call may take; 0: no limit */
+};
+
+struct engine_request {
+    const char *model;    /* NULL: the default */
+    const char *language; /* ISO 639-1, NULL: detect (or the engine's only one) */
+    const char *task;     /* "transcribe" or "translate" */
+    const char *prompt;   /* or NULL */
+};
+
+struct engine_chunk {
+    const int16_t *pcm; /* NULL for engines without ENGINE_NEEDS_PCM */
+    struct span span;   /* where it lies in the recording */
+    const char *state;  /* what the chunk before left, for ENGINE_NEEDS_PREVIOUS; NULL at the start */
+};
+
+struct engine_answer {
+    struct segments segments; /* times count from the start of the recording */
+    const char *state;        /* for the next chunk, or NULL */
+};
+
+int engine_open(const struct engine_opts *opts, struct engine **ret, struct err *err) MUST_CHECK;
+void engine_close(struct engine *e); /* no call may be under way; NULL is fine */
+const struct engine_info *engine_info(const struct engine *e);
+/* The model a request would use, as it is named in results. Borrowed from e or the request. */
+const char *engine_model(const struct engine *e, const struct engine_request *r);
+/* Can this request ever work? Asked before decoding, so that a wrong language fails at once. */
+int engine_check(struct engine *e, const struct engine_request *r, struct err *err) MUST_CHECK;
+/* Transcribes one chunk; the answer lives in `a`. */
+int engine_run(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,
+               const struct cancel *cancel, struct arena *a, struct engine_answer *ret, struct err *err) MUST_CHECK;
+
+/* Every engine there is, NULL-terminated, "auto" not among them. */
+const struct engine_info *const *engine_list(void);
+/* Main of an engine child: `steno __engine NAME ...`. */
+int engine_child_main(int argc, char **argv);
+
+#endif

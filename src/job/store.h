@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The job store: every statement about jobs, written once.
+ *
+ * The row is the truth; brokers carry only hints. What each call promises:
+ *
+ *   submit     durable: once it returns, the job ends exactly once in completed, failed or cancelled.
+ *   claim      gives one job to one worker under a lease and a new fence number. The fence is never reset, so a
+ *              (holder, fence) pair names one claim for ever.
+ *   *_fenced   every write of a worker carries its struct claim; when the row shows another state, holder or
+ *              fence nothing changes and ERR_LOST is returned. The mere passing of lease time loses nothing
+ *              until another process acts on it.
+ *   sweep      expired leases go back to pending; deaths are counted (poison guard, below).
+ *
+ * Poison guard: a lease that expires means a worker died (or hung). It counts against the job only when no
+ * checkpoint was saved since the claim, and a checkpoint clears the count. After one death the job is offered to idle
+ * workers only (for `alone_patience_ms`; then to any, so that it cannot starve); after the second it waits
+ * `death_pause_ms`, so that a storm of kills from outside cannot use up its chances; the third dead-letters it.
+ * An expired lease gives the attempt back: only failures reported by a living worker count as attempts.
+ *
+ * Every change bumps `seq` in the same transaction: it numbers the job's events. Calls that change a job
+ * return the new number for the event that the caller publishes.
+ *
+ * Threads: any. All calls block on the database. Results with strings take an arena, which owns them.
+ * Errors: NOT_FOUND, CONFLICT (wrong state), LOST, and those of db.h.
+ */
+#ifndef JOB_STORE_H
+#define JOB_STORE_H
+
+#include "base/mem.h"
+#include "db/db.h"
+#include "job/job.h"
+
+struct store;
+
+struct store_opts {
+    enum job_order order;      /* within a queue */
+    int max_attempts;          /* written into each new job */
+    int64_t alone_patience_ms; /* see the poison guard above */
+    int64_t death_pause_ms;
+    int max_deaths;
+};
+
+/* Borrows db until store_free. */
+int store_new(struct db *db, const struct store_opts *opts, struct store **ret, struct err *err) MUST_CHECK;
+void store_free(struct store *s); /* NULL is fine */
+
+/* ---- clients ---- */
+
+struct job_new {
+    const char *id; /* the caller made it (it is part of audio_key) */
+    enum job_queue queue;
+    const char *engine, *model, *language, *task, *prompt, *description, *options; /* task NULL: "transcribe" */
+    const char *filename, *content_type, *audio_key, *audio_sha256;
+    int64_t audio_bytes;
+    int64_t max_queue; /* BUSY when that many jobs are pending already; 0: no limit */
+};
+
+/* Inserts a pending job, durably. BUSY: queue full. CONFLICT: the id exists. */
+int store_submit(struct store *s, const struct job_new *job, struct err *err) MUST_CHECK;
+/* The wake-up was sent. */
+int store_mark_announced(struct store *s, const char *id, struct err *err) MUST_CHECK;
+
+int store_get(struct store *s, const char *id, struct arena *a, struct job *ret, struct err *err) MUST_CHECK;
+/* CONFLICT while the job is not completed. */
+int store_get_result(struct store *s, const char *id, struct arena *a, struct job_result *ret, struct err *err)
+    MUST_CHECK;
+
+struct job_filter {
+    bool any_state;
+    enum job_state state;
+    int limit;          /* 1..1000 */
+    const char *cursor; /* from an earlier call; NULL: the newest. Opaque, checked: INVALID when it is none of ours */
+};
+struct job_page {
+    struct job *jobs;
+    size_t n;
+    const char *next; /* NULL: no more */
+};
+/* Newest first, stable under inserts. */
+int store_list(struct store *s, const struct job_filter *f, struct arena *a, struct job_page *ret, struct err *err)
+    MUST_CHECK;
+
+/* pending or processing -> cancelled, durably. 1: cancelled now (*ret_seq set), 0: it had ended before; NOT_FOUND. */
+int store_cancel(struct store *s, const char *id, int64_t *ret_seq, struct err *err) MUST_CHECK;
+/* Removes the rows of a job in a terminal state (CONFLICT otherwise); objects in storage are the caller's to delete
+ * after it. */
+int store_purge(struct store *s, const char *id, struct err *err) MUST_CHECK;
+/* failed -> pending with a fresh set of attempts; the fence goes on. */
+int store_retry_failed(struct store *s, const char *id, int64_t *ret_seq, struct err *err) MUST_CHECK;
+
+struct store_counts {
+    int64_t by_state[JOB_STATE_COUNT];
+    int64_t ready[QUEUE_COUNT]; /* pending and due now, per queue */
+    int64_t delayed;            /* pending with run_after in the future */
+    int64_t oldest_pending_ms;  /* age of the oldest due job */
+};
+int store_counts(struct store *s, struct store_counts *ret, struct err *err) MUST_CHECK;
+/* How many due jobs will be claimed before this one; -1 when it is not pending. */
+int store_position(struct store *s, const char *id, int64_t *ret, struct err *err) MUST_CHECK;
+
+/* ---- workers ---- */
+
+/* Names one claim. `holder` and `id` are owned by whoever made the struct. */
+struct claim {
+    const char *id, *holder;
+    int64_t fence;
+};
+
+struct claim_opts {
+    const char *holder; /* the worker's id, new at every start */
+    int64_t lease_ms;
+    bool idle; /* the worker runs nothing else: it may take a job that a worker died on */
+};
+
+/* 1: one job, now processing and ours; 0: nothing due. */
+int store_claim(struct store *s, const struct claim_opts *o, struct arena *a, struct job *ret, struct err *err)
+    MUST_CHECK;
+
+/* A claim as the row shows it. */
+struct held {
+    char id[40];
+    int64_t fence;
+};
+/*
+ * Extends every lease of this holder by one UPDATE and lists what it still holds (at most max_held; arrays of the
+ * worker's concurrency suffice). What the worker runs and is not listed, or with another fence, it has lost.
+ */
+int store_renew(struct store *s, const char *holder, int64_t lease_ms, struct held *ret, size_t max_held, size_t *ret_n,
+                struct err *err) MUST_CHECK;
+/* The same list without writing: looked at every half second, so that a cancel is seen in time. */
+int store_held(struct store *s, const char *holder, struct held *ret, size_t max_held, size_t *ret_n, struct err *err)
+    MUST_CHECK;
+
+/* Commits the plan before the first engine call; drops checkpoints of an older plan. Counts as a checkpoint. */
+int store_save_plan(struct store *s, const struct claim *c, const char *plan_json, int64_t chunks_total,
+                    int64_t duration_ms, int64_t *ret_seq, struct err *err) MUST_CHECK;
+/* Saves one finished chunk and the progress with it. Saving an index twice is CONFLICT (and a bug). */
+int store_save_chunk(struct store *s, const struct claim *c, const struct job_chunk *chunk, int64_t progress_ms,
+                     int64_t *ret_seq, struct err *err) MUST_CHECK;
+/* The checkpoints of the current plan, by index. */
+int store_load_chunks(struct store *s, const char *id, struct arena *a, struct job_chunk **ret, size_t *ret_n,
+                      struct err *err) MUST_CHECK;
+
+/* processing -> completed with its result row, durably. The result object must be in storage already. */
+int store_complete(struct store *s, const struct claim *c, const struct job_result *r, int64_t *ret_seq,
+                   struct err *err) MUST_CHECK;
+
+struct job_failure {
+    const char *error_class, *message, *stage, *detail, *worker;
+};
+/* processing -> pending on the retry queue after delay_ms, with an error row. */
+int store_retry_later(struct store *s, const struct claim *c, const struct job_failure *f, int64_t delay_ms,
+                      int64_t *ret_seq, struct err *err) MUST_CHECK;
+/* processing -> failed with a dead-letter row, durably. */
+int store_fail(struct store *s, const struct claim *c, const struct job_failure *f, int64_t *ret_seq, struct err *err)
+    MUST_CHECK;
+/* processing -> pending, at once and with the attempt given back: drain, or an outage that is nobody's fault. */
+int store_hand_back(struct store *s, const struct claim *c, int64_t delay_ms, int64_t *ret_seq, struct err *err)
+    MUST_CHECK;
+
+struct worker_row {
+    const char *id, *host, *version, *state, *info;
+    int64_t pid, started_at, heartbeat_at, running;
+};
+int store_heartbeat(struct store *s, const struct worker_row *w, struct err *err) MUST_CHECK;
+/* Removes the row at a clean stop. */
+int store_worker_gone(struct store *s, const char *id, struct err *err) MUST_CHECK;
+int store_list_workers(struct store *s, struct arena *a, struct worker_row **ret, size_t *ret_n, struct err *err)
+    MUST_CHECK;
+
+/* ---- sweeping ---- */
+
+struct swept {
+    const char *id;
+    int64_t seq;
+    bool dead; /* failed by the poison guard; else pending again */
+};
+/* Takes back jobs whose lease has run out (at most `max` a call). */
+int store_expire_leases(struct store *s, int max, struct arena *a, struct swept **ret, size_t *ret_n, struct err *err)
+    MUST_CHECK;
+/* Due pending jobs whose wake-up was not sent, oldest first. */
+int store_unannounced(struct store *s, int max, struct arena *a, struct job **ret, size_t *ret_n, struct err *err)
+    MUST_CHECK;
+/* Does this object still have a row that points to it? For uploads/{id}/... and results/{id}/{fence}/... keys. */
+int store_key_wanted(struct store *s, const char *key, bool *ret, struct err *err) MUST_CHECK;
+/* Jobs that ended before `before_ms`, oldest first: for cleanup and retention. */
+int store_ended_before(struct store *s, int64_t before_ms, int max, struct arena *a, struct job **ret, size_t *ret_n,
+                       struct err *err) MUST_CHECK;
+/* Forgets workers silent since before_ms. */
+int store_drop_workers(struct store *s, int64_t before_ms, struct err *err) MUST_CHECK;
+
+/* ---- dead letters ---- */
+
+struct error_filter {
+    bool all;           /* also resolved and retried ones; else open dead letters */
+    const char *job_id; /* or NULL */
+    int limit;
+    const char *cursor;
+};
+struct error_page {
+    struct job_error *errors;
+    size_t n;
+    const char *next;
+};
+int store_list_errors(struct store *s, const struct error_filter *f, struct arena *a, struct error_page *ret,
+                      struct err *err) MUST_CHECK;
+int store_get_error(struct store *s, const char *error_id, struct arena *a, struct job_error *ret, struct err *err)
+    MUST_CHECK;
+/* Marks it seen to. NOT_FOUND; resolving twice is fine. */
+int store_resolve_error(struct store *s, const char *error_id, struct err *err) MUST_CHECK;
+
+/* Round trip to the database, for health. */
+int store_ping(struct store *s, int64_t *ret_ms, struct err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One recording, one transcript: decode, detect speech, plan, run the chunks, merge. The part of the work that
+ * is the same for a job and for `steno transcribe`; what differs (where plans and chunks are kept, who watches)
+ * is behind struct pipeline_hooks.
+ *
+ * Memory is bounded: PCM is spooled to disk, and only the chunks in work are in memory. The transcript itself grows
+ * with what is said.
+ */
+#ifndef WORKER_PIPELINE_H
+#define WORKER_PIPELINE_H
+
+#include "audio/audio.h"
+#include "audio/decode.h"
+#include "base/err.h"
+#include "base/stop.h"
+#include "engine/engine.h"
+#include "transcript/transcript.h"
+
+struct slots; /* worker/slots.h */
+
+/* Where a failure happened; the words stand in error rows. */
+#define PIPELINE_STAGES(X) \
+    X(CHECK, "check")      \
+    X(FETCH, "fetch")      \
+    X(DECODE, "decode")    \
+    X(PLAN, "plan")        \
+    X(ENGINE, "engine")    \
+    X(MERGE, "merge")      \
+    X(STORE, "store")
+
+enum pipeline_stage {
+#define X(name, word) STAGE_##name,
+    PIPELINE_STAGES(X)
+#undef X
+        STAGE_COUNT
+};
+const char *pipeline_stage_name(enum pipeline_stage s);
+
+/* The plan: what checkpoints are valid for. All that could change a chunk's text is in it. */
+struct plan {
+    const char *input_sha256;
+    const char *engine, *model, *language, *task,
+        *prompt;           /* as requested and resolved; NULL allowed for the last three */
+    int64_t total_samples; /* 0 when the engine needs no PCM */
+    int64_t speech_samples;
+    bool damaged; /* the decoder complained; goes into the result as a warning */
+    const struct span *chunks;
+    size_t n_chunks;
+};
+
+/* A finished chunk: borrowed during the callback. */
+struct done_chunk {
+    size_t idx;
+    struct span span;
+    const struct segments *segments;
+    const char *state;
+    int64_t engine_ms;
+};
+
+struct progress {
+    enum pipeline_stage stage;
+    int64_t done_ms, total_ms; /* of the audio; total 0 while unknown */
+};
+
+/*
+ * Callbacks; each may be NULL. They run on the thread that called pipeline_run, except progress, which may come from
+ * any. A negative return ends the run with that error.
+ */
+struct pipeline_hooks {
+    void *arg;
+    /* An earlier plan, as saved; NULL: none. Borrowed while the run lasts. */
+    const struct plan *(*load_plan)(void *arg);
+    int (*save_plan)(void *arg, const struct plan *p, struct err *err);
+    /* The earlier plan still holds: a finished chunk of it (1: *ret filled from arena a, 0: not finished). */
+    int (*load_chunk)(void *arg, size_t idx, struct arena *a, struct segments *ret, const char **ret_state,
+                      struct err *err);
+    int (*save_chunk)(void *arg, const struct done_chunk *c, struct err *err);
+    /* Chunks in ascending order, as soon as all before them are done. */
+    int (*text)(void *arg, const struct done_chunk *c, struct err *err);
+    void (*progress)(void *arg, const struct progress *p);
+};
+
+struct pipeline_opts {
+    struct engine *engine;
+    struct slots *slots; /* shares engine slots between jobs; chunks of one job run side by side */
+    struct engine_request request;
+    const char *audio_path;   /* a regular file */
+    const char *input_sha256; /* of it; "" when nothing is kept */
+    const char *temp_folder;  /* private */
+    struct decode_opts decode;
+    const struct cancel *cancel;
+    struct pipeline_hooks hooks;
+};
+
+struct pipeline_report {
+    enum pipeline_stage stage; /* where it ended */
+    char detail[4096];         /* what the decoder or engine printed, for the error row */
+    int64_t decode_ms, engine_ms;
+};
+
+/* `ret` is initialised by the caller and filled on success. On failure `report` says where. */
+int pipeline_run(const struct pipeline_opts *o, struct transcript *ret, struct pipeline_report *report, struct err *err)
+    MUST_CHECK;
+
+#endif
