@@ -40,9 +40,11 @@ int compute_encode(struct compute *c, unsigned audio_slot, const float *mel, con
 struct step_row {
     unsigned audio_slot, text_slot;
     int position, token;
-    float *logits; /* [n_vocab], or NULL */
+    bool want_logits;
+    float *logits; /* set when wanted: [n_vocab], borrowed until the next step; may be changed by the caller */
 };
-int compute_step(struct compute *c, const struct step_row *rows, size_t n, struct err *err) MUST_CHECK;
+/* `rows`: at most max_rows. Rows of one audio slot should stand together: its keys are then read once for all. */
+int compute_step(struct compute *c, struct step_row *rows, size_t n, struct err *err) MUST_CHECK;
 
 /* Text slot `to` becomes a copy of the first `n` positions of `from`. */
 void compute_copy_text(struct compute *c, unsigned to, unsigned from, int n);
