@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The composition root: opens what a command needs, hands it down, closes it in reverse.
+ *
+ * Only here and in the commands do configuration, back ends and roles meet; everything below takes its own small
+ * options struct.
+ */
+#ifndef CLI_APP_H
+#define CLI_APP_H
+
+#include "base/err.h"
+#include "base/log.h"
+#include "cli/commands.h"
+
+#include <stdbool.h>
+
+struct app {
+    const struct cmd *cmd;
+    struct flags *flags; /* the parsed command line */
+    struct log_ctx log;  /* component: the command's name */
+    /* What `needs` of the command asks for; NULL otherwise. */
+    struct conf *conf;
+    struct db *db;
+    struct store *store;
+    struct storage *storage;
+    struct broker *broker;
+};
+
+/* Opens what cmd->needs says. On failure what was opened is closed by app_close all the same. */
+int app_open(struct app *app, struct err *err) MUST_CHECK;
+void app_close(struct app *app);
+
+/* The value of one of the command's own flags ("" for a switch that was given); NULL when it was not given. */
+const char *app_flag(const struct app *app, const char *name);
+static inline bool app_has(const struct app *app, const char *name)
+{
+    return app_flag(app, name) != NULL;
+}
+
+#endif
