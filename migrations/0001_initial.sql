@@ -24,17 +24,17 @@ CREATE TABLE jobs (
     filename        TEXT NOT NULL,               -- as the client named it; data, never a path
     content_type    TEXT,
     audio_key       TEXT NOT NULL,               -- in storage
+    audio_gone_at   BIGINT,                      -- given up by retention; NULL: still there
     audio_bytes     BIGINT NOT NULL,
     audio_sha256    TEXT NOT NULL,
 
     attempt         BIGINT NOT NULL DEFAULT 0,   -- claims that count against max_attempts
     max_attempts    BIGINT NOT NULL,
-    deaths          BIGINT NOT NULL DEFAULT 0,   -- workers that died on it without a checkpoint
+    deaths          BIGINT NOT NULL DEFAULT 0,   -- workers that died on it since its last checkpoint
+    checkpointed    BIGINT NOT NULL DEFAULT 0,   -- 1: a checkpoint was saved since the claim
     fence           BIGINT NOT NULL DEFAULT 0,   -- +1 per claim, never reset
-    lease_holder    TEXT,
-    lease_until     BIGINT,
-    claim_mark      BIGINT NOT NULL DEFAULT 0,   -- value of `marks` at the claim
-    marks           BIGINT NOT NULL DEFAULT 0,   -- checkpoints ever saved (plan and chunks)
+    lease_holder    TEXT,                        -- the worker that holds the job, or held it last
+    lease_until     BIGINT,                      -- NULL: nobody holds it
     seq             BIGINT NOT NULL DEFAULT 1,   -- number of the newest event
 
     plan            TEXT,                        -- JSON; see src/worker/plan_json.h
@@ -46,10 +46,14 @@ CREATE TABLE jobs (
     error_class     TEXT,                        -- last failure; see ERR_CLASSES
     error_message   TEXT
 );
-CREATE INDEX jobs_claim ON jobs (state, queue_rank, run_after, created_at, id);
+-- The order of claims; it holds nothing but what waits.
+CREATE INDEX jobs_pending ON jobs (queue_rank, created_at, id, run_after, deaths) WHERE state = 'pending';
+CREATE INDEX jobs_unannounced ON jobs (run_after, id) WHERE state = 'pending' AND announced_at IS NULL;
+CREATE INDEX jobs_processing ON jobs (lease_holder) WHERE state = 'processing';
+CREATE INDEX jobs_finished ON jobs (finished_at, id) WHERE finished_at IS NOT NULL;
+CREATE INDEX jobs_audio ON jobs (finished_at, id) WHERE finished_at IS NOT NULL AND audio_gone_at IS NULL;
 CREATE INDEX jobs_created ON jobs (created_at, id);
 CREATE INDEX jobs_state_created ON jobs (state, created_at, id);
-CREATE INDEX jobs_lease ON jobs (lease_holder, state);
 
 -- Checkpoints: one row per finished chunk of the job's current plan.
 CREATE TABLE chunks (
@@ -79,7 +83,7 @@ CREATE TABLE results (
     covered_ms      BIGINT NOT NULL,             -- of it, transcribed
     word_count      BIGINT NOT NULL,
     confidence      DOUBLE PRECISION,            -- mean word probability, NULL when the engine gives none
-    processing_ms   BIGINT NOT NULL,             -- claim to completion, all attempts of this claim
+    processing_ms   BIGINT NOT NULL,             -- from the claim that completed it to the end
     created_at      BIGINT NOT NULL
 );
 
@@ -92,14 +96,15 @@ CREATE TABLE error_logs (
     stage           TEXT NOT NULL,               -- where in the pipeline
     detail          TEXT,                        -- what the decoder or the engine printed
     worker          TEXT,
-    attempt         BIGINT NOT NULL,
+    attempt         BIGINT NOT NULL,             -- of the job, when it happened
     dead            BIGINT NOT NULL,             -- 1: the job failed with it; 0: it was retried
     resolved        BIGINT NOT NULL DEFAULT 0,
     resolved_at     BIGINT,
     created_at      BIGINT NOT NULL
 );
-CREATE INDEX error_logs_job ON error_logs (job_id, created_at);
-CREATE INDEX error_logs_open ON error_logs (dead, resolved, created_at, id);
+CREATE INDEX error_logs_created ON error_logs (created_at, id);
+CREATE INDEX error_logs_job ON error_logs (job_id, created_at, id);
+CREATE INDEX error_logs_open ON error_logs (created_at, id) WHERE dead = 1 AND resolved = 0;
 
 -- Objects put into storage by clients themselves (presigned): key we issued, used once, pinned at submit.
 CREATE TABLE uploads (
@@ -115,6 +120,7 @@ CREATE TABLE uploads (
     used_at         BIGINT
 );
 CREATE INDEX uploads_expires ON uploads (expires_at);
+CREATE INDEX uploads_job ON uploads (job_id);
 
 -- Heartbeats: what the API shows of workers comes from here.
 CREATE TABLE workers (

@@ -8,11 +8,12 @@
  *   event   something happened to a job (new state, progress, a finished chunk): goes to every subscriber.
  *   dead letter   a job failed for good: published for whoever watches; nobody here consumes it.
  *
- * The local broker is a folder of Unix datagram sockets, one per listening process: senders write to each
- * without waiting; a full or dead listener misses the hint and catches up from the database.
+ * The local broker is a folder of named pipes, one per listening process and kind: senders write to each without
+ * waiting; a full or dead listener misses the hint and catches up from the database. See broker_local.c.
  *
  * Threads: publishing from any thread; one thread at a time in broker_wait, one in broker_next_event.
- * Errors: UNAVAILABLE (cannot reach the broker: the caller goes on without it), INVALID (URL), TOO_LARGE.
+ * Errors: UNAVAILABLE (cannot reach the broker: the caller goes on without it), INVALID (URL, malformed token or
+ * event), TOO_LARGE (over what a message may hold).
  */
 #ifndef BROKER_BROKER_H
 #define BROKER_BROKER_H
@@ -40,34 +41,43 @@ enum { EVENT_JSON_MAX = 3500, EVENT_TYPE_MAX = 24, EVENT_ID_MAX = 40 };
 
 /* What happened; small by contract: long texts stay in the database. */
 struct event {
-    char job_id[EVENT_ID_MAX];
+    char job_id[EVENT_ID_MAX]; /* this and `type`: 1 or more bytes without control characters */
     int64_t seq;               /* jobs.seq */
     char type[EVENT_TYPE_MAX]; /* "state" "progress" "chunk" */
-    char json[EVENT_JSON_MAX]; /* an object, "{}" when there is nothing to add */
+    char json[EVENT_JSON_MAX]; /* an object, "{}" when there is nothing to add; line ends arrive as blanks */
 };
 
+/* Makes the folder (mode 0700) where needed. A scheme this program knows but was not built with is UNSUPPORTED. */
 int broker_open(const struct broker_opts *opts, struct broker **ret, struct err *err) MUST_CHECK;
 void broker_close(struct broker *b); /* NULL is fine */
 
-/* Never blocks for long (a second at most, with a remote broker). */
+/* Never block for long (a second at most, with a remote broker). Events reach this process too, when it takes them. */
 int broker_send_token(struct broker *b, const struct token *t, struct err *err) MUST_CHECK;
 int broker_send_event(struct broker *b, const struct event *e, struct err *err) MUST_CHECK;
+/* The local broker keeps none: the error_logs table is the dead-letter queue there. */
 int broker_send_dead_letter(struct broker *b, const char *job_id, const char *error_class, const char *message,
                             struct err *err) MUST_CHECK;
 
 /*
- * Waits for a token, the process stop flag, broker_interrupt or the time-out. 1: there is work (any number of tokens
- * that came together count as one; they are acknowledged), 0: time-out or interrupted.
+ * Waits for a token, the process stop flag, broker_interrupt or the time-out (negative: for ever). 1: there is work
+ * (any number of tokens that came together count as one; they are acknowledged), 0: time-out, interrupted, or the stop
+ * flag is set (then always, at once). Without `tokens` in the options it only waits.
  */
 int broker_wait(struct broker *b, int64_t timeout_ms, struct err *err) MUST_CHECK;
-/* Makes a broker_wait under way return 0 now. Any thread. */
+/* Makes the broker_wait and the broker_next_event under way return 0 now; when there is none, the next one does. Any
+ * thread. */
 void broker_interrupt(struct broker *b);
 
-/* Waits for an event as above. 1: *ret is set, 0: nothing came. */
+/*
+ * Waits for an event. 1: *ret is set, 0: time-out or interrupted. Not ended by the stop flag: a process that drains
+ * still wants its events. Events of one sending thread come in the order they were sent. Without `events` in the
+ * options it only waits.
+ */
 int broker_next_event(struct broker *b, int64_t timeout_ms, struct event *ret, struct err *err) MUST_CHECK;
 
 /* Tokens waiting in a queue; -1 where the broker keeps none (local). */
 int broker_depth(struct broker *b, const char *queue, int64_t *ret, struct err *err) MUST_CHECK;
+/* For health: would messages pass? *ret_ms is how long that took. */
 int broker_ping(struct broker *b, int64_t *ret_ms, struct err *err) MUST_CHECK;
 
 #endif

@@ -14,14 +14,17 @@
  *   - it may run on another caller's thread, and may run again from the start (after a deadlock or a failed group):
  * write only to memory behind `arg`, and start by clearing it;
  *   - it blocks on nothing but the database and calls neither db_read nor db_write;
- *   - a negative return rolls it back and is handed to the caller with its `err`.
+ *   - a negative return rolls it back and is handed to the caller with its `err`; any other return commits and is
+ *     handed to the caller too;
+ *   - once a statement has failed nothing more can be done: all further ones fail, and so does the transaction.
  *
  * SQL is written once, in the part both databases share: parameters are $1..$n, times are BIGINT milliseconds
- * bound from db_now, texts are UTF-8. What differs comes from db_dialect().
+ * bound from db_now, texts are UTF-8 without NUL, truth values are BIGINT 0 and 1. What differs comes from
+ * db_dialect().
  *
- * Errors: INVALID (bad URL), UNAVAILABLE (cannot open, disk full, connection lost before commit), UNCERTAIN (the
- * commit's answer was lost: look before repeating), BUSY (locked longer than the busy time-out), CONFLICT (unique
- * or foreign key), CORRUPT (damaged file), INTERNAL (our SQL is wrong).
+ * Errors: INVALID (bad URL), UNSUPPORTED (a database this build lacks), UNAVAILABLE (cannot open, disk full, connection
+ * lost before commit), UNCERTAIN (the commit's answer was lost: look before repeating), BUSY (locked longer than the
+ * busy time-out), CONFLICT (unique or foreign key), CORRUPT (damaged file), INTERNAL (our SQL is wrong).
  *
  * Threads: a struct db may be used by any thread; a struct db_tx only inside its function.
  */
@@ -41,7 +44,10 @@ struct db_tx;
 struct db_opts {
     const char *url;  /* "sqlite:/absolute/path.db" */
     unsigned readers; /* concurrent readers, 1..64 */
-    int64_t busy_ms;  /* how long to wait for another process's lock */
+    int64_t busy_ms;  /* how long to wait for another process's lock, or for a free reader */
+    /* Tests: the clock behind db_now, milliseconds since 1970; NULL: the database's own. Called by any thread. */
+    int64_t (*clock)(void *arg);
+    void *clock_arg;
 };
 
 /* Opens and makes a first connection. Does not migrate: see db/migrate.h. */
@@ -80,21 +86,29 @@ static inline struct db_val db_text_val(const char *s)
     return (struct db_val){.type = s ? DB_TEXT : DB_NULL, .s = s};
 }
 
-/* One row of a result. Columns count from 0; wrong types give 0 or NULL. Texts live until the callback returns. */
+/*
+ * One row of a result. Columns count from 0; wrong types give 0 or NULL (an integer read as real is fine). Texts live
+ * until the callback returns.
+ */
 struct db_row;
 int64_t db_col_int(const struct db_row *row, int col);
 double db_col_real(const struct db_row *row, int col);
 const char *db_col_text(const struct db_row *row, int col); /* NULL for SQL NULL */
 bool db_col_is_null(const struct db_row *row, int col);
 
-/* Called for each row; a non-zero return stops the query: negative fails it, positive ends it early as success. */
+/*
+ * Called for each row; a non-zero return stops the query: negative fails it, positive ends it early as success. Runs no
+ * statements of its own.
+ */
 typedef int (*db_row_fn)(const struct db_row *row, void *arg, struct err *err);
 
-/* Runs one statement; `row` may be NULL. Statements are prepared once per connection and text: pass string literals or
- * long-lived text. */
+/*
+ * Runs one statement; `row` may be NULL. Every $n up to n_args must stand in the text. Statements are prepared once per
+ * connection and text: pass a fixed set of texts, and everything that varies as a parameter.
+ */
 int db_query(struct db_tx *tx, const char *sql, const struct db_val *args, size_t n_args, db_row_fn row, void *row_arg,
              struct err *err) MUST_CHECK;
-/* As db_query without rows; returns how many rows were changed. */
+/* As db_query without rows; returns how many rows an INSERT, UPDATE or DELETE changed. */
 int64_t db_exec(struct db_tx *tx, const char *sql, const struct db_val *args, size_t n_args, struct err *err)
     MUST_CHECK;
 
@@ -107,10 +121,12 @@ int64_t db_exec(struct db_tx *tx, const char *sql, const struct db_val *args, si
 struct db_dialect {
     const char *name;        /* "sqlite" */
     const char *skip_locked; /* " FOR UPDATE SKIP LOCKED" or "" */
+    const char *find_table;  /* one row when table $1 exists */
 };
 const struct db_dialect *db_dialect(const struct db *db);
+const struct db_dialect *db_tx_dialect(const struct db_tx *tx);
 
-/* Cheap probe for health: one round trip; *ret_ms how long it took. */
+/* Cheap probe for health: reads from the database; *ret_ms how long it took. */
 int db_ping(struct db *db, int64_t *ret_ms, struct err *err) MUST_CHECK;
 
 #endif

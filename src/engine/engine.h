@@ -6,8 +6,9 @@
  * chunk is done, and comes back within a second of its cancel, also from engines that cannot be interrupted
  * (those run in child processes, which are killed).
  *
- * Errors of engine_run: INVALID / UNSUPPORTED (this request can never work: language, task, model), CANCELLED, NOMEM,
- * TIMEOUT, CRASHED (the child died), UNAVAILABLE (remote engine, missing program), CORRUPT (damaged model).
+ * A chunk without words gives no segments. Errors of engine_run: INVALID / UNSUPPORTED (this request can never work:
+ * language, task, model), CANCELLED, NOMEM, TIMEOUT, CRASHED (the child died), UNAVAILABLE (remote engine, missing
+ * program), CORRUPT (damaged model).
  */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
@@ -21,6 +22,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/*
+ * Any program that opens engines must answer for their children: an engine child is this very program, started as
+ * `PROGRAM __engine NAME ...`. So its main begins with
+ *
+ *     if (argc > 1 && strcmp(argv[1], "__engine") == 0)
+ *         return engine_child_main(argc, argv);
+ *
+ * before it starts threads or opens anything; that holds for test programs too.
+ */
 enum engine_caps {
     ENGINE_NEEDS_PCM = 1 << 0,      /* else the recording is not even decoded (null) */
     ENGINE_NEEDS_PREVIOUS = 1 << 1, /* chunks in order, each with the state the one before left */
@@ -32,18 +42,19 @@ struct engine_info {
     const char *name; /* "pocketsphinx" */
     const char *help; /* one line for people */
     unsigned caps;
-    const char *quality;                 /* "draft", "standard", "test": goes into every transcript */
-    int64_t target_samples, max_samples; /* chunk lengths it works best with, and can take */
+    const char *quality; /* "draft", "standard", "test": goes into every transcript */
+    /* Chunk lengths it works best with, and can take; 0 for engines without ENGINE_NEEDS_PCM. */
+    int64_t target_samples, max_samples;
 };
 
 struct engine;
 
 struct engine_opts {
     const char *name;       /* "auto": the best that is there */
-    const char *model;      /* default model; NULL: the engine's own */
+    const char *model;      /* default model; NULL: the engine's own; an engine that has not that one does not open */
     const char *model_path; /* folder with models; NULL: the engine's own place */
     unsigned slots;         /* concurrent calls; >= 1 */
-    int64_t chunk_time_ms;  /* longest one call may take; 0: no limit */
+    int64_t chunk_time_ms;  /* longest one call may take once it has a slot; 0: no limit */
 };
 
 struct engine_request {
@@ -64,6 +75,11 @@ struct engine_answer {
     const char *state;        /* for the next chunk, or NULL */
 };
 
+/*
+ * `opts` and its strings need live only for the call. Checks that the engine's files are there, starts nothing yet.
+ * UNSUPPORTED (no such engine, or not in this build), INVALID (a model it has not), UNAVAILABLE (its files are
+ * missing; with "auto": no engine is there at all).
+ */
 int engine_open(const struct engine_opts *opts, struct engine **ret, struct err *err) MUST_CHECK;
 void engine_close(struct engine *e); /* no call may be under way; NULL is fine */
 const struct engine_info *engine_info(const struct engine *e);
@@ -71,13 +87,16 @@ const struct engine_info *engine_info(const struct engine *e);
 const char *engine_model(const struct engine *e, const struct engine_request *r);
 /* Can this request ever work? Asked before decoding, so that a wrong language fails at once. */
 int engine_check(struct engine *e, const struct engine_request *r, struct err *err) MUST_CHECK;
-/* Transcribes one chunk; the answer lives in `a`. */
+/*
+ * Transcribes one chunk; the answer lives in `a`. With more callers than slots the later ones wait (cancel holds there
+ * too). A crash or a time-out costs only that call: the next one starts a new child.
+ */
 int engine_run(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,
                const struct cancel *cancel, struct arena *a, struct engine_answer *ret, struct err *err) MUST_CHECK;
 
 /* Every engine there is, NULL-terminated, "auto" not among them. */
 const struct engine_info *const *engine_list(void);
-/* Main of an engine child: `steno __engine NAME ...`. */
+/* Main of an engine child (see above): argv[2] names the engine. Returns the exit status. */
 int engine_child_main(int argc, char **argv);
 
 #endif

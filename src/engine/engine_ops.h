@@ -12,12 +12,15 @@ struct engine {
 
 struct engine_ops {
     struct engine_info info;
-    /* Can it be used here, and how well? 0: no (`err` says why); higher is chosen by "auto". */
+    /* For "auto": can it be used here, and how well? 0: no (`err` says why); the highest is chosen. */
     int (*available)(const struct engine_opts *opts, struct err *err);
+    /* Any thread. Must not keep pointers into opts. */
     int (*open)(const struct engine_opts *opts, struct engine **ret, struct err *err);
     void (*close)(struct engine *e);
     const char *(*model)(const struct engine *e, const struct engine_request *r);
+    /* Task and language are there (engine.c puts defaults); only what this engine minds. Any thread, never blocks. */
     int (*check)(struct engine *e, const struct engine_request *r, struct err *err);
+    /* Checked before: request, PCM present if needed, length within the maximum. Any thread; blocks. */
     int (*run)(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,
                const struct cancel *cancel, struct arena *a, struct engine_answer *ret, struct err *err);
     int (*child_main)(int argc, char **argv); /* NULL: has no children */

@@ -2,14 +2,16 @@
 /*
  * Objects by key: recordings and transcripts. A local folder now, S3 next, behind one ops table.
  *
- * Keys are "uploads/{job_id}/{name}" and the like: 1 to 1024 bytes of UTF-8, parts separated by '/', no part
- * empty, "." or "..", no control characters, no backslash; every call checks this (INVALID), so no key can
- * leave the store.
+ * Keys are "uploads/{job_id}/{name}" and the like: 1 to 1024 bytes of UTF-8 in at most 16 parts separated by '/';
+ * no part is empty, over 255 bytes or starts with '.', no control characters, no backslash. Every call checks this
+ * (INVALID), so no key can leave the store. A key should not be the folder of another ("a" beside "a/b"): a local
+ * folder cannot hold both (CONFLICT).
  *
  * An object appears whole or not at all: put_commit is the moment, and when it returns the object survives a
- * power cut. All calls block. A struct storage may be used by any thread; a put or get by one at a time.
+ * power cut. Objects never change in place: who reads one while it is overwritten or deleted reads the old one to
+ * its end. All calls block. A struct storage may be used by any thread; a put or get by one at a time.
  *
- * Errors: INVALID (key, URL), NOT_FOUND, UNAVAILABLE (disk full, unreachable), TOO_LARGE.
+ * Errors: INVALID (key, URL), NOT_FOUND, CONFLICT, UNAVAILABLE (disk full, unreachable), TOO_LARGE, NOMEM.
  */
 #ifndef STORAGE_STORAGE_H
 #define STORAGE_STORAGE_H
@@ -25,7 +27,12 @@ struct storage;
 struct storage_put;
 struct storage_get;
 
-enum { STORAGE_SHA256_SIZE = 65 };
+enum {
+    STORAGE_SHA256_SIZE = 65,
+    STORAGE_KEY_MAX = 1024,
+    STORAGE_KEY_PARTS = 16, /* bounds the depth of a walk through a store */
+    STORAGE_PART_MAX = 255, /* one file name */
+};
 
 struct object_info {
     int64_t size;
@@ -33,44 +40,53 @@ struct object_info {
     char sha256[STORAGE_SHA256_SIZE]; /* hex; set by put_commit, "" from stat and list */
 };
 
-/* url: "file:/absolute/folder". */
+/* url: "file:/absolute/folder". A scheme this program knows but was not built with is UNSUPPORTED. */
 int storage_open(const char *url, struct storage **ret, struct err *err) MUST_CHECK;
 void storage_close(struct storage *s); /* NULL is fine; no put or get may be open */
 
 /* Starts a streaming write. Overwrites at commit; two writers of one key: the later commit wins whole. */
 int storage_put_begin(struct storage *s, const char *key, struct storage_put **ret, struct err *err) MUST_CHECK;
 int storage_put_write(struct storage_put *p, const void *data, size_t n, struct err *err) MUST_CHECK;
-/* Makes the object appear, durably. Frees p, also on failure (then the object did not appear). `ret` may be NULL. */
+/* Makes the object appear, durably. Frees p, also on failure; then the object did not appear (UNCERTAIN: it may have).
+ * `ret` may be NULL. */
 int storage_put_commit(struct storage_put *p, struct object_info *ret, struct err *err) MUST_CHECK;
 /* Leaves nothing behind. NULL is fine. */
 void storage_put_abort(struct storage_put *p);
 /* All of the above for a small object. */
 int storage_put_bytes(struct storage *s, const char *key, const void *data, size_t n, struct err *err) MUST_CHECK;
 
+/* Reads from byte `offset` on; at the end of the object there is nothing to read, beyond it is INVALID. ret_info may be
+ * NULL. */
 int storage_get_begin(struct storage *s, const char *key, int64_t offset, struct storage_get **ret,
                       struct object_info *ret_info, struct err *err) MUST_CHECK;
-/* 0 at the end. */
+/* At least one byte, 0 at the end. */
 ssize_t storage_get_read(struct storage_get *g, void *data, size_t n, struct err *err) MUST_CHECK;
 void storage_get_end(struct storage_get *g); /* NULL is fine */
 /* The whole object as a NUL-terminated string (caller frees); TOO_LARGE above max. */
 int storage_get_bytes(struct storage *s, const char *key, size_t max, char **ret, size_t *ret_len, struct err *err)
     MUST_CHECK;
-/* Puts the object at `path`, which must not exist: a seekable private copy (a hard link where that is the same). */
+/* Puts the object at `path`, which must not exist (CONFLICT): a seekable, read-only copy that outlives the object (a
+ * hard link where that is the same: never write to it). */
 int storage_fetch(struct storage *s, const char *key, const char *path, struct err *err) MUST_CHECK;
 
 int storage_stat(struct storage *s, const char *key, struct object_info *ret, struct err *err) MUST_CHECK;
 /* Deleting what is not there is success. */
 int storage_delete(struct storage *s, const char *key, struct err *err) MUST_CHECK;
-/* Every object whose key starts with "prefix", in no order; a non-zero return of fn ends it (negative: failure). */
+/* Every object whose key starts with "prefix" ("": all), in no order; a non-zero return of fn ends it and is returned
+ * (negative: failure). `key` and `info` are borrowed during the call; fn may delete objects. */
 typedef int (*storage_list_fn)(const char *key, const struct object_info *info, void *arg, struct err *err);
 int storage_list(struct storage *s, const char *prefix, storage_list_fn fn, void *arg, struct err *err) MUST_CHECK;
-/* Removes leftovers of writes that were never committed and are older than `before_ms`. */
+/* Removes leftovers of writes that were never committed and were last touched before `before_ms` (wall clock): further
+ * back than the longest write may take. A local folder also leaves alone what a living process is still writing. */
 int storage_sweep(struct storage *s, int64_t before_ms, int *ret_removed, struct err *err) MUST_CHECK;
-/* For health: can it be written? *ret_free_bytes is -1 where the store cannot say. */
+/* For health: can it be written? *ret_ms is how long that took, *ret_free_bytes -1 where the store cannot say. */
 int storage_ping(struct storage *s, int64_t *ret_ms, int64_t *ret_free_bytes, struct err *err) MUST_CHECK;
 
-/* A file name from a client as one safe key part: never empty, no '/', at most 200 bytes, the ending kept. Writes at
- * most size bytes. */
+/* Is this a well-formed key? INVALID with a sentence otherwise. All calls above ask it themselves. */
+int storage_key_check(const char *key, struct err *err) MUST_CHECK;
+/* A file name from a client (a path of any system) as one safe key part: never empty, well-formed UTF-8, no '/', no
+ * control or direction characters, no leading dot, at most 200 bytes, the ending kept. Writes at most size bytes, the
+ * NUL included; `size` must be at least 8. */
 void storage_safe_name(const char *filename, char *ret, size_t size);
 
 #endif

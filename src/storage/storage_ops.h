@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a storage back end provides. Reached only through storage.c, which checks keys, hashes what is written
- * and logs at debug. Contracts are those of storage.h; keys are already checked.
+ * What a storage back end provides. Reached only through storage.c, which checks keys and offsets, hashes what is
+ * written, refuses to commit after a failed write and logs at debug. Contracts are those of storage.h; all may be
+ * called from any thread and block.
  */
 #ifndef STORAGE_STORAGE_OPS_H
 #define STORAGE_STORAGE_OPS_H
@@ -13,9 +14,11 @@ struct storage {
     const struct storage_ops *ops;
 };
 struct storage_put {
+    /* storage.c's own; a back end only zeroes them. */
     struct storage *storage;
-    void *sha; /* storage.c's running SHA-256 */
+    void *sha; /* running SHA-256 */
     int64_t size;
+    int failed; /* class of the first failed write */
 };
 struct storage_get {
     struct storage *storage;
@@ -23,12 +26,15 @@ struct storage_get {
 
 struct storage_ops {
     const char *scheme; /* "file" */
+    /* url_rest is what follows "scheme:". */
     int (*open)(const char *url_rest, struct storage **ret, struct err *err);
     void (*close)(struct storage *s);
+    /* Must keep its own copy of the key. */
     int (*put_begin)(struct storage *s, const char *key, struct storage_put **ret, struct err *err);
     int (*put_write)(struct storage_put *p, const void *data, size_t n, struct err *err);
     int (*put_commit)(struct storage_put *p, struct err *err); /* frees p either way */
-    void (*put_abort)(struct storage_put *p);
+    void (*put_abort)(struct storage_put *p);                  /* never NULL */
+    /* offset >= 0; beyond the end: INVALID. ret_info is never NULL. */
     int (*get_begin)(struct storage *s, const char *key, int64_t offset, struct storage_get **ret,
                      struct object_info *ret_info, struct err *err);
     ssize_t (*get_read)(struct storage_get *g, void *data, size_t n, struct err *err);
@@ -36,6 +42,7 @@ struct storage_ops {
     int (*fetch)(struct storage *s, const char *key, const char *path, struct err *err);
     int (*stat)(struct storage *s, const char *key, struct object_info *ret, struct err *err);
     int (*remove)(struct storage *s, const char *key, struct err *err);
+    /* Hands over nothing but keys that pass storage_key_check. */
     int (*list)(struct storage *s, const char *prefix, storage_list_fn fn, void *arg, struct err *err);
     int (*sweep)(struct storage *s, int64_t before_ms, int *ret_removed, struct err *err);
     int (*ping)(struct storage *s, int64_t *ret_free_bytes, struct err *err);

@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The transcript: segments and words, and how they are merged and written.
+ * The transcript: segments and words, and how they are merged.
  *
- * Times are milliseconds in the recording: 0 <= start <= end <= duration, non-decreasing; transcript_add enforces
- * this by clamping to the chunk that the segment came from. Texts are clean UTF-8. All memory is the
- * transcript's; strings given are copied. Not thread-safe.
+ * Times are milliseconds in the recording. What holds for every transcript made here (transcript_check):
+ *
+ *   - 0 <= start <= end <= duration; a segment starts no earlier than the one before it ended;
+ *   - words lie inside their segment, in the same order, none over another;
+ *   - gaps lie inside the recording, in order, none over another;
+ *   - no segment and no word without text; texts are clean (transcript_clean).
+ *
+ * transcript_add brings this about by clamping to the chunk that a segment came from and to what came before. A segment
+ * may become 0 ms long that way, but no text is ever dropped for its times: what was said matters more than when.
+ * All memory is the transcript's; strings given are copied. Not thread-safe.
  */
 #ifndef TRANSCRIPT_TRANSCRIPT_H
 #define TRANSCRIPT_TRANSCRIPT_H
@@ -33,7 +40,10 @@ struct segment {
     const char *suspect; /* why this text should be doubted; NULL: it should not */
 };
 
-/* What an engine makes of one chunk; times count from the start of the recording. Owned by the arena it was made in. */
+/*
+ * What an engine makes of one chunk; times count from the start of the recording. Owned by the arena it was made in.
+ * Nothing is promised about it: transcript_add is what trusts no engine.
+ */
 struct segments {
     struct segment *v;
     size_t n;
@@ -46,6 +56,14 @@ struct gap {
     const char *why;
 };
 
+/* How long a language was heard. */
+struct language_time {
+    const char *language;
+    int64_t ms;
+};
+
+enum { TRANSCRIPT_LANGUAGES = 16 }; /* counted at most; later ones are not */
+
 struct transcript {
     struct arena arena;
     struct segment *segments;
@@ -56,25 +74,45 @@ struct transcript {
     const char *engine, *model, *task;
     const char *quality; /* "draft", "standard", "test": what the engine says of itself */
     const char *warning; /* about the recording as a whole (damaged input ...); NULL: none */
-    int64_t duration_ms, speech_ms, covered_ms;
+    int64_t duration_ms; /* of the recording; set it before adding anything */
+    /*
+     * Coverage: speech_ms is how much speech was detected in the recording, covered_ms how much of that has a text
+     * nobody doubts: speech_ms less the gaps. Both are set by transcript_cover; 0 <= covered <= speech.
+     */
+    int64_t speech_ms, covered_ms;
+    struct language_time languages[TRANSCRIPT_LANGUAGES]; /* what `language` is elected from */
+    size_t n_languages;
 };
 
 void transcript_init(struct transcript *t);
 void transcript_clear(struct transcript *t);
-/* Sets name-like fields; copies. */
+/* Sets one of the string fields of t to a copy (NULL stays NULL). */
 int transcript_set(struct transcript *t, const char **field, const char *value, struct err *err) MUST_CHECK;
 /*
  * Adds what a chunk gave, chunks in ascending order: clamps times to the chunk [start_ms, end_ms] and to what came
- * before, drops empty texts, counts the language.
+ * before, cleans texts, drops empty ones, and elects the language anew: the one with the longest segments; chunks
+ * without text have no vote (engines guess a language for silence too). NOMEM when the transcript's arena is full.
  */
 int transcript_add(struct transcript *t, int64_t start_ms, int64_t end_ms, const struct segments *s, struct err *err)
     MUST_CHECK;
+/* Adds a gap, in ascending order: clamped to the recording and to the gap before; one of no length is dropped. */
 int transcript_add_gap(struct transcript *t, int64_t start_ms, int64_t end_ms, const char *why, struct err *err)
     MUST_CHECK;
-/* Segment texts joined by single blanks, into the arena of t. */
-const char *transcript_text(struct transcript *t);
+/* Sets speech_ms, and covered_ms from it and the gaps added so far: call it last. */
+void transcript_cover(struct transcript *t, int64_t speech_ms);
+/* Does all hold that the head of this file promises? CORRUPT, with the first thing that does not. */
+int transcript_check(const struct transcript *t, struct err *err) MUST_CHECK;
+/* Segment texts joined by single blanks, into the arena of t; NULL when that is full. */
+const char *transcript_text(struct transcript *t) MUST_CHECK;
+/* Words as the engine told them; where it told none, the blank-separated ones of the segment's text. */
 int64_t transcript_word_count(const struct transcript *t);
-/* Mean word probability; negative when unknown. */
+/* Mean probability of the words that have one; negative when none has. */
 double transcript_confidence(const struct transcript *t);
+
+/*
+ * A copy of s that is well-formed UTF-8 without control characters, every run of blanks and control characters one
+ * blank, none at the ends: a clean text is one line, whatever an engine or a file said. NULL when the arena is full.
+ */
+const char *transcript_clean(struct arena *a, const char *s) MUST_CHECK;
 
 #endif

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+# The front door. Meson does the building: see docs/development.md for working with it directly.
+#
+#   make            release build: build/steno         make test      every test, with sanitizers
+#   make demo       speech to text in one command      make check     format, includes, linters, documents
+#   make install    PREFIX=/usr/local DESTDIR=         make bench     benchmarks
+#   make fuzz       short run of the fuzz targets      make clean     removes the build folders
+
+PREFIX ?= /usr/local
+MESON_FLAGS ?=
+# How many processes build at once; empty: as many as there are processors.
+JOBS ?=
+NINJA = ninja $(if $(JOBS),-j$(JOBS))
+LIST = packaging/apt-
+
+.PHONY: all demo test check bench fuzz install clean docs deps-build deps-demo deps-test deps-check deps-fuzz
+
+all: deps-build build/build.ninja
+	$(NINJA) -C build
+
+build/build.ninja:
+	meson setup build --prefix=$(PREFIX) -Dbuildtype=release $(MESON_FLAGS)
+
+demo: deps-demo all
+	tools/demo.sh build/steno
+
+test: deps-test
+	tests/run $(if $(JOBS),--jobs $(JOBS)) $(TEST_FLAGS)
+
+check: deps-check
+	tools/check $(if $(JOBS),--jobs $(JOBS)) $(CHECK_FLAGS)
+
+bench: deps-demo all
+	bench/run build/steno
+
+fuzz: deps-fuzz
+	tools/fuzz.sh $(FUZZ_SECONDS)
+
+# Only copies: run `make` before, so that nothing is compiled as root.
+install:
+	@test -x build/steno || { echo "make install: run 'make' first" >&2; exit 1; }
+	meson configure build --prefix=$(PREFIX)
+	meson install -C build --no-rebuild
+
+# The documents that are made from tables in the program.
+docs: all
+	tools/gendocs build/steno
+
+clean:
+	rm -rf build build-*
+
+deps-build:
+	@tools/deps.sh $(LIST)build.txt $(LIST)run.txt
+deps-demo:
+	@tools/deps.sh $(LIST)build.txt $(LIST)run.txt $(LIST)demo.txt
+deps-test:
+	@tools/deps.sh $(LIST)build.txt $(LIST)run.txt $(LIST)demo.txt $(LIST)test.txt
+deps-check:
+	@tools/deps.sh $(LIST)build.txt $(LIST)check.txt
+deps-fuzz:
+	@tools/deps.sh $(LIST)build.txt $(LIST)check.txt

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/* The wrappers around a broker back end: messages are checked and encoded here, once for all of them. */
+#include "broker/broker_ops.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "broker/broker_msg.h"
+
+#include <string.h>
+
+static const char component[] = "broker";
+
+/* Every scheme there is; without ops: known, but not in this build. */
+static const struct {
+    const char *scheme;
+    const struct broker_ops *ops;
+} backends[] = {
+    {"local", &broker_local_ops}, {"redis", NULL},    {"rediss", NULL}, {"amqp", NULL}, {"amqps", NULL},
+    {"postgresql", NULL},         {"postgres", NULL},
+};
+
+int broker_open(const struct broker_opts *opts, struct broker **ret, struct err *err)
+{
+    /* Only the scheme is ever repeated: the rest of a URL may hold a password. */
+    const char *url = opts->url;
+    size_t n = strcspn(url, ":");
+    for (size_t i = 0; url[n] && i < ARRAY_LEN(backends); i++) {
+        if (strlen(backends[i].scheme) != n || strncmp(url, backends[i].scheme, n) != 0)
+            continue;
+        if (!backends[i].ops)
+            return err_set(err, ERR_UNSUPPORTED, "broker '%s:' is not part of this build; use local:/absolute/folder",
+                           backends[i].scheme);
+        struct broker *b = NULL;
+        int rc = backends[i].ops->open(opts, url + n + 1, &b, err);
+        if (rc < 0)
+            return rc;
+        b->ops = backends[i].ops;
+        *ret = b;
+        return 0;
+    }
+    if (!url[n])
+        return err_set(err, ERR_INVALID, "a broker URL names its kind first, for example local:/absolute/folder");
+    return err_set(err, ERR_INVALID, "unknown kind of broker '%.*s:'; use local:/absolute/folder", (int)MIN(n, 40),
+                   url);
+}
+
+void broker_close(struct broker *b)
+{
+    if (b)
+        b->ops->close(b);
+}
+
+int broker_send_token(struct broker *b, const struct token *t, struct err *err)
+{
+    CLEANUP(buf_clear) struct buf body = BUF_INIT(BROKER_MSG_MAX);
+    int rc = broker_token_encode(t, &body, err);
+    if (rc >= 0)
+        rc = b->ops->send_token(b, t->queue, body.data, body.len, err);
+    if (rc < 0)
+        return err_wrap(err, "cannot send the wake-up");
+    struct log_ctx lc = {.component = component, .job_id = t->job_id};
+    log_debug(&lc, "token sent to queue '%s'", t->queue);
+    return 0;
+}
+
+int broker_send_event(struct broker *b, const struct event *e, struct err *err)
+{
+    CLEANUP(buf_clear) struct buf msg = BUF_INIT(BROKER_MSG_MAX);
+    int rc = broker_event_encode(e, &msg, err);
+    if (rc >= 0)
+        rc = b->ops->send_event(b, msg.data, msg.len, err);
+    if (rc < 0)
+        return err_wrap(err, "cannot send the event");
+    struct log_ctx lc = {.component = component, .job_id = e->job_id};
+    log_debug(&lc, "event %lld '%s' sent", (long long)e->seq, e->type);
+    return 0;
+}
+
+int broker_send_dead_letter(struct broker *b, const char *job_id, const char *error_class, const char *message,
+                            struct err *err)
+{
+    CLEANUP(buf_clear) struct buf body = BUF_INIT(BROKER_MSG_MAX);
+    int rc = broker_dead_letter_encode(job_id, error_class, message, &body, err);
+    if (rc >= 0 && b->ops->send_dead_letter)
+        rc = b->ops->send_dead_letter(b, body.data, body.len, err);
+    if (rc < 0)
+        return err_wrap(err, "cannot send the dead letter");
+    return 0;
+}
+
+int broker_wait(struct broker *b, int64_t timeout_ms, struct err *err)
+{
+    return b->ops->wait(b, timeout_ms, err);
+}
+
+void broker_interrupt(struct broker *b)
+{
+    b->ops->interrupt(b);
+}
+
+int broker_next_event(struct broker *b, int64_t timeout_ms, struct event *ret, struct err *err)
+{
+    return b->ops->next_event(b, timeout_ms, ret, err);
+}
+
+int broker_depth(struct broker *b, const char *queue, int64_t *ret, struct err *err)
+{
+    int64_t depth = -1;
+    int rc = b->ops->depth ? b->ops->depth(b, queue, &depth, err) : 0;
+    if (rc >= 0)
+        *ret = depth;
+    return rc;
+}
+
+int broker_ping(struct broker *b, int64_t *ret_ms, struct err *err)
+{
+    int64_t start = clock_mono_ms();
+    int rc = b->ops->ping(b, err);
+    if (rc < 0)
+        return err_wrap(err, "broker");
+    *ret_ms = clock_mono_ms() - start;
+    return 0;
+}

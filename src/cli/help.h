@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* --help, from the command table. */
+#ifndef CLI_HELP_H
+#define CLI_HELP_H
+
+#include "base/buf.h"
+#include "cli/commands.h"
+
+/* The overview of all commands. */
+void help_overview(struct buf *b);
+/* One command: usage, flags, settings. */
+void help_command(struct buf *b, const struct cmd *c);
+/* The commands whose first word is this. */
+void help_group(struct buf *b, const char *word);
+/* Every setting, by group. */
+void help_settings(struct buf *b);
+/* "  --format FORMAT, -f" padded, then text wrapped to 100 columns. */
+void help_row(struct buf *b, const char *left, const char *text);
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every setting there is, one row each: the one place to add or change one. The fields of `struct conf`, the keys of
+ * the INI file, the STENO_* environment, the flags, `steno config print`, the sample file and docs/configuration.md
+ * follow from these rows.
+ *
+ *   X(group, name, TYPE, default, min, max, unit, choices, flags, help)
+ *
+ *   name       key in the file; STENO_NAME in the environment; --name, with dashes, as a flag; field of struct conf
+ *   TYPE       see CONF_TYPES in conf/conf.h
+ *   default    as a user would write it. For texts "" means "not set"; the help says what happens then
+ *   min, max   INT: the value; DURATION: milliseconds; BYTES: bytes; texts: length in bytes
+ *   unit       DURATION and BYTES: what a bare number counts (SEC, DAY, MIB)
+ *   choices    CHOICE: the words, "a|b"; URL: the schemes; numbers: a word for one value beside the range,
+ * "unlimited=0" flags      CONF_SECRET: never printed; CONF_RELOAD: SIGHUP takes a new value help       for users, in
+ * Markdown without '|'; the first sentence stands alone in `--help`
+ */
+#ifndef CONF_OPTIONS_H
+#define CONF_OPTIONS_H
+
+#include <stdint.h>
+
+#define CONF_SEC   ((int64_t)1000)
+#define CONF_MIN   (60 * CONF_SEC)
+#define CONF_HOUR  (60 * CONF_MIN)
+#define CONF_DAY   (24 * CONF_HOUR)
+#define CONF_KIB   ((int64_t)1 << 10)
+#define CONF_MIB   ((int64_t)1 << 20)
+#define CONF_GIB   ((int64_t)1 << 30)
+#define CONF_TEXT  1024 /* most texts */
+#define CONF_PATHS 4000 /* paths and URLs */
+
+/* clang-format off */
+#define CONF_OPTIONS(X)                                                                                                \
+    X("General", data, STRING, "", 0, CONF_PATHS, 0, NULL, 0,                                                          \
+      "Folder that holds everything steno keeps: database, recordings, temporary files, sockets. "                     \
+      "When empty: `$XDG_STATE_HOME/steno`, else `~/.local/state/steno`, else `/var/lib/steno`. A relative path "      \
+      "starts at the working folder.")                                                                                 \
+    X("General", listen, LIST, "127.0.0.1:8000", 1, CONF_TEXT, 0, NULL, 0,                                             \
+      "Addresses to serve on, separated by commas. Each is `host:port`, `[v6-address]:port` or `unix:/path`; port 0 "  \
+      "takes a free one.")                                                                                             \
+    X("General", server, URL, "", 0, CONF_PATHS, 0, "http|https|unix", 0,                                              \
+      "Server that `submit`, `status` and the other client commands talk to. When empty: the first address of "        \
+      "`listen`.")                                                                                                     \
+    X("General", log_level, CHOICE, "info", 0, 0, 0, "error|warn|info|debug", CONF_RELOAD,                             \
+      "How much is logged to standard error.")                                                                         \
+    X("General", log_format, CHOICE, "text", 0, 0, 0, "text|json", CONF_RELOAD,                                        \
+      "Log lines for people or for programs.")                                                                         \
+                                                                                                                       \
+    X("Back ends", database, URL, "sqlite:steno.db", 1, CONF_PATHS, 0, "sqlite|postgresql|postgres", 0,                \
+      "Where jobs are kept. `sqlite:FILE` (a relative file is in the data folder) or "                                 \
+      "`postgresql://user:password@host:port/name`.")                                                                  \
+    X("Back ends", storage, URL, "file:objects", 1, CONF_PATHS, 0, "file|s3", 0,                                       \
+      "Where recordings and transcripts are kept. `file:FOLDER` (a relative folder is in the data folder) or "         \
+      "`s3://bucket`.")                                                                                                \
+    X("Back ends", broker, URL, "local", 1, CONF_PATHS, 0, "local|redis|rediss|amqp|amqps", 0,                         \
+      "What carries wake-ups and live events between processes. `local` (sockets in the data folder), "                \
+      "`redis://host:port/number` or `amqp://user:password@host:port/vhost`.")                                         \
+    X("Back ends", s3_endpoint, URL, "", 0, CONF_PATHS, 0, "http|https", 0,                                            \
+      "Address of an S3 server other than Amazon's (MinIO, Ceph), as `http://host:port`. When empty: Amazon's "        \
+      "server of `s3_region`.")                                                                                        \
+    X("Back ends", s3_region, STRING, "us-east-1", 1, 64, 0, NULL, 0,                                                  \
+      "Region the S3 bucket is in.")                                                                                   \
+    X("Back ends", s3_access_key, STRING, "", 0, CONF_TEXT, 0, NULL, 0,                                                \
+      "Access key id for S3.")                                                                                         \
+    X("Back ends", s3_secret_key, STRING, "", 0, CONF_TEXT, 0, NULL, CONF_SECRET,                                      \
+      "Secret key for S3.")                                                                                            \
+                                                                                                                       \
+    X("Transcription", engine, CHOICE, "auto", 0, 0, 0, "auto|pocketsphinx|null", 0,                                   \
+      "What turns speech into text for jobs that name no engine. `auto` takes the best one that is installed; `null` " \
+      "returns a fixed text at once, for load tests.")                                                                 \
+    X("Transcription", model, STRING, "", 0, CONF_TEXT, 0, NULL, 0,                                                    \
+      "Model for jobs that name none, such as `base`. When empty: the engine's own.")                                  \
+    X("Transcription", model_path, STRING, "", 0, CONF_PATHS, 0, NULL, 0,                                              \
+      "Folder with model files. When empty: where the engine's package installed them.")                               \
+    X("Transcription", language, STRING, "", 0, 35, 0, NULL, 0,                                                        \
+      "Language for jobs that name none, as a code such as `en`. When empty: the engine detects it, or has only one.") \
+    X("Transcription", engine_slots, INT, "auto", 1, 1024, 0, "auto=0", 0,                                             \
+      "How many chunks the engine works on at the same time. `auto` is one for each processor core.")                  \
+                                                                                                                       \
+    X("Uploads", max_upload_size, BYTES, "2G", 1, 16384 * CONF_GIB, CONF_MIB, NULL, 0,                                 \
+      "Largest recording that is accepted.")                                                                           \
+    X("Uploads", upload_time_limit, DURATION, "1h", CONF_SEC, 7 * CONF_DAY, CONF_SEC, NULL, 0,                         \
+      "Longest time one upload may take. Leftovers of broken uploads are removed once they are older than this.")      \
+    X("Uploads", idle_timeout, DURATION, "60s", CONF_SEC, CONF_HOUR, CONF_SEC, NULL, 0,                                \
+      "A connection on which nothing moves for this long is closed.")                                                  \
+    X("Uploads", http_threads, INT, "2", 1, 64, 0, NULL, 0,                                                            \
+      "Threads that read and write network connections.")                                                              \
+    X("Uploads", work_threads, INT, "8", 1, 256, 0, NULL, 0,                                                           \
+      "Threads that answer requests, so how many may wait for database or storage at the same time.")                  \
+                                                                                                                       \
+    X("Jobs", queue_order, CHOICE, "fifo", 0, 0, 0, "fifo|lifo", 0,                                                    \
+      "Which waiting job of a queue runs next. `fifo` takes the oldest, `lifo` the newest.")                           \
+    X("Jobs", max_queue_size, INT, "unlimited", 1, 1000000000, 0, "unlimited=0", 0,                                    \
+      "How many jobs may wait; more are refused until some are done.")                                                 \
+    X("Jobs", worker_concurrency, INT, "4", 1, 256, 0, NULL, 0,                                                        \
+      "How many jobs a worker process has in work at the same time. They share the `engine_slots`.")                   \
+    X("Jobs", job_time_limit, DURATION, "1h", CONF_SEC, 30 * CONF_DAY, CONF_SEC, "unlimited=0", 0,                     \
+      "Longest time one attempt at a job may take.")                                                                   \
+    X("Jobs", max_attempts, INT, "5", 1, 100, 0, NULL, 0,                                                              \
+      "How often a job is tried when the trouble may pass, the first try included.")                                   \
+    X("Jobs", retry_base, DURATION, "5s", 10, CONF_DAY, CONF_SEC, NULL, 0,                                             \
+      "Longest wait before the second attempt; it doubles with each further one. The wait itself is random, up to "    \
+      "that.")                                                                                                         \
+    X("Jobs", retry_cap, DURATION, "10m", 10, 7 * CONF_DAY, CONF_SEC, NULL, 0,                                         \
+      "The wait before an attempt never grows beyond this.")                                                           \
+    X("Jobs", keep_audio, DURATION, "7d", 0, 36500 * CONF_DAY, CONF_DAY, "forever=-1", 0,                             \
+      "How long a recording is kept after its job ended. Transcripts stay.")                                           \
+    X("Jobs", drain_timeout, DURATION, "30s", 0, CONF_HOUR, CONF_SEC, NULL, 0,                                         \
+      "At a stop: how long running chunks may go on before they are handed back.")                                     \
+    X("Jobs", lease, DURATION, "30s", CONF_SEC, CONF_HOUR, CONF_SEC, NULL, 0,                                          \
+      "How long a job stays with a worker that gives no sign of life. Shorter finds dead workers sooner, longer "      \
+      "bears longer pauses.")                                                                                          \
+    X("Jobs", poll_interval, DURATION, "2s", 10, 10 * CONF_MIN, CONF_SEC, NULL, 0,                                     \
+      "How often a worker looks for work that no wake-up told it of.")                                                 \
+    X("Jobs", sweep_interval, DURATION, "30s", 100, CONF_DAY, CONF_SEC, NULL, 0,                                       \
+      "How often a worker takes over jobs of dead workers and removes what is no longer needed.")                      \
+    X("Jobs", max_deaths, INT, "3", 1, 100, 0, NULL, 0,                                                                \
+      "A job during which this many workers died without any progress is given up.")                                   \
+    X("Jobs", death_pause, DURATION, "30s", 0, CONF_DAY, CONF_SEC, NULL, 0,                                            \
+      "How long a job rests after a worker died on it.")                                                               \
+    X("Jobs", alone_patience, DURATION, "60s", 0, CONF_DAY, CONF_SEC, NULL, 0,                                         \
+      "A job on which a worker died runs alone; how long it waits for the worker's other jobs to end before it is "    \
+      "handed back.")                                                                                                  \
+                                                                                                                       \
+    X("Audio", sandbox, CHOICE, "auto", 0, 0, 0, "auto|require|off", 0,                                                \
+      "Locks the decoder away from files and network. `auto` warns where the kernel cannot do it, `require` refuses "  \
+      "to decode then.")                                                                                               \
+    X("Audio", decode_memory, BYTES, "1536M", 800 * CONF_MIB, 1024 * CONF_GIB, CONF_MIB, NULL, 0,                      \
+      "Memory one decoder may use. With less than the minimum ffmpeg hangs instead of failing.")                       \
+    X("Audio", decode_time_limit, DURATION, "30m", CONF_SEC, CONF_DAY, CONF_SEC, NULL, 0,                              \
+      "Longest time the decoding of one recording may take.")                                                          \
+    X("Audio", ffmpeg, STRING, "ffmpeg", 1, CONF_PATHS, 0, NULL, 0,                                                    \
+      "The ffmpeg program: a path, or a name that is looked up in `PATH`.")                                            \
+    X("Audio", temp, STRING, "", 0, CONF_PATHS, 0, NULL, 0,                                                            \
+      "Folder for temporary files; a relative path is in the data folder. When empty: `tmp` in the data folder.")
+/* clang-format on */
+
+#endif

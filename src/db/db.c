@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The wrappers over the back ends: choosing one by URL, and the rules that hold on each.
+ *
+ * PostgreSQL refuses every statement after a failed one until the transaction ends, SQLite would go on. Code that
+ * works on one must work on both, so the stricter rule is held here: `failed` is sticky.
+ */
+#include "db/db.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "db/db_ops.h"
+
+#include <string.h>
+
+static const struct log_ctx lc = {.component = "db"};
+
+/* Every scheme a user may have read about; NULL ops: not in this build. */
+static const struct known_db {
+    const char *scheme;
+    const struct db_ops *ops;
+} known_dbs[] = {
+    {"sqlite", &db_sqlite_ops},
+    {"postgresql", NULL},
+    {"postgres", NULL},
+};
+
+/* Stands for a missing row callback, so that back ends need no case for it. */
+static int ignore_row(const struct db_row *row, void *arg, struct err *err)
+{
+    (void)row;
+    (void)arg;
+    (void)err;
+    return 0;
+}
+
+/* Marks the time in which a row callback runs. */
+struct row_call {
+    struct db_tx *tx;
+    db_row_fn fn;
+    void *arg;
+};
+
+static int call_row(const struct db_row *row, void *arg, struct err *err)
+{
+    struct row_call *c = arg;
+    c->tx->in_row = true;
+    int rc = c->fn(row, c->arg, err);
+    c->tx->in_row = false;
+    return rc;
+}
+
+static int run(struct db_tx *tx, const char *sql, const struct db_val *args, size_t n_args, db_row_fn row,
+               void *row_arg, int64_t *ret_changed, struct err *err)
+{
+    if (tx->failed)
+        return err_set(err, ERR_INTERNAL, "an earlier statement of this transaction failed");
+    if (tx->in_row)
+        return err_set(err, ERR_INTERNAL, "a row callback must not run statements: %.80s", sql);
+    /* PostgreSQL refuses other text: what a foreign program printed must be cleaned before it comes here. */
+    for (size_t i = 0; i < n_args; i++)
+        if (args[i].type == DB_TEXT && !utf8_valid(args[i].s, strlen(args[i].s)))
+            return err_set(err, ERR_INTERNAL, "value %zu is not UTF-8: %.80s", i + 1, sql);
+    struct row_call c = {tx, row ? row : ignore_row, row_arg};
+    int rc = tx->db->ops->query(tx, sql, args, n_args, call_row, &c, ret_changed, err);
+    if (rc < 0)
+        tx->failed = true;
+    return rc;
+}
+
+int db_call(struct db_tx *tx, db_tx_fn fn, void *arg, struct err *err)
+{
+    tx->failed = tx->in_row = false;
+    tx->now = 0;
+    int rc = fn(tx, arg, err);
+    if (rc >= 0 && tx->failed)
+        return err_set(err, ERR_INTERNAL, "a statement failed and its transaction went on");
+    return rc;
+}
+
+int db_open(const struct db_opts *opts, struct db **ret, struct err *err)
+{
+    const char *colon = opts->url ? strchr(opts->url, ':') : NULL;
+    /* The URL itself may hold a password: only the scheme is repeated. */
+    if (!colon)
+        return err_set(err, ERR_INVALID, "the database setting needs a form like sqlite:/path/to/steno.db");
+    size_t n = (size_t)(colon - opts->url);
+    for (size_t i = 0; i < ARRAY_LEN(known_dbs); i++) {
+        const struct known_db *k = &known_dbs[i];
+        if (strlen(k->scheme) != n || memcmp(k->scheme, opts->url, n) != 0)
+            continue;
+        if (!k->ops)
+            return err_set(err, ERR_UNSUPPORTED,
+                           "database '%s:' is known, but not built into this program: use sqlite:", k->scheme);
+        if (opts->readers < 1 || opts->readers > 64)
+            return err_set(err, ERR_INVALID, "the number of database readers must be 1 to 64, not %u", opts->readers);
+        struct db *db = NULL;
+        int rc = k->ops->open(opts, colon + 1, &db, err);
+        if (rc < 0)
+            return rc;
+        db->ops = k->ops;
+        db->clock = opts->clock;
+        db->clock_arg = opts->clock_arg;
+        *ret = db;
+        return 0;
+    }
+    return err_set(err, ERR_INVALID, "database '%.*s:' is unknown: use a form like sqlite:/path/to/steno.db",
+                   n > 40 ? 40 : (int)n, opts->url);
+}
+
+void db_close(struct db *db)
+{
+    if (db)
+        db->ops->close(db);
+}
+
+int db_read(struct db *db, db_tx_fn fn, void *arg, struct err *err)
+{
+    return db->ops->read(db, fn, arg, err);
+}
+
+int db_write(struct db *db, enum db_durability how, db_tx_fn fn, void *arg, struct err *err)
+{
+    int64_t start = clock_mono_ms();
+    int rc = db->ops->write(db, how, fn, arg, err);
+    int64_t took = clock_mono_ms() - start;
+    if (took >= 1000)
+        log_debug(&lc, "a write took %lld ms", (long long)took);
+    return rc;
+}
+
+int64_t db_now(struct db_tx *tx)
+{
+    if (!tx->now)
+        tx->now = tx->db->clock ? tx->db->clock(tx->db->clock_arg) : tx->db->ops->now(tx);
+    return tx->now;
+}
+
+int64_t db_col_int(const struct db_row *row, int col)
+{
+    return row->ops->col_int(row, col);
+}
+
+double db_col_real(const struct db_row *row, int col)
+{
+    return row->ops->col_real(row, col);
+}
+
+const char *db_col_text(const struct db_row *row, int col)
+{
+    return row->ops->col_text(row, col);
+}
+
+bool db_col_is_null(const struct db_row *row, int col)
+{
+    return row->ops->col_is_null(row, col);
+}
+
+int db_query(struct db_tx *tx, const char *sql, const struct db_val *args, size_t n_args, db_row_fn row, void *row_arg,
+             struct err *err)
+{
+    int64_t changed = 0;
+    return run(tx, sql, args, n_args, row, row_arg, &changed, err);
+}
+
+int64_t db_exec(struct db_tx *tx, const char *sql, const struct db_val *args, size_t n_args, struct err *err)
+{
+    int64_t changed = 0;
+    int rc = run(tx, sql, args, n_args, NULL, NULL, &changed, err);
+    return rc < 0 ? rc : changed;
+}
+
+const struct db_dialect *db_dialect(const struct db *db)
+{
+    return &db->ops->dialect;
+}
+
+const struct db_dialect *db_tx_dialect(const struct db_tx *tx)
+{
+    return db_dialect(tx->db);
+}
+
+int db_ping(struct db *db, int64_t *ret_ms, struct err *err)
+{
+    int64_t start = clock_mono_ms();
+    int rc = db->ops->ping(db, err);
+    if (rc >= 0)
+        *ret_ms = clock_mono_ms() - start;
+    return rc;
+}

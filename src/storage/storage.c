@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The wrappers around a storage back end: what is the same for all of them is here once. Keys and offsets are checked,
+ * what is written is counted and hashed on its way, and a write that failed once can no longer be committed.
+ */
+#include "storage/storage_ops.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct log_ctx lc = {.component = "storage"};
+
+/* Every scheme there is; without ops: known, but not in this build. */
+static const struct {
+    const char *scheme;
+    const struct storage_ops *ops;
+} backends[] = {
+    {"file", &storage_file_ops},
+    {"s3", NULL},
+};
+
+int storage_open(const char *url, struct storage **ret, struct err *err)
+{
+    /* Only the scheme is ever repeated: the rest of a URL may hold a password. */
+    size_t n = strcspn(url, ":");
+    for (size_t i = 0; url[n] && i < ARRAY_LEN(backends); i++) {
+        if (strlen(backends[i].scheme) != n || strncmp(url, backends[i].scheme, n) != 0)
+            continue;
+        if (!backends[i].ops)
+            return err_set(err, ERR_UNSUPPORTED, "storage '%s:' is not part of this build; use file:/absolute/folder",
+                           backends[i].scheme);
+        struct storage *s = NULL;
+        int rc = backends[i].ops->open(url + n + 1, &s, err);
+        if (rc < 0)
+            return rc;
+        s->ops = backends[i].ops;
+        *ret = s;
+        return 0;
+    }
+    if (!url[n])
+        return err_set(err, ERR_INVALID, "a storage URL names its kind first, for example file:/absolute/folder");
+    return err_set(err, ERR_INVALID, "unknown kind of storage '%.*s:'; use file:/absolute/folder", (int)MIN(n, 40),
+                   url);
+}
+
+void storage_close(struct storage *s)
+{
+    if (s)
+        s->ops->close(s);
+}
+
+int storage_put_begin(struct storage *s, const char *key, struct storage_put **ret, struct err *err)
+{
+    int rc = storage_key_check(key, err);
+    if (rc < 0)
+        return rc;
+    EVP_MD_CTX *sha = EVP_MD_CTX_new();
+    if (!sha || EVP_DigestInit_ex(sha, EVP_sha256(), NULL) != 1) {
+        EVP_MD_CTX_free(sha);
+        return err_set(err, ERR_NOMEM, "cannot start a SHA-256");
+    }
+    struct storage_put *p = NULL;
+    rc = s->ops->put_begin(s, key, &p, err);
+    if (rc < 0) {
+        EVP_MD_CTX_free(sha);
+        return err_wrap(err, "cannot store '%s'", key);
+    }
+    p->storage = s;
+    p->sha = sha;
+    log_debug(&lc, "put '%s' begins", key);
+    *ret = p;
+    return 0;
+}
+
+int storage_put_write(struct storage_put *p, const void *data, size_t n, struct err *err)
+{
+    if (n == 0)
+        return 0;
+    int rc = p->failed;
+    if (rc < 0)
+        return err_set(err, rc, "an earlier write of this object failed");
+    rc = p->storage->ops->put_write(p, data, n, err);
+    if (rc >= 0 && EVP_DigestUpdate(p->sha, data, n) != 1)
+        rc = err_set(err, ERR_INTERNAL, "SHA-256 failed");
+    if (rc < 0) {
+        p->failed = rc;
+        return rc;
+    }
+    p->size += (int64_t)n;
+    return 0;
+}
+
+int storage_put_commit(struct storage_put *p, struct object_info *ret, struct err *err)
+{
+    struct object_info info = {.size = p->size};
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+    if (p->failed) {
+        int rc = p->failed;
+        storage_put_abort(p);
+        return err_set(err, rc, "the object is not stored: a write of it failed");
+    }
+    if (EVP_DigestFinal_ex(p->sha, digest, &n) != 1 || 2 * n + 1 != sizeof info.sha256) {
+        storage_put_abort(p);
+        return err_set(err, ERR_INTERNAL, "SHA-256 failed");
+    }
+    str_hex(digest, n, info.sha256);
+    EVP_MD_CTX_free(TAKE(p->sha));
+    int64_t start = clock_mono_ms();
+    int rc = p->storage->ops->put_commit(p, err);
+    if (rc < 0)
+        return err_wrap(err, "cannot store the object");
+    info.modified_ms = clock_wall_ms();
+    log_debug(&lc, "put committed: %lld bytes, sha256 %s, %lld ms", (long long)info.size, info.sha256,
+              (long long)(clock_mono_ms() - start));
+    if (ret)
+        *ret = info;
+    return 0;
+}
+
+void storage_put_abort(struct storage_put *p)
+{
+    if (!p)
+        return;
+    EVP_MD_CTX_free(TAKE(p->sha));
+    log_debug(&lc, "put aborted after %lld bytes", (long long)p->size);
+    p->storage->ops->put_abort(p);
+}
+
+int storage_put_bytes(struct storage *s, const char *key, const void *data, size_t n, struct err *err)
+{
+    struct storage_put *p = NULL;
+    int rc = storage_put_begin(s, key, &p, err);
+    if (rc < 0)
+        return rc;
+    rc = storage_put_write(p, data, n, err);
+    if (rc < 0) {
+        storage_put_abort(p);
+        return err_wrap(err, "cannot store '%s'", key);
+    }
+    return storage_put_commit(p, NULL, err);
+}
+
+int storage_get_begin(struct storage *s, const char *key, int64_t offset, struct storage_get **ret,
+                      struct object_info *ret_info, struct err *err)
+{
+    int rc = storage_key_check(key, err);
+    if (rc < 0)
+        return rc;
+    if (offset < 0)
+        return err_set(err, ERR_INVALID, "cannot read '%s' from byte %lld", key, (long long)offset);
+    struct object_info info = {0};
+    struct storage_get *g = NULL;
+    rc = s->ops->get_begin(s, key, offset, &g, &info, err);
+    if (rc < 0)
+        return err_wrap(err, "cannot read '%s'", key);
+    g->storage = s;
+    log_debug(&lc, "get '%s' from byte %lld of %lld", key, (long long)offset, (long long)info.size);
+    *ret = g;
+    if (ret_info)
+        *ret_info = info;
+    return 0;
+}
+
+ssize_t storage_get_read(struct storage_get *g, void *data, size_t n, struct err *err)
+{
+    return g->storage->ops->get_read(g, data, n, err);
+}
+
+void storage_get_end(struct storage_get *g)
+{
+    if (g)
+        g->storage->ops->get_end(g);
+}
+
+int storage_get_bytes(struct storage *s, const char *key, size_t max, char **ret, size_t *ret_len, struct err *err)
+{
+    struct storage_get *g = NULL;
+    struct object_info info;
+    int rc = storage_get_begin(s, key, 0, &g, &info, err);
+    if (rc < 0)
+        return rc;
+    CLEANUP(free_p) char *text = NULL;
+    size_t want = 0, have = 0;
+    if (info.size < 0 || (uint64_t)info.size > max) {
+        rc = err_set(err, ERR_TOO_LARGE, "'%s' has %lld bytes, at most %zu are expected", key, (long long)info.size,
+                     max);
+        goto out;
+    }
+    want = (size_t)info.size;
+    text = malloc(want + 1);
+    if (!text) {
+        rc = err_set(err, ERR_NOMEM, "no memory for the %zu bytes of '%s'", want, key);
+        goto out;
+    }
+    while (have < want) {
+        ssize_t k = storage_get_read(g, text + have, want - have, err);
+        if (k < 0) {
+            rc = err_wrap(err, "cannot read '%s'", key);
+            goto out;
+        }
+        if (k == 0) {
+            rc = err_set(err, ERR_UNAVAILABLE, "'%s' ended after %zu of %zu bytes", key, have, want);
+            goto out;
+        }
+        have += (size_t)k;
+    }
+    text[want] = '\0';
+    *ret = TAKE(text);
+    if (ret_len)
+        *ret_len = want;
+out:
+    storage_get_end(g);
+    return rc;
+}
+
+int storage_fetch(struct storage *s, const char *key, const char *path, struct err *err)
+{
+    int rc = storage_key_check(key, err);
+    if (rc < 0)
+        return rc;
+    int64_t start = clock_mono_ms();
+    rc = s->ops->fetch(s, key, path, err);
+    if (rc < 0)
+        return err_wrap(err, "cannot fetch '%s'", key);
+    log_debug(&lc, "fetched '%s' in %lld ms", key, (long long)(clock_mono_ms() - start));
+    return 0;
+}
+
+int storage_stat(struct storage *s, const char *key, struct object_info *ret, struct err *err)
+{
+    int rc = storage_key_check(key, err);
+    if (rc < 0)
+        return rc;
+    struct object_info info = {0};
+    rc = s->ops->stat(s, key, &info, err);
+    if (rc < 0)
+        return err_wrap(err, "cannot look at '%s'", key);
+    *ret = info;
+    return 0;
+}
+
+int storage_delete(struct storage *s, const char *key, struct err *err)
+{
+    int rc = storage_key_check(key, err);
+    if (rc < 0)
+        return rc;
+    rc = s->ops->remove(s, key, err);
+    if (rc < 0)
+        return err_wrap(err, "cannot delete '%s'", key);
+    log_debug(&lc, "deleted '%s'", key);
+    return 0;
+}
+
+int storage_list(struct storage *s, const char *prefix, storage_list_fn fn, void *arg, struct err *err)
+{
+    /* The beginning of a key: what is missing at its end may be a whole part. */
+    char probe[STORAGE_KEY_MAX + 2];
+    size_t n = strlen(prefix);
+    if (n >= STORAGE_KEY_MAX)
+        return err_set(err, ERR_INVALID, "a storage prefix has less than %d bytes", STORAGE_KEY_MAX);
+    if (n) {
+        memcpy(probe, prefix, n + 1);
+        if (prefix[n - 1] == '/')
+            memcpy(probe + n, "x", 2);
+        int rc = storage_key_check(probe, err);
+        if (rc < 0)
+            return err_wrap(err, "prefix");
+    }
+    return s->ops->list(s, prefix, fn, arg, err);
+}
+
+int storage_sweep(struct storage *s, int64_t before_ms, int *ret_removed, struct err *err)
+{
+    int removed = 0, rc = s->ops->sweep(s, before_ms, &removed, err);
+    if (rc < 0)
+        return err_wrap(err, "cannot sweep the storage");
+    log_debug(&lc, "swept %d leftovers", removed);
+    *ret_removed = removed;
+    return 0;
+}
+
+int storage_ping(struct storage *s, int64_t *ret_ms, int64_t *ret_free_bytes, struct err *err)
+{
+    int64_t start = clock_mono_ms(), free_bytes = -1;
+    int rc = s->ops->ping(s, &free_bytes, err);
+    if (rc < 0)
+        return err_wrap(err, "storage");
+    *ret_ms = clock_mono_ms() - start;
+    *ret_free_bytes = free_bytes;
+    return 0;
+}
