@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every LOOK_MS the board is compared with what the database says we hold; every third of a lease that look is the
+ * renewal itself. The board is listed before the database is asked: a job claimed in between is in the answer but not
+ * in the list, and is left alone.
+ *
+ * A failing database loses no lease here: only a row that shows another holder does. But leases of all workers may have
+ * run out meanwhile, so after an outage longer than the time between two renewals, the sweeper leaves everybody one
+ * lease length to come back.
+ */
+#include "worker/keeper.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/str.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { LOOK_MS = 500, HEARTBEAT_MS = 5000 };
+
+struct keeper {
+    struct worker *w;
+    struct held *board, *held; /* max each */
+    size_t max;
+    int64_t next_renewal, next_heartbeat; /* monotonic */
+    struct outage outage;
+    char host[256];
+};
+
+static bool holds(const struct held *held, size_t n, const struct held *one)
+{
+    for (size_t i = 0; i < n; i++)
+        if (held[i].fence == one->fence && strcmp(held[i].id, one->id) == 0)
+            return true;
+    return false;
+}
+
+static int ask(struct keeper *k, size_t *ret_n, struct err *err)
+{
+    const struct worker_opts *o = k->w->o;
+    int64_t now = clock_mono_ms();
+    if (now < k->next_renewal)
+        return store_held(o->store, k->w->id, k->held, k->max, ret_n, err);
+    int rc = FAULT_POINT(lease_renewing, err);
+    if (rc == 0)
+        rc = store_renew(o->store, k->w->id, o->lease_ms, k->held, k->max, ret_n, err);
+    if (rc == 0)
+        k->next_renewal = now + o->lease_ms / 3;
+    return rc;
+}
+
+static int look(struct keeper *k, struct err *err)
+{
+    size_t running = board_list(k->w->board, k->board, k->max), n = 0;
+    if (running == 0)
+        return 0;
+    int rc = ask(k, &n, err);
+    for (size_t i = 0; rc == 0 && i < running; i++)
+        if (!holds(k->held, n, &k->board[i]) && board_stop(k->w->board, &k->board[i], RUN_LOST))
+            log_debug(&k->w->log, "job %s is no longer ours, stopping it", k->board[i].id);
+    return rc;
+}
+
+static void add_info(const struct worker *w, struct buf *b)
+{
+    const struct counters *c = &w->counts;
+    buf_adds(b, "{\"engines\":");
+    engines_describe(w->engines, b);
+    buf_addf(b, ",\"default_engine\":");
+    str_add_json(b, w->o->engine->name ? w->o->engine->name : "auto");
+    buf_addf(b, ",\"slots\":%u,\"concurrency\":%u", slots_count(w->slots), w->o->concurrency);
+    const struct {
+        const char *name;
+        const atomic_llong *value;
+    } counters[] = {
+        {"completed", &c->completed},     {"failed", &c->failed}, {"retried", &c->retried},
+        {"handed_back", &c->handed_back}, {"lost", &c->lost},     {"audio_ms", &c->audio_ms},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(counters); i++)
+        buf_addf(b, ",\"%s\":%lld", counters[i].name, atomic_load(counters[i].value));
+    buf_addc(b, '}');
+}
+
+static int beat(struct keeper *k, struct err *err)
+{
+    struct worker *w = k->w;
+    int64_t now = clock_mono_ms();
+    if (now < k->next_heartbeat)
+        return 0;
+    CLEANUP(buf_clear) struct buf info = BUF_INIT(65536);
+    add_info(w, &info);
+    struct worker_row row = {.id = w->id,
+                             .host = k->host,
+                             .version = STENO_VERSION,
+                             .state = cancel_is_set(&w->drain) ? "draining" : "running",
+                             .info = buf_str(&info),
+                             .pid = getpid(),
+                             .started_at = w->started_at,
+                             .heartbeat_at = clock_wall_ms(),
+                             .running = (int64_t)board_count(w->board)};
+    int rc = store_heartbeat(w->o->store, &row, err);
+    if (rc == 0)
+        k->next_heartbeat = now + HEARTBEAT_MS;
+    return rc;
+}
+
+void *keeper_main(void *arg)
+{
+    struct worker *w = arg;
+    struct keeper k = {.w = w, .max = w->o->concurrency};
+    k.board = xcalloc(k.max, sizeof *k.board);
+    k.held = xcalloc(k.max, sizeof *k.held);
+    if (gethostname(k.host, sizeof k.host - 1) < 0)
+        k.host[0] = '\0';
+    int64_t pause = 0;
+    while (worker_pause(w, pause)) {
+        if (w->o->job_time_ms > 0)
+            board_stop_overdue(w->board, w->o->job_time_ms);
+        struct err err = ERR_INIT;
+        int rc = look(&k, &err);
+        if (rc == 0)
+            rc = beat(&k, &err);
+        pause = LOOK_MS;
+        if (rc < 0) {
+            outage_hit(&k.outage, &w->log, "renewing leases", &err);
+            continue;
+        }
+        if (outage_over(&k.outage, &w->log, "renewing leases") > w->o->lease_ms / 3)
+            atomic_store(&w->no_expiry_until, clock_mono_ms() + w->o->lease_ms);
+    }
+    free(k.board);
+    free(k.held);
+    return NULL;
+}
