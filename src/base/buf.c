@@ -11,7 +11,8 @@ static bool reserve(struct buf *b, size_t more)
 {
     if (b->failed)
         return false;
-    if (more > b->max || b->len > b->max - more) {
+    const size_t max = MIN(b->max, SIZE_MAX / 2); /* so that no sum below wraps */
+    if (more > max || b->len > max - more) {
         b->failed = true;
         return false;
     }
@@ -21,11 +22,11 @@ static bool reserve(struct buf *b, size_t more)
     size_t cap = b->cap ? b->cap : 256;
     while (cap < need)
         cap = cap > SIZE_MAX / 2 ? need : cap * 2;
-    if (cap > b->max + 1)
-        cap = b->max + 1;
+    if (cap > max + 1)
+        cap = max + 1;
     char *p = realloc(b->data, cap);
     if (!p) {
-        b->failed = true;
+        b->failed = b->no_memory = true;
         return false;
     }
     b->data = p;
@@ -47,7 +48,7 @@ void buf_clear(struct buf *b)
 void buf_reset(struct buf *b)
 {
     b->len = 0;
-    b->failed = false;
+    b->failed = b->no_memory = false;
     if (b->data)
         b->data[0] = '\0';
 }
@@ -113,9 +114,9 @@ int buf_check(const struct buf *b, const char *what, struct err *err)
 {
     if (!b->failed)
         return 0;
-    if (b->len + 1 >= b->max || b->cap >= b->max)
-        return err_set(err, ERR_TOO_LARGE, "%s is over %zu bytes", what, b->max);
-    return err_set(err, ERR_NOMEM, "%s: over %zu bytes or out of memory", what, b->max);
+    if (b->no_memory)
+        return err_set(err, ERR_NOMEM, "no memory for %s", what);
+    return err_set(err, ERR_TOO_LARGE, "%s is over %zu bytes", what, b->max);
 }
 
 const char *buf_str(const struct buf *b)

@@ -19,11 +19,12 @@ struct buf {
     char *data;
     size_t len, cap, max;
     bool failed;
+    bool no_memory; /* why it failed: memory ran out, else the maximum was reached */
 };
 
-#define BUF_INIT(max_bytes)            \
-    {                                  \
-        NULL, 0, 0, (max_bytes), false \
+#define BUF_INIT(max_bytes)                   \
+    {                                         \
+        NULL, 0, 0, (max_bytes), false, false \
     }
 
 void buf_init(struct buf *b, size_t max); /* allocates nothing */

@@ -2,6 +2,8 @@
 /* Error classes and sentences: see err.h. A sentence too long for the field is cut, never overflows. */
 #include "base/err.h"
 
+#include "base/str.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -35,10 +37,25 @@ static int class_of_errno(int sys)
     }
 }
 
+/* By way of a copy: an argument may be the old sentence itself. */
 static void set_msg(struct err *e, const char *fmt, va_list ap)
 {
-    if (vsnprintf(e->msg, sizeof e->msg, fmt, ap) < 0)
-        e->msg[0] = '\0';
+    char text[sizeof e->msg];
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    if (n < 0)
+        text[0] = '\0';
+    else if ((size_t)n >= sizeof text)
+        text[utf8_floor(text, sizeof text - 1)] = '\0';
+    memcpy(e->msg, text, strlen(text) + 1);
+}
+
+/* Puts more behind the sentence, cut between two characters. */
+static void append_msg(struct err *e, const char *more)
+{
+    size_t n = strlen(e->msg), room = sizeof e->msg - 1 - n;
+    n += (size_t)snprintf(e->msg + n, room + 1, ": %s", more);
+    if (n >= sizeof e->msg)
+        e->msg[utf8_floor(e->msg, sizeof e->msg - 1)] = '\0';
 }
 
 int err_set(struct err *e, int code, const char *fmt, ...)
@@ -58,10 +75,9 @@ int err_sys(struct err *e, int sys, const char *fmt, ...)
     va_start(ap, fmt);
     set_msg(e, fmt, ap);
     va_end(ap);
-    size_t n = strlen(e->msg);
     char text[128];
     /* The GNU strerror_r: the string it returns may or may not live in `text`. */
-    snprintf(e->msg + n, sizeof e->msg - n, ": %s", strerror_r(sys, text, sizeof text));
+    append_msg(e, strerror_r(sys, text, sizeof text));
     e->code = class_of_errno(sys);
     e->sys = sys;
     return e->code;
@@ -75,9 +91,7 @@ int err_wrap(struct err *e, const char *fmt, ...)
     va_start(ap, fmt);
     set_msg(e, fmt, ap);
     va_end(ap);
-    size_t n = strlen(e->msg);
-    int wrote = snprintf(e->msg + n, sizeof e->msg - n, ": %s", inner);
-    (void)wrote; /* a cut sentence is still a sentence */
+    append_msg(e, inner);
     return e->code;
 }
 

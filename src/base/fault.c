@@ -4,7 +4,9 @@
 #ifdef STENO_FAULTS
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/str.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,6 +27,13 @@ const char *fault_name(enum fault_point p)
 
 #ifdef STENO_FAULTS
 
+/* A mistake in a test must not look like a fault that did not fire. */
+static _Noreturn void bad_spec(const char *what, const char *item)
+{
+    fprintf(stderr, "steno: STENO_FAULT: %s in '%s'\n", what, item);
+    abort();
+}
+
 /* True once per test run: the file is the memory that outlives a killed process. */
 static bool first_time(const char *point)
 {
@@ -33,42 +42,54 @@ static bool first_time(const char *point)
         return true;
     CLEANUP(free_p) char *path = xasprintf("%s/%s", dir, point);
     CLEANUP(close_fd) int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+    if (fd < 0 && errno != EEXIST)
+        bad_spec("cannot write to STENO_FAULT_DIR", path);
     return fd >= 0;
 }
 
 static int act(const char *point, const char *action, struct err *err)
 {
+    int64_t ms;
     if (strcmp(action, "kill") == 0)
         raise(SIGKILL);
     else if (strcmp(action, "stop") == 0)
         raise(SIGSTOP);
-    else if (strncmp(action, "sleep:", 6) == 0)
-        clock_sleep_ms(atoll(action + 6));
+    else if (str_starts(action, "sleep:") && str_to_i64(action + strlen("sleep:"), &ms))
+        clock_sleep_ms(ms);
     else if (strcmp(action, "fail") == 0)
         return err_set(err, ERR_UNAVAILABLE, "injected fault at %s", point);
-    else {
-        fprintf(stderr, "steno: STENO_FAULT: unknown action '%s'\n", action);
-        abort();
-    }
+    else
+        bad_spec("unknown action", action);
     return 0;
+}
+
+static bool known(const char *name)
+{
+    for (int p = 0; p < FAULT_COUNT; p++)
+        if (strcmp(fault_name((enum fault_point)p), name) == 0)
+            return true;
+    return false;
 }
 
 int fault_hit(enum fault_point p, struct err *err)
 {
     const char *spec = getenv("STENO_FAULT"), *name = fault_name(p);
-    if (!spec)
-        return 0;
-    CLEANUP(free_p) char *copy = xstrdup(spec);
-    char *save = NULL;
-    for (char *item = strtok_r(copy, ",", &save); item; item = strtok_r(NULL, ",", &save)) {
+    CLEANUP(free_p) char *copy = xstrdup(spec ? spec : "");
+    int rc = 0;
+    for (char *item = copy, *next; *item && rc == 0; item = next) {
+        size_t n = strcspn(item, ",");
+        next = item + n + (item[n] == ',');
+        item[n] = '\0';
         char *eq = strchr(item, '=');
         if (!eq)
-            continue;
+            bad_spec("no '='", item);
         *eq = '\0';
+        if (!known(item))
+            bad_spec("unknown point", item);
         if (strcmp(item, name) == 0 && first_time(name))
-            return act(name, eq + 1, err);
+            rc = act(name, eq + 1, err);
     }
-    return 0;
+    return rc;
 }
 
 #endif

@@ -4,18 +4,18 @@
 #include "base/clock.h"
 #include "base/str.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
 void random_bytes(void *p, size_t n)
 {
-    /* Up to 256 bytes come whole and are never interrupted. */
     for (size_t done = 0; done < n;) {
-        size_t want = MIN(n - done, (size_t)256);
-        if (getrandom((char *)p + done, want, 0) != (ssize_t)want)
+        ssize_t got = getrandom((char *)p + done, n - done, 0);
+        if (got < 0 && errno != EINTR)
             abort();
-        done += want;
+        done += got > 0 ? (size_t)got : 0;
     }
 }
 

@@ -76,6 +76,8 @@ int io_read_file(const char *path, size_t max, char **ret, size_t *ret_len, stru
 
 int io_mkdir_p(const char *path, struct err *err)
 {
+    if (!*path)
+        return err_set(err, ERR_INVALID, "a folder has no name");
     CLEANUP(free_p) char *p = xstrdup(path);
     for (char *slash = p; slash;) {
         slash = strchr(slash + 1, '/');
@@ -104,9 +106,12 @@ static int remove_at(int dirfd, const char *name, struct err *err)
 {
     if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
         return 0;
-    if (errno != EISDIR && errno != EPERM)
-        return err_sys(err, errno, "cannot remove '%s'", name);
+    int why = errno;
+    if (why != EISDIR && why != EPERM)
+        return err_sys(err, why, "cannot remove '%s'", name);
     int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && errno == ENOTDIR) /* EPERM was about a file */
+        return err_sys(err, why, "cannot remove '%s'", name);
     if (fd < 0)
         return err_sys(err, errno, "cannot open folder '%s'", name);
     DIR *d = fdopendir(fd);

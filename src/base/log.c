@@ -8,8 +8,11 @@
 
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { MESSAGE_MAX = 4096, FIELD_MAX = 128 };
 
 static atomic_int current_level = LOG_INFO;
 static atomic_bool as_json;
@@ -41,11 +44,18 @@ static void add_field(struct buf *b, bool json, const char *name, const char *va
 {
     if (!value || !*value)
         return;
+    /* An id comes from outside at times; cut, so that a line always fits its buffer. */
+    char cut[FIELD_MAX + 1];
+    size_t n = strnlen(value, FIELD_MAX + 1);
+    n = n > FIELD_MAX ? utf8_floor(value, FIELD_MAX) : n;
+    memcpy(cut, value, n);
+    cut[n] = '\0';
     if (json) {
         buf_addf(b, ",\"%s\":", name);
-        str_add_json(b, value);
+        str_add_json(b, cut);
     } else {
-        buf_addf(b, " %s=%s", name, value);
+        buf_addf(b, " %s=", name);
+        str_add_printable(b, cut);
     }
 }
 
@@ -53,21 +63,27 @@ void log_write(enum log_level level, const struct log_ctx *lc, const char *fmt, 
 {
     if (!log_on(level))
         return;
-    CLEANUP(buf_clear) struct buf msg = BUF_INIT(4096), line = BUF_INIT(32768);
+    CLEANUP(buf_clear) struct buf line = BUF_INIT(8 * MESSAGE_MAX);
+    char msg[MESSAGE_MAX];
     va_list ap;
     va_start(ap, fmt);
-    buf_addv(&msg, fmt, ap);
+    int n = vsnprintf(msg, sizeof msg, fmt, ap);
     va_end(ap);
+    if (n < 0)
+        return;
+    if ((size_t)n >= sizeof msg) /* a cut message is better than none */
+        msg[utf8_floor(msg, sizeof msg - 1)] = '\0';
     char when[TIME_ISO_SIZE];
     time_iso(clock_wall_ms(), when);
     bool json = atomic_load_explicit(&as_json, memory_order_relaxed);
     const char *component = lc && lc->component ? lc->component : "steno";
     if (json) {
         buf_addf(&line, "{\"time\":\"%s\",\"level\":\"%s\",\"component\":\"%s\"", when, level_names[level], component);
-        add_field(&line, true, "message", buf_str(&msg));
+        buf_adds(&line, ",\"message\":");
+        str_add_json(&line, msg);
     } else {
         buf_addf(&line, "%s %-5s %s: ", when, level_names[level], component);
-        str_add_printable(&line, buf_str(&msg));
+        str_add_printable(&line, msg);
     }
     if (lc) {
         add_field(&line, json, "job_id", lc->job_id);

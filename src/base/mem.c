@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An arena is a list of blocks, the newest first; each block is filled from its front. A request larger
- * than a block's rest opens a new block of at least BLOCK bytes.
+ * than a block's rest opens a new block; one that is larger than BLOCK gets a block of its own behind the newest, whose
+ * rest stays in use.
  */
 #include "base/mem.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,23 +75,26 @@ void close_fd(int *fd)
 void *arena_alloc(struct arena *a, size_t size)
 {
     const size_t align = _Alignof(max_align_t);
-    if (size > a->max || a->used > a->max - size)
+    if (size > SIZE_MAX / 2)
         return NULL;
     size_t need = (size + align - 1) & ~(align - 1);
+    if (need > a->max || a->used > a->max - need)
+        return NULL;
     struct arena_block *b = a->head;
     if (!b || b->size - b->used < need) {
         size_t room = need > BLOCK ? need : (size_t)BLOCK;
         b = malloc(sizeof *b + room);
         if (!b)
             return NULL;
-        b->next = a->head;
         b->used = 0;
         b->size = room;
-        a->head = b;
+        bool behind = room > BLOCK && a->head;
+        b->next = behind ? a->head->next : a->head;
+        *(behind ? &a->head->next : &a->head) = b;
     }
     void *p = b->data + b->used;
     b->used += need;
-    a->used += size;
+    a->used += need;
     memset(p, 0, need);
     return p;
 }

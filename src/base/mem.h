@@ -24,7 +24,7 @@ void close_fd(int *fd);
 /* Memory freed all at once: everything read for one request or one job. Not thread-safe. */
 struct arena {
     struct arena_block *head;
-    size_t used; /* bytes handed out so far */
+    size_t used; /* bytes handed out so far, each piece rounded up to the alignment */
     size_t max;  /* arena_alloc fails beyond it */
 };
 

@@ -55,17 +55,35 @@ static char **make_environ(const char *const *set)
     return env;
 }
 
-static void add_null(posix_spawn_file_actions_t *fa, int fd)
+/*
+ * What the child does with its descriptors: the listed ones from their high copies, /dev/null where 0, 1 or 2 is
+ * missing, nothing else up to the highest. 0 or an errno.
+ */
+static int add_fds(posix_spawn_file_actions_t *fa, const struct proc_opts *opts, const int *high)
 {
-    posix_spawn_file_actions_addopen(fa, fd, "/dev/null", O_RDWR, 0);
+    bool have[HIGH_FD] = {[2] = opts->keep_stderr};
+    int sys = 0, end = 3;
+    for (size_t i = 0; !sys && i < opts->n_fds; i++) {
+        int child = opts->fds[i].child;
+        sys = posix_spawn_file_actions_adddup2(fa, high[i], child);
+        have[child] = true;
+        end = MAX(end, child + 1);
+    }
+    for (int fd = 0; !sys && fd < end; fd++)
+        if (!have[fd])
+            sys = fd < 3 ? posix_spawn_file_actions_addopen(fa, fd, "/dev/null", O_RDWR, 0)
+                         : posix_spawn_file_actions_addclose(fa, fd);
+    return sys ? sys : posix_spawn_file_actions_addclosefrom_np(fa, end);
 }
 
 int proc_spawn(const struct proc_opts *opts, struct proc **ret, struct err *err)
 {
-    int high[MAX_FDS], max_child = 2, rc = 0;
-    bool have[3] = {false, false, opts->keep_stderr};
+    int high[MAX_FDS], rc = 0;
     if (opts->n_fds > MAX_FDS)
         return err_set(err, ERR_INTERNAL, "too many descriptors for a child");
+    for (size_t i = 0; i < opts->n_fds; i++)
+        if (opts->fds[i].child < 0 || opts->fds[i].child >= HIGH_FD)
+            return err_set(err, ERR_INTERNAL, "no child gets descriptor %d", opts->fds[i].child);
 
     posix_spawn_file_actions_t fa;
     posix_spawnattr_t attr;
@@ -80,18 +98,6 @@ int proc_spawn(const struct proc_opts *opts, struct proc **ret, struct err *err)
             goto out;
         }
     }
-    for (size_t i = 0; i < opts->n_fds; i++) {
-        int child = opts->fds[i].child;
-        posix_spawn_file_actions_adddup2(&fa, high[i], child);
-        max_child = MAX(max_child, child);
-        if (child < 3)
-            have[child] = true;
-    }
-    for (int fd = 0; fd < 3; fd++)
-        if (!have[fd])
-            add_null(&fa, fd);
-    posix_spawn_file_actions_addclosefrom_np(&fa, max_child + 1);
-
     sigset_t all, none;
     sigfillset(&all);
     sigemptyset(&none);
@@ -101,7 +107,6 @@ int proc_spawn(const struct proc_opts *opts, struct proc **ret, struct err *err)
     posix_spawnattr_setflags(
         &attr, (short)(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | (opts->own_group ? POSIX_SPAWN_SETPGROUP : 0)));
 
-    char **env = make_environ(opts->setenv);
     char *argv[64];
     size_t argc = 0;
     while (argc < ARRAY_LEN(argv) - 1 && opts->argv[argc]) {
@@ -112,8 +117,12 @@ int proc_spawn(const struct proc_opts *opts, struct proc **ret, struct err *err)
 
     const char *path = opts->path ? opts->path : "/proc/self/exe";
     pid_t pid = -1;
-    int sys = opts->argv[argc] ? E2BIG : posix_spawnp(&pid, path, &fa, &attr, argv, env);
-    free(env);
+    int sys = opts->argv[argc] ? E2BIG : add_fds(&fa, opts, high);
+    if (!sys) {
+        char **env = make_environ(opts->setenv);
+        sys = posix_spawnp(&pid, path, &fa, &attr, argv, env);
+        free(env);
+    }
     if (sys) {
         rc = err_sys(err, sys, "cannot start '%s'", opts->path ? opts->path : argv[0]);
         goto out;
@@ -154,7 +163,7 @@ void proc_kill(struct proc *p, int sig)
 
 int proc_wait(struct proc *p, int64_t timeout_ms, int *ret_status, struct err *err)
 {
-    int64_t until = timeout_ms < 0 ? INT64_MAX : clock_mono_ms() + timeout_ms;
+    const int64_t until = timeout_ms < 0 ? INT64_MAX : clock_mono_ms() + MIN(timeout_ms, INT64_MAX / 2);
     while (!p->reaped) {
         pid_t got = waitpid(p->pid, &p->status, WNOHANG);
         if (got == p->pid) {
@@ -163,7 +172,7 @@ int proc_wait(struct proc *p, int64_t timeout_ms, int *ret_status, struct err *e
         }
         if (got < 0 && errno != EINTR)
             return err_sys(err, errno, "waiting for process %d", (int)p->pid);
-        int64_t left = timeout_ms < 0 ? INT32_MAX : until - clock_mono_ms();
+        int64_t left = until - clock_mono_ms();
         if (left <= 0)
             return 0;
         struct pollfd pfd = {.fd = p->pidfd, .events = POLLIN};
@@ -190,8 +199,9 @@ void proc_free(struct proc *p)
 
 void proc_describe(int status, char *ret, size_t size)
 {
+    const char *name = sigdescr_np(WTERMSIG(status)); /* strsignal is not for threads */
     if (WIFSIGNALED(status))
-        snprintf(ret, size, "killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+        snprintf(ret, size, "killed by signal %d (%s)", WTERMSIG(status), name ? name : "unknown");
     else
         snprintf(ret, size, "exit status %d", WEXITSTATUS(status));
 }

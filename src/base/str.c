@@ -92,8 +92,9 @@ bool str_to_bytes(const char *s, int64_t bare_unit, int64_t *ret)
 
 void str_add_duration(struct buf *b, double seconds)
 {
-    if (seconds < 0)
+    if (!(seconds > 0))
         seconds = 0;
+    seconds = MIN(seconds, 1e15); /* fits the integers below */
     if (seconds < 9.95) {
         buf_addf(b, "%.1f s", seconds);
         return;
@@ -200,6 +201,7 @@ void str_add_json(struct buf *b, const char *s)
     utf8_add_clean(&clean, s, strlen(s));
     if (clean.failed) {
         b->failed = true;
+        b->no_memory = clean.no_memory;
         return;
     }
     buf_addc(b, '"');
@@ -219,14 +221,21 @@ void str_add_json(struct buf *b, const char *s)
 
 void str_add_printable(struct buf *b, const char *s)
 {
-    for (; *s; s++) {
-        unsigned char c = (unsigned char)*s;
-        if (c == '\n')
+    for (size_t n = strlen(s); n;) {
+        const unsigned char *p = (const unsigned char *)s;
+        int len = utf8_len(p, n);
+        /* U+0080 to U+009F are C2 80 to C2 9F: terminals take U+009B for the start of a command. */
+        bool c1 = len == 2 && p[0] == 0xC2 && p[1] < 0xA0;
+        if (*p == '\n')
             buf_adds(b, "\\n");
-        else if (c < 0x20 || c == 0x7F)
-            buf_addf(b, "\\x%02x", c);
+        else if (len <= 0 || *p < 0x20 || *p == 0x7F)
+            buf_addf(b, "\\x%02x", *p);
+        else if (c1)
+            buf_addf(b, "\\u%04x", p[1]);
         else
-            buf_addc(b, (char)c);
+            buf_add(b, s, (size_t)len);
+        s += MAX(len, 1);
+        n -= (size_t)MAX(len, 1);
     }
 }
 

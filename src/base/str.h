@@ -17,7 +17,7 @@ bool str_to_f64(const char *s, double *ret) MUST_CHECK;
 bool str_to_duration_ms(const char *s, int64_t bare_unit_ms, int64_t *ret) MUST_CHECK;
 /* "512" "64k" "10M" "2G" (powers of 1024, optional trailing "B" or "iB") or a bare number of `bare_unit` bytes. */
 bool str_to_bytes(const char *s, int64_t bare_unit, int64_t *ret) MUST_CHECK;
-/* "1h02m03s"-like text for people: "3.2 s", "1:02:03". */
+/* A length of time for people: "3.2 s", "1:02", "1:02:03". What is no number or negative counts as 0. */
 void str_add_duration(struct buf *b, double seconds);
 
 bool str_starts(const char *s, const char *prefix);
@@ -36,7 +36,10 @@ void utf8_add_clean(struct buf *b, const char *s, size_t n);
 
 /* Appends a quoted JSON string (input is cleaned as above). */
 void str_add_json(struct buf *b, const char *s);
-/* Appends s with control characters escaped (\n, \x1b), so that no input can forge a log line or a terminal code. */
+/*
+ * Appends s with control characters (\n, \x1b, also U+0080 to U+009F) and malformed bytes escaped, so that no input can
+ * forge a log line or a terminal code.
+ */
 void str_add_printable(struct buf *b, const char *s);
 /* Lower-case hex of n bytes; ret has 2n+1 bytes. */
 void str_hex(const unsigned char *p, size_t n, char *ret);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threads: a bounded queue that moves ownership between threads, and a pool that runs small tasks.
+ * Threads, and a pool that runs small tasks from a bounded queue.
  *
  * No callback runs under a lock. Every thread started here is joined by the matching free.
  */
@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* pthread_create with a name for debuggers (15 characters), signals blocked in the new thread. */
+/* pthread_create with a name for debuggers (cut to 15 characters), signals blocked in the new thread. */
 int thread_start(pthread_t *ret, const char *name, void *(*fn)(void *), void *arg, struct err *err) MUST_CHECK;
 
 /* Condition variable on the monotonic clock, so that setting the wall clock disturbs no wait. */
@@ -26,7 +26,7 @@ bool cond_wait_ms(pthread_cond_t *c, pthread_mutex_t *mu, int64_t ms);
 struct pool;
 typedef void (*pool_fn)(void *arg);
 
-/* `threads` threads; at most `max_queued` tasks wait. */
+/* `threads` threads, at least one; at most `max_queued` tasks wait. */
 int pool_new(const char *name, unsigned threads, size_t max_queued, struct pool **ret, struct err *err) MUST_CHECK;
 /* Hands fn(arg) to the pool; false when the queue is full or the pool is stopping (arg stays the caller's). Never
  * blocks. */

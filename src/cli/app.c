@@ -1,21 +1,148 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/app.h"
 
+#include "base/io.h"
+#include "base/str.h"
+#include "broker/broker.h"
+#include "cli/client.h"
 #include "cli/flags.h"
+#include "cli/reload.h"
+#include "cli/role.h"
+#include "cli/server_url.h"
+#include "db/db.h"
+#include "db/migrate.h"
+#include "job/store.h"
+#include "storage/storage.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+/* A command that runs once needs few connections; roles run many statements at a time. */
+enum { FEW_READERS = 1, ROLE_READERS = 8, DB_BUSY_MS = 10000 };
+
+struct conf_load_opts app_conf_sources(const struct app *app)
+{
+    return (struct conf_load_opts){
+        .file = app->flags->config,
+        .environ = (const char *const *)environ,
+        .flags = (const char *const *)app->flags->conf,
+    };
+}
+
+static int open_conf(struct app *app, struct err *err)
+{
+    struct conf_load_opts sources = app_conf_sources(app);
+    int rc = conf_load(&sources, &app->conf, err);
+    if (rc < 0)
+        return rc;
+    reload_log_setup(app->conf);
+    if (!(app->cmd->needs & CMD_ROLE) || role_supervised())
+        return 0;
+    /* Under a supervisor that one has said it. */
+    const char *note;
+    for (size_t i = 0; (note = conf_note(app->conf, i)); i++)
+        log_info(&app->log, "%s", note);
+    return 0;
+}
+
+static int open_db(struct app *app, unsigned needs, struct err *err)
+{
+    struct db_opts opts = {
+        .url = app->conf->database,
+        .readers = needs & CMD_ROLE ? ROLE_READERS : FEW_READERS,
+        .busy_ms = DB_BUSY_MS,
+    };
+    int rc = db_open(&opts, &app->db, err);
+    if (rc < 0 || !(needs & NEED_STORE))
+        return rc;
+    int applied = 0;
+    rc = migrate_up(app->db, &applied, err);
+    if (rc < 0)
+        return rc;
+    if (applied)
+        log_info(&app->log, "database: %d migration%s applied", applied, applied == 1 ? "" : "s");
+    struct store_opts store = {
+        .order = str_eq(app->conf->queue_order, "lifo") ? JOB_LIFO : JOB_FIFO,
+        .max_attempts = (int)app->conf->max_attempts,
+        .alone_patience_ms = app->conf->alone_patience,
+        .death_pause_ms = app->conf->death_pause,
+        .max_deaths = (int)app->conf->max_deaths,
+    };
+    return store_new(app->db, &store, &app->store, err);
+}
+
+static int open_broker(struct app *app, unsigned needs, struct err *err)
+{
+    struct broker_opts opts = {
+        .url = app->conf->broker,
+        .tokens = needs & NEED_TOKENS,
+        .events = needs & NEED_EVENTS,
+    };
+    return broker_open(&opts, &app->broker, err);
+}
+
+static int open_client(struct app *app, struct err *err)
+{
+    CLEANUP(free_p) char *url = NULL;
+    int rc = server_url(app->conf, &url, err);
+    return rc < 0 ? rc : client_open(url, &app->client, err);
+}
 
 int app_open(struct app *app, struct err *err)
 {
-    (void)err;
+    unsigned needs = app->cmd->needs;
+    int rc = 0;
     app->log.component = app->cmd->name;
-    return 0;
+    if (needs & CMD_ROLE)
+        rc = role_start(err);
+    if (rc >= 0 && needs & NEED_CONF)
+        rc = open_conf(app, err);
+    if (rc >= 0 && needs & CMD_ROLE)
+        rc = reload_start(app, &app->reload, err);
+    /* 0700 for new folders: recordings are private. */
+    if (rc >= 0 && needs & (NEED_DATA | NEED_DB | NEED_STORE | NEED_STORAGE | NEED_BROKER | NEED_TOKENS | NEED_EVENTS))
+        rc = io_mkdir_p(app->conf->data, err);
+    if (rc >= 0 && needs & (NEED_DB | NEED_STORE))
+        rc = open_db(app, needs, err);
+    if (rc >= 0 && needs & NEED_STORAGE)
+        rc = storage_open(app->conf->storage, &app->storage, err);
+    if (rc >= 0 && needs & (NEED_BROKER | NEED_TOKENS | NEED_EVENTS))
+        rc = open_broker(app, needs, err);
+    if (rc >= 0 && needs & NEED_SERVER)
+        rc = open_client(app, err);
+    return rc;
 }
 
 void app_close(struct app *app)
 {
-    (void)app;
+    client_close(app->client);
+    broker_close(app->broker);
+    storage_close(app->storage);
+    store_free(app->store);
+    db_close(app->db);
+    reload_stop(app->reload);
+    conf_free(app->conf);
 }
 
 const char *app_flag(const struct app *app, const char *name)
 {
     return flags_get(app->flags, name);
+}
+
+int app_flag_int(const struct app *app, const char *name, int64_t min, int64_t max, int64_t def, int64_t *ret,
+                 struct err *err)
+{
+    const char *text = app_flag(app, name);
+    int64_t v = def;
+    if (text && (!str_to_i64(text, &v) || v < min || v > max))
+        return err_set(err, ERR_INVALID, "--%s takes a number from %lld to %lld, not '%s'", name, (long long)min,
+                       (long long)max, text);
+    *ret = v;
+    return 0;
+}
+
+int app_print(struct buf *text, struct err *err)
+{
+    int rc = buf_check(text, "the output", err);
+    return rc < 0 ? rc : io_write_all(STDOUT_FILENO, buf_str(text), text->len, err);
 }

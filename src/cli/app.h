@@ -8,9 +8,11 @@
 #ifndef CLI_APP_H
 #define CLI_APP_H
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "cli/commands.h"
+#include "conf/conf.h"
 
 #include <stdbool.h>
 
@@ -24,6 +26,8 @@ struct app {
     struct store *store;
     struct storage *storage;
     struct broker *broker;
+    struct client *client;
+    struct reload *reload; /* SIGHUP; roles and serve only */
 };
 
 /* Opens what cmd->needs says. On failure what was opened is closed by app_close all the same. */
@@ -36,5 +40,14 @@ static inline bool app_has(const struct app *app, const char *name)
 {
     return app_flag(app, name) != NULL;
 }
+/* A flag that holds a number in [min, max]; `def` when it was not given. */
+int app_flag_int(const struct app *app, const char *name, int64_t min, int64_t max, int64_t def, int64_t *ret,
+                 struct err *err) MUST_CHECK;
+
+/* Where settings come from for this command line: for conf_load and conf_reload. Borrowed. */
+struct conf_load_opts app_conf_sources(const struct app *app);
+
+/* Writes the text to standard output. UNAVAILABLE when nobody can read it (a full disk, a closed pipe). */
+int app_print(struct buf *text, struct err *err) MUST_CHECK;
 
 #endif

@@ -3,6 +3,8 @@
 
 #include "base/macros.h"
 #include "base/mem.h"
+#include "base/str.h"
+#include "conf/conf.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -23,9 +25,34 @@ static const struct cmd_flag *find_flag(const struct cmd *cmd, const char *name,
     return NULL;
 }
 
+static const struct cmd_flag config_flag = {CONFIG_FLAG, 0, "FILE", NULL};
+
+/* The option of the configuration that --name stands for. */
+static const struct conf_option *find_option(const struct cmd *cmd, const char *name, size_t len)
+{
+    char copy[64];
+    if (!(cmd->needs & NEED_CONF) || len >= sizeof copy)
+        return NULL;
+    memcpy(copy, name, len);
+    copy[len] = '\0';
+    return conf_option_find(copy);
+}
+
 static int unknown(const struct cmd *cmd, const char *arg, struct err *err)
 {
-    return err_set(err, ERR_INVALID, "unknown flag '%s': see 'steno %s --help'", arg, cmd->name);
+    const struct conf_option *near = NULL;
+    if (cmd->needs & NEED_CONF && str_starts(arg, "--")) {
+        CLEANUP(free_p) char *name = xstrdup(arg + 2);
+        name[strcspn(name, "=")] = '\0';
+        near = conf_option_near(name);
+    }
+    if (!near)
+        return err_set(err, ERR_INVALID, "unknown flag '%s': see 'steno %s --help'", arg, cmd->name);
+    CLEANUP(free_p) char *flag = xstrdup(near->name);
+    for (char *p = flag; *p; p++)
+        if (*p == '_')
+            *p = '-';
+    return err_set(err, ERR_INVALID, "unknown flag '%s': did you mean --%s?", arg, flag);
 }
 
 /* One argument that starts with '-'; `next` is what stands behind it (or NULL). Returns how many were used. */
@@ -45,18 +72,28 @@ static int take_flag(struct flags *f, char *arg, char *next, struct err *err)
         return 1;
     }
     const struct cmd_flag *flag = find_flag(cmd, name, len, is_long ? 0 : *name);
-    if (!flag)
+    const struct conf_option *option = flag || !is_long ? NULL : find_option(cmd, name, len);
+    if (!flag && !option && cmd->needs & NEED_CONF && is_long && len == strlen(CONFIG_FLAG) &&
+        strncmp(name, CONFIG_FLAG, len) == 0)
+        flag = &config_flag;
+    if (!flag && !option)
         return unknown(cmd, arg, err);
-    if (!flag->arg) {
-        if (value)
-            return err_set(err, ERR_INVALID, "--%s takes no value", flag->name);
-        f->values[flag - cmd->flags] = "";
-        return 1;
-    }
-    if (!value && !next)
-        return err_set(err, ERR_INVALID, "--%s needs a value: %s", flag->name, flag->arg);
-    f->values[flag - cmd->flags] = value ? value : next;
-    return value ? 1 : 2;
+
+    bool is_switch = option ? option->type == CONF_BOOL : !flag->arg;
+    if (is_switch && flag && value)
+        return err_set(err, ERR_INVALID, "--%s takes no value", flag->name);
+    if (!is_switch && !value && !next)
+        return err_set(err, ERR_INVALID, "--%.*s needs a value", (int)len, name);
+    int used = is_switch || value ? 1 : 2;
+    if (!value)
+        value = !is_switch ? next : option ? "yes" : "";
+    if (option)
+        f->conf[f->n_conf++] = xasprintf("%s=%s", option->name, value);
+    else if (flag == &config_flag)
+        f->config = value;
+    else
+        f->values[flag - cmd->flags] = value;
+    return used;
 }
 
 static int check_count(const struct flags *f, struct err *err)

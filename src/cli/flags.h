@@ -12,10 +12,14 @@
 
 #include <stdbool.h>
 
+/* Names a configuration file; taken by every command with NEED_CONF. */
+#define CONFIG_FLAG "config"
+
 struct flags {
     const struct cmd *cmd;
     const char **values; /* one per row of cmd->flags; NULL: not given */
     char **conf;         /* "name=value" list for conf_load, NULL-terminated */
+    size_t n_conf;
     const char *config;  /* --config */
     bool help;
     int argc; /* what is left: positional arguments; argv borrowed from the command line, reordered */
