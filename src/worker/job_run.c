@@ -190,7 +190,6 @@ static int on_save_chunk(void *arg, const struct done_chunk *d, const struct pro
                                      .start_sample = d->span.start,
                                      .end_sample = d->span.end,
                                      .engine_ms = d->engine_ms,
-                                     .finished_at = clock_wall_ms(),
                                      .result = buf_str(&json),
                                      .engine_state = d->state},
                            .progress_ms = p->done_ms};
@@ -328,7 +327,6 @@ static int complete(struct ctx *c, struct err *err)
                                 .covered_ms = t->covered_ms,
                                 .word_count = transcript_word_count(t),
                                 .processing_ms = clock_mono_ms() - c->r->began_ms,
-                                .created_at = clock_wall_ms(),
                                 .confidence = transcript_confidence(t)};
     return persist(c->w, c->r, JOB_COMPLETED, write_completed, &result, &c->seq, err);
 }
@@ -361,9 +359,6 @@ static void celebrate(struct ctx *c)
              "chunks from checkpoints",
              (double)audio / 1000, (double)c->transcript.speech_ms / 1000, transcript_word_count(&c->transcript),
              (double)took / 1000, took ? (double)audio / (double)took : 0.0, c->report.chunks_loaded);
-    /* Otherwise the sweeper does it when its time has come. */
-    if (c->w->o->keep_audio_ms == 0 && storage_delete(c->w->o->storage, c->r->job.audio_key, &err) < 0)
-        log_warn(&c->log, "the recording was not deleted: %s", err.msg);
 }
 
 /* ---- failures ---- */

@@ -9,9 +9,6 @@
 #include "base/clock.h"
 #include "base/fault.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 enum {
     BATCH = 200,
     DEEP_EVERY = 10,
@@ -95,69 +92,57 @@ static int drop_workers(struct worker *w, struct err *err)
 
 /* ---- storage ---- */
 
-struct walk {
-    struct worker *w;
-    int64_t now;
-    int orphans, expired;
-};
-
-/* "uploads/{id}/..." -> id */
-static bool job_of(const char *key, char ret[ID_SIZE])
+/* First the row gives the recording up, then the object goes: a kill in between leaves an orphan, no broken job. */
+static int drop_audio(struct worker *w, struct err *err)
 {
-    const char *id = strchr(key, '/');
-    if (!id || strlen(id + 1) < ID_SIZE || id[ID_SIZE] != '/')
-        return false;
-    memcpy(ret, id + 1, ID_SIZE - 1);
-    ret[ID_SIZE - 1] = '\0';
-    return id_valid(ret);
-}
-
-/* 1: the job ended long enough ago. */
-static int audio_expired(struct walk *k, const char *key, struct err *err)
-{
-    char id[ID_SIZE];
-    if (k->w->o->keep_audio_ms < 0 || !job_of(key, id))
+    if (w->o->keep_audio_ms < 0)
         return 0;
     struct arena a = ARENA_INIT;
-    struct job job;
-    int rc = store_get(k->w->o->store, id, &a, &job, err);
-    if (rc == 0)
-        rc = job_state_terminal(job.state) && job.finished_at < k->now - k->w->o->keep_audio_ms;
+    struct job *jobs = NULL;
+    size_t n = 0, dropped = 0;
+    int rc = store_audio_before(w->o->store, clock_wall_ms() - w->o->keep_audio_ms, BATCH, &a, &jobs, &n, err);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        rc = store_give_up_audio(w->o->store, jobs[i].id, err);
+        if (rc == 0)
+            rc = storage_delete(w->o->storage, jobs[i].audio_key, err);
+        dropped += rc == 0;
+        if (rc == ERR_CONFLICT || rc == ERR_NOT_FOUND)
+            rc = 0; /* tried again or removed meanwhile */
+    }
+    if (dropped)
+        log_info(&w->log, "removed %zu recordings of jobs that ended", dropped);
     arena_clear(&a);
-    return rc == ERR_NOT_FOUND ? 0 : rc; /* removed just now: the next walk sees an orphan */
+    return rc;
 }
+
+struct walk {
+    struct worker *w;
+    int64_t before_ms;
+    int orphans;
+};
 
 static int on_object(const char *key, const struct object_info *info, void *arg, struct err *err)
 {
     struct walk *k = arg;
-    const struct worker_opts *o = k->w->o;
+    /* Young ones may be uploads that have no row yet. */
+    if (info->modified_ms >= k->before_ms)
+        return 0;
     bool wanted = true;
-    int rc = store_key_wanted(o->store, key, &wanted, err);
-    if (rc < 0)
+    int rc = store_key_wanted(k->w->o->store, key, &wanted, err);
+    if (rc < 0 || wanted)
         return rc;
-    if (!wanted) {
-        /* Young ones may be uploads that have no row yet, or results about to be pointed to. */
-        if (info->modified_ms >= k->now - o->upload_max_age_ms)
-            return 0;
-        k->orphans++;
-        return storage_delete(o->storage, key, err);
-    }
-    rc = strncmp(key, "uploads/", 8) == 0 ? audio_expired(k, key, err) : 0;
-    if (rc <= 0)
-        return rc;
-    k->expired++;
-    return storage_delete(o->storage, key, err);
+    k->orphans++;
+    return storage_delete(k->w->o->storage, key, err);
 }
 
-static int walk_storage(struct worker *w, struct err *err)
+static int drop_orphans(struct worker *w, struct err *err)
 {
-    struct walk k = {.w = w, .now = clock_wall_ms()};
+    struct walk k = {.w = w, .before_ms = clock_wall_ms() - w->o->upload_max_age_ms};
     int rc = storage_list(w->o->storage, "uploads/", on_object, &k, err);
     if (rc == 0)
         rc = storage_list(w->o->storage, "results/", on_object, &k, err);
-    if (k.orphans || k.expired)
-        log_info(&w->log, "removed %d objects without a job and %d recordings of jobs that ended", k.orphans,
-                 k.expired);
+    if (k.orphans)
+        log_info(&w->log, "removed %d objects that belong to no job", k.orphans);
     return rc;
 }
 
@@ -185,8 +170,9 @@ static const struct step {
     int (*run)(struct worker *w, struct err *err);
     bool deep;
 } steps[] = {
-    {expire_leases, false},         {announce, false},         {drop_workers, false}, {walk_storage, true},
-    {drop_unfinished_writes, true}, {drop_temp_folders, true},
+    {expire_leases, false},    {announce, false},    {drop_workers, false},
+    {drop_audio, false},       {drop_orphans, true}, {drop_unfinished_writes, true},
+    {drop_temp_folders, true},
 };
 
 int sweep(struct worker *w, bool deep, struct err *err)

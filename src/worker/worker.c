@@ -58,12 +58,12 @@ static int claim_one(struct worker *w, size_t running, struct pool *jobs, struct
         return rc;
     }
     r->claim = (struct claim){.id = r->job.id, .holder = w->id, .fence = r->job.fence};
-    struct err fault = ERR_INIT;
-    if (FAULT_POINT(job_claimed, &fault) < 0)
-        log_warn(&w->log, "%s", fault.msg);
     struct task *t = xcalloc(1, sizeof *t);
     *t = (struct task){w, r};
     board_add(w->board, r);
+    struct err fault = ERR_INIT;
+    if (FAULT_POINT(job_claimed, &fault) < 0)
+        log_warn(&w->log, "%s", fault.msg);
     if (!pool_try_run(jobs, on_job_thread, t)) {
         /* Cannot be: the pool's queue holds as many as the board. */
         board_remove(w->board, r);
