@@ -143,6 +143,7 @@ int fixture_setup(void **state)
     fixture_set_clock(0);
     if (fixture_open_db(f, 8, 5000, &f->db, &e) < 0) {
         print_error("%s\n", e.msg);
+        free(f);
         return -1;
     }
     for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
