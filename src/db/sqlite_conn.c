@@ -300,8 +300,8 @@ int sqlite_conn_fail(struct sqlite_conn *c, int rc, const char *sql, struct err 
         return err_set(err, ERR_TOO_LARGE, "database '%s': a value is too large", c->path);
     case SQLITE_CANTOPEN:
     case SQLITE_IOERR:
-        return err_set(err, ERR_UNAVAILABLE, "database '%s': %s: %s", c->path, sqlite3_errmsg(c->h),
-                       sys ? strerror(sys) : "input/output error");
+        err_sys(err, sys ? sys : EIO, "database '%s': %s", c->path, sqlite3_errmsg(c->h));
+        return err->code = ERR_UNAVAILABLE;
     }
     return err_set(err, ERR_INTERNAL, "database: %s: %.*s", sqlite3_errmsg(c->h), SQL_SHOWN, sql ? sql : "");
 }
