@@ -10,8 +10,9 @@
 
 struct temp;
 
-/* Makes "<parent>/steno-XXXXXX" (0700) and the parent when missing. */
+/* Makes a private folder (0700) in `parent`, and that when missing. */
 int temp_open(const char *parent, struct temp **ret, struct err *err) MUST_CHECK;
+/* The folder to use, empty at first. */
 const char *temp_path(const struct temp *t);
 /* Removes it with all in it. NULL is fine. */
 void temp_close(struct temp *t);

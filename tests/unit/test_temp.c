@@ -72,12 +72,20 @@ static void test_sweep_leaves_the_living_alone(void **state)
     assert_int_equal(temp_open(*state, &a, &err), 0);
     assert_int_equal(temp_open(*state, &b, &err), 0);
     assert_string_not_equal(temp_path(a), temp_path(b));
-    touch(*state, "steno-file"); /* not a folder of ours */
-    CLEANUP(free_p) char *foreign = xasprintf("%s/foreign", (char *)*state);
+    /* Things that are not ours, however much they look like it. */
+    touch(*state, ".steno-abcdef");
+    CLEANUP(free_p) char *foreign = xasprintf("%s/.steno-ghijkl", (char *)*state);
     assert_int_equal(mkdir(foreign, 0700), 0);
+    touch(foreign, "theses.txt");
     assert_int_equal(temp_sweep(*state, &removed, &err), 0);
     assert_int_equal(removed, 0);
     assert_true(exists(temp_path(a)) && exists(temp_path(b)) && exists(foreign));
+    /* A maker that was killed before it had a lock. */
+    CLEANUP(free_p) char *empty = xasprintf("%s/.steno-mnopqr", (char *)*state);
+    assert_int_equal(mkdir(empty, 0700), 0);
+    assert_int_equal(temp_sweep(*state, &removed, &err), 0);
+    assert_int_equal(removed, 1);
+    assert_false(exists(empty));
     temp_close(a);
     temp_close(b);
 }
