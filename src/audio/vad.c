@@ -39,8 +39,9 @@ enum {
 /* dB over the floor, mean of the bands. Steady noise of any colour has a mean of 1.5 with a deviation of 0.3. */
 #define SCORE_HIGH 4.0F
 #define SCORE_LOW  3.0F
-#define BAND_CAP   24.0F /* one band alone, a beep, does not make speech */
-#define FLOOR_DB   (-80.0F)
+#define BAND_CAP   22.0F /* one band alone, a beep, does not make speech ... */
+#define BELOW_TOP  45.0F /* ... nor do bands so far below the loudest: the window's leakage reaches them */
+#define FLOOR_DB   (-90.0F)
 
 /* The first bin of each band (62.5 Hz a bin); below 150 Hz is hum and rumble. */
 static const int edges[BANDS + 1] = {3, 8, 13, 19, 27, 38, 52, 72, 112};
@@ -176,13 +177,17 @@ static void lowest(struct vad *v, int64_t from, int64_t to, float *ret)
 
 static void score_frame(struct vad *v, int64_t t)
 {
-    float past[BANDS], future[BANDS], sum = 0;
+    float past[BANDS], future[BANDS], top = FLOOR_DB, sum = 0;
     int64_t from = t - REACH, to = t + REACH;
     bool no_past = from < 0, no_future = to >= v->smoothed;
     lowest(v, MAX(from, 0), t, past);
     lowest(v, t, MIN(to, v->smoothed - 1), future);
     struct frame *f = at(v, t);
+    for (int b = 0; b < BANDS; b++)
+        top = fmaxf(top, f->smooth[b]);
     for (int b = 0; b < BANDS; b++) {
+        if (f->smooth[b] < top - BELOW_TOP)
+            continue;
         float floor = fmaxf(past[b], future[b]);
         if (no_past != no_future)
             floor = no_past ? future[b] : past[b];

@@ -74,8 +74,10 @@ int broker_event_encode(const struct event *e, struct buf *b, struct err *err)
         return err_set(err, ERR_INVALID, "an event needs a job id, a type and a JSON object");
     buf_addf(b, EVENT_VERSION "\t%s\t%lld\t%s\t", e->job_id, (long long)e->seq, e->type);
     /* In JSON, a raw line end only ever stands between tokens, where a blank means the same. */
-    for (const char *p = e->json; *p; p++)
-        buf_addc(b, *p == '\n' || *p == '\r' ? ' ' : *p);
+    for (const char *p = e->json; *p; p++) {
+        bool line_end = *p == '\n' || *p == '\r';
+        buf_add(b, line_end ? " " : p, 1);
+    }
     return finish(b, "the event", err);
 }
 

@@ -377,7 +377,7 @@ static void test_verbose_json_there_and_back(void **state)
 {
     (void)state;
     uint64_t seed = 0x9e3779b97f4a7c15;
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < 1000; i++) {
         struct err e = ERR_INIT;
         struct transcript t, back;
         if (i == 0)
@@ -412,7 +412,7 @@ static void test_segments_there_and_back(void **state)
 {
     (void)state;
     uint64_t seed = 42;
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < 1000; i++) {
         struct err e = ERR_INIT;
         struct arena a = ARENA_INIT;
         struct random_chunk c;
@@ -591,7 +591,7 @@ static void test_monsters(void **state)
          "{\"start\":0,\"end\":0,\"text\":\"a\"}]}", 100000, 0},
         {"{\"duration\":9,\"segments\":[],\"coverage\":{\"speech\":0,\"covered\":0,\"gaps\":[",
          "{\"start\":0,\"end\":0},", "{\"start\":0,\"end\":0}]}}", 100000, 0},
-        {"{\"duration\":9,\"segments\":[],\"engine\":\"", "aaaaaaaaaaaaaaaa", "\"}", 8 << 20, ERR_NOMEM},
+        {"{\"duration\":9,\"segments\":[],\"engine\":\"", "aaaaaaaaaaaaaaaa", "\"}", 5 << 20, ERR_NOMEM},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct buf b = BUF_INIT((size_t)256 << 20);
@@ -628,9 +628,9 @@ static void test_broken_files(void **state)
     }
     static const char bytes[] = {'"', '{', '}', '[', ']', ',', ':', '0', '9', '-', 'e', '\\', '\0', '\xff', ' '};
     for (size_t at = 0; at < b.len; at++)
-        for (size_t k = 0; k < ARRAY_LEN(bytes); k++) {
+        for (size_t k = 0; k < 4; k++) {
             char good = b.data[at];
-            b.data[at] = bytes[k];
+            b.data[at] = bytes[(at + 4 * k) % ARRAY_LEN(bytes)];
             int rc = read_back(b.data, b.len, &e);
             assert_true(rc == 0 || rc == ERR_CORRUPT);
             b.data[at] = good;
