@@ -319,6 +319,18 @@ const char *model_file_type(const struct model_file *f)
     return f->type;
 }
 
+int64_t model_file_parameters(const struct model_file *f)
+{
+    int64_t sum = 0;
+    for (size_t i = 0; i < f->n_tensors; i++) {
+        int64_t n = 1;
+        for (int k = 0; k < f->tensors[i].view.n_dims; k++)
+            n *= f->tensors[i].view.dims[k];
+        sum += n;
+    }
+    return sum;
+}
+
 int64_t model_file_bytes(const struct model_file *f)
 {
     return f->bytes;

@@ -58,6 +58,7 @@ struct head {
 };
 const struct head *model_file_alignment_heads(const struct model_file *f, size_t *ret_n);
 const char *model_file_type(const struct model_file *f); /* "ggml q5_0" */
+int64_t model_file_parameters(const struct model_file *f);
 int64_t model_file_bytes(const struct model_file *f);
 /* What the packed cache is keyed by: size, mtime and a digest of the headers, as hex text. */
 const char *model_file_key(const struct model_file *f);

@@ -149,9 +149,17 @@ struct whisper_gap {
     const char *why; /* "no speech", "failed gates", "early end" */
 };
 
+struct whisper_span {
+    int64_t start, end; /* samples */
+};
+
 struct whisper_input {
     const float *pcm;
     size_t n;
+    /* Where the caller found speech, ascending; n_speech 0: it does not know. Speech left without text is run again,
+     * then reported. */
+    const struct whisper_span *speech;
+    size_t n_speech;
     /* Text tokens that came before, as an earlier result gave them (for condition_on_previous across calls). */
     const int *previous;
     size_t n_previous;
