@@ -55,7 +55,7 @@ void compute_copy_text(struct compute *c, unsigned to, unsigned from, int n);
  * before (0 for i = 0).
  */
 int compute_align(struct compute *c, unsigned audio_slot, unsigned text_slot, const int *tokens, size_t n,
-                  const struct head *heads, size_t n_heads, float *ret_scores, float *ret_token_prob, struct err *err)
-    MUST_CHECK;
+                  const struct head *heads, size_t n_heads, int n_text, float *ret_scores, float *ret_token_prob,
+                  struct err *err) MUST_CHECK;
 
 #endif

@@ -220,7 +220,8 @@ void compute_copy_text(struct compute *c, unsigned to, unsigned from, int n)
 }
 
 int compute_align(struct compute *c, unsigned audio_slot, unsigned text_slot, const int *tokens, size_t n,
-                  const struct head *heads, size_t n_heads, float *ret_scores, float *ret_token_prob, struct err *err)
+                  const struct head *heads, size_t n_heads, int n_text, float *ret_scores, float *ret_token_prob,
+                  struct err *err)
 {
     struct align_watch w = {.heads = heads, .n_heads = n_heads, .n_tokens = n, .scores = ret_scores};
     enum { PIECE = 16 };
@@ -241,8 +242,10 @@ int compute_align(struct compute *c, unsigned audio_slot, unsigned text_slot, co
         for (size_t i = 0; i < len && rc == 0; i++) {
             if (!rows[i].want_logits)
                 continue;
-            c->kern->softmax(rows[i].logits, (size_t)c->net->dims.n_vocab, rows[i].logits, NULL);
-            ret_token_prob[at + i + 1] = rows[i].logits[tokens[at + i + 1]];
+            int next = tokens[at + i + 1];
+            if (next < n_text)
+                c->kern->softmax(rows[i].logits, (size_t)n_text, rows[i].logits, NULL);
+            ret_token_prob[at + i + 1] = next < n_text ? rows[i].logits[next] : 0;
         }
     }
     c->watch = NULL;

@@ -400,7 +400,8 @@ static int add_segment(struct run *r, const struct decoded *d, int64_t start, in
  * Segments end where two stamps stand together. Returns how far the window carried: to its end when the text ends with
  * a single stamp (or has no pairs), else to the last stamp, where the next window begins.
  */
-static int64_t split(struct run *r, const struct decoded *d, int64_t seek, int64_t length, struct err *err)
+static int64_t split(struct run *r, const struct decoded *d, int64_t seek, int64_t length, bool *ret_open,
+                     struct err *err)
 {
     size_t n = d->n, from = 0;
     int64_t limit = seek + length, carried = length;
@@ -429,6 +430,7 @@ static int64_t split(struct run *r, const struct decoded *d, int64_t seek, int64
             }
         rc = add_segment(r, d, seek + MIN(start, end), seek + end, limit, d->tokens, n, err);
     }
+    *ret_open = pairs && !single;
     return rc < 0 ? rc : MIN(carried, length);
 }
 
@@ -485,10 +487,15 @@ static int64_t run_window(struct run *r, int64_t seek, struct err *err)
         rc = decode_window(r, w, seek, &d, err);
     int64_t carried = length;
     if (rc == 0 && !d.silent) {
-        carried = split(r, &d, seek, length, err);
+        bool open = false;
+        carried = split(r, &d, seek, length, &open, err);
         rc = carried < 0 ? (int)carried : 0;
-        if (rc == 0 && r->p->word_timestamps && r->n_segments > first)
+        if (rc == 0 && r->p->word_timestamps && r->n_segments > first) {
             rc = give_words(r, w, first, seek, length, err);
+            r->last_end = r->segments[r->n_segments - 1].end;
+            if (open && r->last_end > seek) /* word times are surer than stamps */
+                carried = r->last_end - seek;
+        }
         if (rc == 0)
             rc = follow(r, first, &d, err);
     }
