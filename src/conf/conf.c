@@ -262,13 +262,21 @@ static const char *env_value(const char *const *env, const char *name)
     return NULL;
 }
 
-/* `path` as it is when absolute, else below `base`; without slashes at the end. */
+static size_t without_slashes(const char *path)
+{
+    size_t n = strlen(path);
+    while (n && path[n - 1] == '/')
+        n--;
+    return n;
+}
+
+/* `path` as it is when absolute, else below the absolute `base`; without slashes at the end. */
 static char *join(struct arena *a, const char *base, const char *path)
 {
-    char *s = path[0] == '/' ? arena_strdup(a, path) : arena_printf(a, "%s/%s", base, path);
-    for (size_t n = s ? strlen(s) : 0; n > 1 && s[n - 1] == '/'; n--)
-        s[n - 1] = '\0';
-    return s;
+    size_t n = without_slashes(path);
+    if (path[0] == '/')
+        return n ? arena_dup(a, path, n) : arena_strdup(a, "/");
+    return arena_printf(a, "%.*s/%.*s", (int)without_slashes(base), base, (int)n, path);
 }
 
 /* The data folder, absolute. XDG: a relative value is invalid and ignored. */
@@ -277,16 +285,16 @@ static int find_data(struct loader *l, const char *const *env, const char **ret,
     const struct slot *s = &l->own[CONF_I_data];
     const char *state = env_value(env, "XDG_STATE_HOME"), *home = env_value(env, "HOME"), *found;
     if (s->set && s->value.s[0] == '/') {
-        found = join(l->mem, "", s->value.s);
+        found = join(l->mem, "/", s->value.s);
     } else if (s->set && *s->value.s) {
         CLEANUP(free_p) char *here = getcwd(NULL, 0);
         if (!here)
             return err_sys(err, errno, "data = '%s': cannot tell the working folder", s->value.s);
-        found = join(l->mem, strcmp(here, "/") == 0 ? "" : here, s->value.s);
+        found = join(l->mem, here, s->value.s);
     } else if (state && state[0] == '/') {
         found = join(l->mem, state, "steno");
     } else if (home && home[0] == '/') {
-        found = join(l->mem, strcmp(home, "/") == 0 ? "" : home, ".local/state/steno");
+        found = join(l->mem, home, ".local/state/steno");
     } else {
         found = "/var/lib/steno";
     }
@@ -531,5 +539,5 @@ const char *conf_where(const struct conf *c, const char *name)
 
 char *conf_path(const struct conf *c, struct arena *a, const char *path)
 {
-    return join(a, strcmp(c->data, "/") == 0 ? "" : c->data, path);
+    return join(a, c->data, path);
 }
