@@ -37,6 +37,8 @@ struct loader {
     struct arena *mem; /* of c */
     struct slot own[CONF_COUNT], chosen[CONF_COUNT];
     struct alias_value alias[ALIAS_MAX];
+    const char *in_file[CONF_COUNT]; /* where the file sets an option */
+    bool file_is_named;              /* else it was found in the data folder */
     struct alias_result results[ALIAS_MAX];
     size_t n_results;
     struct buf ignored[CONF_FROM_FLAG]; /* by source: names that were accepted without effect */
@@ -219,9 +221,13 @@ static int on_file_line(const struct conf_line *line, void *arg, struct err *err
         /* Files spell a name one way only. */
         if (!o || strcmp(o->name, line->key) != 0)
             return unknown_name(where, line->key, "", o ? o->name : conf_option_near(line->key), err);
-        const struct slot *s = &l->own[conf_option_index(o)];
-        if (s->set && s->source == CONF_FROM_FILE)
-            return err_set(err, ERR_INVALID, "%s: '%s' is set twice, first at %s", where, o->name, s->where);
+        if (!l->file_is_named && conf_option_index(o) == CONF_I_data)
+            return err_set(err, ERR_INVALID,
+                           "%s: 'data' cannot be set in the file that was found in the data folder itself", where);
+        const char **first = &l->in_file[conf_option_index(o)];
+        if (*first)
+            return err_set(err, ERR_INVALID, "%s: '%s' is set twice, first at %s", where, o->name, *first);
+        *first = where;
         return set_own(l, o, line->value, CONF_FROM_FILE, where, err);
     }
     if (!conf_alias_section(line->section))
@@ -320,12 +326,8 @@ static int read_config_file(struct loader *l, const struct conf_load_opts *o, st
     if (rc <= 0)
         return rc;
     l->c->origin->file = path;
-    rc = conf_read_ini(path, text, n, on_file_line, l, err);
-    const struct slot *s = &l->own[CONF_I_data];
-    if (rc >= 0 && !named && s->set && s->source == CONF_FROM_FILE)
-        return err_set(err, ERR_INVALID,
-                       "%s: 'data' cannot be set in the file that was found in the data folder itself", s->where);
-    return rc;
+    l->file_is_named = named != NULL;
+    return conf_read_ini(path, text, n, on_file_line, l, err);
 }
 
 static int on_alias(const struct alias_result *r, void *arg, struct err *err)

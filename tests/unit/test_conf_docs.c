@@ -46,11 +46,14 @@ static void test_the_page_has_everything(void **state)
     conf_docs(&b);
     size_t n;
     const struct conf_option *all = conf_options(&n);
+    const char *others = strstr(buf_str(&b), "\n## Settings of other systems");
+    assert_non_null(others);
     for (size_t i = 0; i < n; i++) {
         CLEANUP(free_p) char *row = xasprintf("\n| `%s` | ", all[i].name), *line = NULL;
         const char *at = strstr(buf_str(&b), row);
-        assert_non_null(at);
-        assert_null(strstr(at + 1, row)); /* once */
+        assert_true(at && at < others);
+        const char *twice = strstr(at + 1, row);
+        assert_true(!twice || twice > others); /* a section of another system may have a key of the same name */
         line = strndup(at + 1, strcspn(at + 1, "\n"));
         assert_non_null(line);
         assert_non_null(strstr(line, all[i].help));
@@ -64,7 +67,7 @@ static void test_the_page_has_everything(void **state)
     const struct conf_alias *a = conf_aliases(&n);
     for (size_t i = 0; i < n; i++) {
         CLEANUP(free_p) char *row = xasprintf("\n| `%s` | ", a[i].key);
-        assert_non_null(strstr(buf_str(&b), row));
+        assert_non_null(strstr(others, row));
     }
 }
 

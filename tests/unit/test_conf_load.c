@@ -336,6 +336,9 @@ static void test_refused(void **state)
         {.file = "quux = 2", .msg = "<dir>/my.ini:1: there is no setting 'quux'; `steno config sample` lists them all"},
         {.file = "lease = 2s\n[steno]\nlease = 3s",
          .msg = "<dir>/my.ini:3: 'lease' is set twice, first at <dir>/my.ini:1"},
+        {.file = "lease = 2s\nlease = 2s",
+         .env = "STENO_LEASE=3s",
+         .msg = "<dir>/my.ini:2: 'lease' is set twice, first at <dir>/my.ini:1"},
         {.file = "[stneo]\nlease = 2s",
          .msg = "<dir>/my.ini:2: there is no section [stneo]; settings stand before any "
                 "section or in [steno]"},
