@@ -29,6 +29,13 @@ struct conf_load_opts app_conf_sources(const struct app *app)
     };
 }
 
+void app_log_notes(const struct app *app)
+{
+    const char *note;
+    for (size_t i = 0; (note = conf_note(app->conf, i)); i++)
+        log_info(&app->log, "%s", note);
+}
+
 static int open_conf(struct app *app, struct err *err)
 {
     struct conf_load_opts sources = app_conf_sources(app);
@@ -36,12 +43,9 @@ static int open_conf(struct app *app, struct err *err)
     if (rc < 0)
         return rc;
     reload_log_setup(app->conf);
-    if (!(app->cmd->needs & CMD_ROLE) || role_supervised())
-        return 0;
     /* Under a supervisor that one has said it. */
-    const char *note;
-    for (size_t i = 0; (note = conf_note(app->conf, i)); i++)
-        log_info(&app->log, "%s", note);
+    if (app->cmd->needs & CMD_ROLE && !role_supervised())
+        app_log_notes(app);
     return 0;
 }
 
@@ -145,4 +149,36 @@ int app_print(struct buf *text, struct err *err)
 {
     int rc = buf_check(text, "the output", err);
     return rc < 0 ? rc : io_write_all(STDOUT_FILENO, buf_str(text), text->len, err);
+}
+
+void app_complain(const struct cmd *cmd, const struct err *err)
+{
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(4096);
+    struct err ignored = ERR_INIT;
+    buf_addf(&b, "steno %s: ", cmd->name);
+    str_add_printable(&b, err->msg);
+    buf_addc(&b, '\n');
+    if (buf_ok(&b) && io_write_all(STDERR_FILENO, b.data, b.len, &ignored) < 0) {
+        /* Nobody left to tell. */
+    }
+}
+
+int app_each(struct app *app, int argc, char **argv, app_each_fn fn, struct err *err)
+{
+    if (argc == 1)
+        return fn(app, argv[0], err);
+    int first = STATUS_OK;
+    for (int i = 0; i < argc; i++) {
+        struct err e = ERR_INIT;
+        int rc = fn(app, argv[i], &e);
+        if (rc < 0) {
+            app_complain(app->cmd, &e);
+            rc = (int)exit_status_of(rc);
+        }
+        if (!first)
+            first = rc;
+        if (rc == STATUS_INTERRUPTED)
+            break;
+    }
+    return first;
 }

@@ -47,7 +47,18 @@ int app_flag_int(const struct app *app, const char *name, int64_t min, int64_t m
 /* Where settings come from for this command line: for conf_load and conf_reload. Borrowed. */
 struct conf_load_opts app_conf_sources(const struct app *app);
 
+/* Logs once what settings of other systems came to mean. */
+void app_log_notes(const struct app *app);
 /* Writes the text to standard output. UNAVAILABLE when nobody can read it (a full disk, a closed pipe). */
 int app_print(struct buf *text, struct err *err) MUST_CHECK;
+
+/*
+ * Runs fn for each argument; one that fails is reported at once and the others still run. The exit status is that of
+ * the first failure.
+ */
+typedef int (*app_each_fn)(struct app *app, const char *arg, struct err *err);
+int app_each(struct app *app, int argc, char **argv, app_each_fn fn, struct err *err) MUST_CHECK;
+/* Prints "steno COMMAND: sentence" to standard error. */
+void app_complain(const struct cmd *cmd, const struct err *err);
 
 #endif

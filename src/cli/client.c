@@ -68,8 +68,8 @@ const char *client_base(const struct client *c)
 /* One request under way. */
 struct call {
     struct client *c;
-    struct buf body;    /* of a problem, or of any answer without a sink */
-    client_sink sink;   /* for the body of a good answer */
+    struct buf body;  /* of a problem, or of any answer without a sink */
+    client_sink sink; /* for the body of a good answer */
     void *sink_arg;
     void (*progress)(int64_t sent, int64_t total, void *arg);
     void *progress_arg;
@@ -256,8 +256,7 @@ static const char *base_name(const char *path)
 
 int client_upload(struct client *c, const struct client_upload *u, json_t **ret, struct err *err)
 {
-    struct call call = {
-        .c = c, .body = BUF_INIT(MAX_PROBLEM), .progress = u->progress, .progress_arg = u->arg};
+    struct call call = {.c = c, .body = BUF_INIT(MAX_PROBLEM), .progress = u->progress, .progress_arg = u->arg};
     int rc = check_file(u->file, err);
     if (rc >= 0)
         rc = prepare(&call, NULL, u->path, err);
@@ -296,15 +295,20 @@ int client_upload(struct client *c, const struct client_upload *u, json_t **ret,
     return rc;
 }
 
-void client_add_query(struct buf *path, const char *name, const char *value)
+void client_add_escaped(struct buf *path, const char *text)
 {
     static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
-    if (!value)
-        return;
-    buf_addf(path, "%c%s=", strchr(buf_str(path), '?') ? '&' : '?', name);
-    for (const char *p = value; *p; p++)
+    for (const char *p = text; *p; p++)
         if (strchr(plain, *p))
             buf_addc(path, *p);
         else
             buf_addf(path, "%%%02X", (unsigned char)*p);
+}
+
+void client_add_query(struct buf *path, const char *name, const char *value)
+{
+    if (!value)
+        return;
+    buf_addf(path, "%c%s=", strchr(buf_str(path), '?') ? '&' : '?', name);
+    client_add_escaped(path, value);
 }

@@ -2,8 +2,8 @@
 /*
  * HTTP to a steno server, by libcurl, over TCP or a Unix socket. One request at a time; one thread.
  *
- * An answer that is a problem (RFC 9457) becomes an error of its `code` with its `detail` as the sentence. A stop of the
- * process (Ctrl-C) ends a request within a second as CANCELLED.
+ * An answer that is a problem (RFC 9457) becomes an error of its `code` with its `detail` as the sentence. A stop of
+ * the process (Ctrl-C) ends a request within a second as CANCELLED.
  *
  * Errors: UNAVAILABLE (no server there), TIMEOUT, CANCELLED, TOO_LARGE (an answer over the limit), and what the server
  * says.
@@ -44,6 +44,8 @@ struct client_upload {
 /* POST multipart/form-data, the file as field `file`. */
 int client_upload(struct client *c, const struct client_upload *u, json_t **ret, struct err *err) MUST_CHECK;
 
+/* Appends one part of a path or query, percent-encoded. */
+void client_add_escaped(struct buf *path, const char *text);
 /* Appends a query parameter ("?" or "&" as needed), percent-encoded; nothing for a NULL value. */
 void client_add_query(struct buf *path, const char *name, const char *value);
 

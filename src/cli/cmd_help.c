@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+#include "base/str.h"
 #include "cli/app.h"
 #include "cli/help.h"
-
-#include <stdio.h>
 
 int cmd_help(struct app *app, int argc, char **argv, struct err *err)
 {
@@ -14,10 +13,11 @@ int cmd_help(struct app *app, int argc, char **argv, struct err *err)
         help_overview(&b);
     else if (c)
         help_command(&b, c);
+    else if (str_eq(argv[0], "settings"))
+        help_settings(&b);
     else if (cmd_is_group(argv[0]))
         help_group(&b, argv[0]);
     else
         return err_set(err, ERR_INVALID, "no command '%s': 'steno --help' lists the commands", argv[0]);
-    fputs(buf_str(&b), stdout);
-    return STATUS_OK;
+    return app_print(&b, err);
 }

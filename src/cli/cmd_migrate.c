@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* steno migrate up, status. Every command that uses jobs migrates by itself; these are for looking and for doing it early. */
+/* steno migrate up, status. Every command that uses jobs migrates by itself; these are for looking and for doing it
+ * early. */
 #include "base/clock.h"
 #include "cli/app.h"
 #include "db/migrate.h"

@@ -8,12 +8,12 @@
 #include "base/proc.h"
 #include "base/str.h"
 #include "cli/app.h"
+#include "cli/flags.h"
 #include "cli/lock.h"
 #include "cli/reload.h"
 #include "cli/server_url.h"
 #include "cli/supervisor.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -112,6 +112,7 @@ int cmd_serve(struct app *app, int argc, char **argv, struct err *err)
         {"api", API_DRAIN_MS, api_ready, api_flag},
     };
     CLEANUP(close_fd) int lock = -1;
+    app_log_notes(app);
     int rc = lock_data(app->conf->data, &lock, err);
     if (rc < 0)
         return rc;

@@ -1,23 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/app.h"
+#include "engine/engine.h"
 
 #include <curl/curl.h>
 #include <jansson.h>
-#include <stdio.h>
 
 int cmd_version(struct app *app, int argc, char **argv, struct err *err)
 {
     (void)argc;
     (void)argv;
-    (void)err;
-    printf("steno %s\n", STENO_VERSION);
-    if (!app_has(app, "verbose"))
-        return STATUS_OK;
-    printf("compiler   %s\n", __VERSION__);
-    printf("libcurl    %s\n", curl_version_info(CURLVERSION_NOW)->version);
-    printf("jansson    %s\n", JANSSON_VERSION);
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(4096);
+    buf_addf(&b, "steno %s\n", STENO_VERSION);
+    if (app_has(app, "verbose")) {
+        buf_addf(&b, "compiler   %s\n", __VERSION__);
+        buf_addf(&b, "libcurl    %s\n", curl_version_info(CURLVERSION_NOW)->version);
+        buf_addf(&b, "jansson    %s\n", JANSSON_VERSION);
+        buf_adds(&b, "engines   ");
+        for (const struct engine_info *const *e = engine_list(); *e; e++)
+            buf_addf(&b, " %s", (*e)->name);
+        buf_addc(&b, '\n');
 #ifdef STENO_FAULTS
-    printf("faults     compiled in: for tests only\n");
+        buf_adds(&b, "faults     compiled in: for tests only\n");
 #endif
-    return STATUS_OK;
+    }
+    return app_print(&b, err);
 }

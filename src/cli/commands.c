@@ -8,18 +8,144 @@
 #include <limits.h>
 #include <string.h>
 
+#define JSON_FLAG                                \
+    {                                            \
+        "json", 0, NULL, "as JSON, for programs" \
+    }
+#define FORMAT_FLAG(help)                                                                    \
+    {                                                                                        \
+        "format", 'f', "FORMAT", help ": txt (default), json, verbose_json, srt, vtt or tsv" \
+    }
+
+static const struct cmd_flag submit_flags[] = {
+    {"wait", 'w', NULL, "wait for the job and print its transcript"},
+    FORMAT_FLAG("with --wait, form of the transcript"),
+    {"output", 'o', "FILE", "with --wait, write the transcript to FILE; with several recordings: a folder"},
+    {"engine", 0, "NAME", "engine for this job (default: the worker's choice)"},
+    {"model", 0, "NAME", "model for this job"},
+    {"language", 'l', "CODE", "language that is spoken, as a code such as en (default: detect)"},
+    {"task", 0, "TASK", "transcribe (default) or translate"},
+    {"queue", 0, "QUEUE", "high or normal (default)"},
+    {"prompt", 0, "TEXT", "words and names that are likely to occur"},
+    {"description", 0, "TEXT", "a note that is kept with the job"},
+    JSON_FLAG,
+    {0},
+};
+
+static const struct cmd_flag transcribe_flags[] = {
+    FORMAT_FLAG("form of the transcript"),
+    {"output", 'o', "FILE", "write to FILE instead of standard output; with several recordings: a folder"},
+    {0},
+};
+
+static const struct cmd_flag json_flags[] = {JSON_FLAG, {0}};
+
+static const struct cmd_flag wait_flags[] = {
+    {"timeout", 't', "TIME", "give up after this time, such as 10m (default: wait for ever)"},
+    {"quiet", 'q', NULL, "print nothing; the exit status tells"},
+    JSON_FLAG,
+    {0},
+};
+
+static const struct cmd_flag result_flags[] = {
+    FORMAT_FLAG("form of the transcript"),
+    {"output", 'o', "FILE", "write to FILE instead of standard output"},
+    {0},
+};
+
+static const struct cmd_flag jobs_flags[] = {
+    {"status", 's', "STATE", "only jobs that are pending, processing, completed, failed or cancelled"},
+    {"limit", 'n', "N", "at most N jobs (default 20)"},
+    {"cursor", 0, "CURSOR", "go on after an earlier page, with what that one gave"},
+    JSON_FLAG,
+    {0},
+};
+
+static const struct cmd_flag cancel_flags[] = {
+    {"purge", 0, NULL, "also remove the recording, the transcript and every trace of the job"},
+    {0},
+};
+
+static const struct cmd_flag errors_list_flags[] = {
+    {"all", 'a', NULL, "also failures that were retried or resolved"},
+    {"job", 0, "ID", "only those of one job"},
+    {"limit", 'n', "N", "at most N errors (default 20)"},
+    {"cursor", 0, "CURSOR", "go on after an earlier page, with what that one gave"},
+    JSON_FLAG,
+    {0},
+};
+
+static const struct cmd_flag cleanup_flags[] = {
+    {"older-than", 0, "TIME", "remove jobs that ended longer ago than this, such as 30d; a bare number counts days"},
+    {"dry-run", 0, NULL, "only say what would be removed"},
+    {0},
+};
+
 static const struct cmd_flag version_flags[] = {
-    {"verbose", 'v', NULL, "also the libraries it was built with"},
+    {"verbose", 'v', NULL, "also what it was built with"},
     {0},
 };
 
+/* In the order of --help. Commands of one group stand together. */
 const struct cmd commands[] = {
+    {"serve", "", "run the whole service: an api and a worker, restarted when they die", NEED_CONF | NEED_DATA, NULL,
+     cmd_serve,
+     "Prints the address it listens on. SIGTERM and Ctrl-C let running work finish or hand it back; a second one "
+     "kills. "
+     "SIGHUP reads the configuration again."},
+    {"worker", "", "run jobs only", NEED_CONF | NEED_DATA | NEED_STORE | NEED_STORAGE | NEED_TOKENS | CMD_ROLE, NULL,
+     cmd_worker,
+     "SIGTERM lets running chunks finish for drain_timeout and hands the rest back; a second one hands back at once."},
+    {"transcribe", "FILE...", "transcribe recordings right here, without a server", NEED_CONF, transcribe_flags,
+     cmd_transcribe,
+     "FILE '-' reads standard input. Plain text is printed as it is finished; a file given with --output appears whole "
+     "or not at all. A recording that fails does not keep the others from being done; the exit status is 1 then."},
+
+    {"submit", "FILE...", "hand recordings to a server; prints the id of each job", NEED_CONF | NEED_SERVER,
+     submit_flags, cmd_submit, NULL},
+    {"status", "ID...", "show jobs", NEED_CONF | NEED_SERVER, json_flags, cmd_status, NULL},
+    {"wait", "ID...", "wait until jobs have ended", NEED_CONF | NEED_SERVER, wait_flags, cmd_wait, NULL},
+    {"result", "ID", "print the transcript of a job", NEED_CONF | NEED_SERVER, result_flags, cmd_result, NULL},
+    {"jobs", "", "list jobs, newest first", NEED_CONF | NEED_SERVER, jobs_flags, cmd_jobs, NULL},
+    {"cancel", "ID...", "cancel jobs", NEED_CONF | NEED_SERVER, cancel_flags, cmd_cancel, NULL},
+
+    {"errors list", "", "list dead letters: failures that nobody has seen to", NEED_CONF | NEED_STORE,
+     errors_list_flags, cmd_errors_list, NULL},
+    {"errors show", "ID", "show all that is known about a failure", NEED_CONF | NEED_STORE, json_flags, cmd_errors_show,
+     NULL},
+    {"errors retry", "ID...", "try failed jobs again; ID is of the error or of the job",
+     NEED_CONF | NEED_STORE | NEED_BROKER, NULL, cmd_errors_retry, NULL},
+    {"errors resolve", "ID...", "mark failures as seen to", NEED_CONF | NEED_STORE, NULL, cmd_errors_resolve, NULL},
+
+    {"migrate up", "", "bring the database schema up to date", NEED_CONF | NEED_DB, NULL, cmd_migrate_up,
+     "Every command that uses jobs does this by itself."},
+    {"migrate status", "", "show which migrations were applied; exit status 1 when some are missing",
+     NEED_CONF | NEED_DB, NULL, cmd_migrate_status, NULL},
+
+    {"config print", "", "print every setting and where it comes from; secrets are masked", NEED_CONF, NULL,
+     cmd_config_print, NULL},
+    {"config check", "", "check the configuration and say what settings of other systems came to mean", NEED_CONF, NULL,
+     cmd_config_check, NULL},
+    {"config sample", "", "print a configuration file with every setting at its default", 0, NULL, cmd_config_sample,
+     NULL},
+    {"config docs", "", "make docs/configuration.md", CMD_HIDDEN, NULL, cmd_config_docs, NULL},
+
+    {"cleanup", "", "remove old jobs with all that belongs to them, and files that belong to no job",
+     NEED_CONF | NEED_STORE | NEED_STORAGE, cleanup_flags, cmd_cleanup, "--older-than is required."},
     {"version", "", "print the version", 0, version_flags, cmd_version, NULL},
-    {"help", "[COMMAND] [SUBCOMMAND]", "explain a command", 0, NULL, cmd_help, NULL},
+    {"help", "[COMMAND] [SUBCOMMAND]", "explain a command; 'steno help settings' explains all settings", 0, NULL,
+     cmd_help, NULL},
+
+    {"__decode", "", "a decode child", CMD_HIDDEN | CMD_RAW, NULL, cmd_decode_child, NULL},
+    {"__engine", "", "an engine child", CMD_HIDDEN | CMD_RAW, NULL, cmd_engine_child, NULL},
+    {"__faults", "", "list the fault points", CMD_HIDDEN, NULL, cmd_faults, NULL},
+    {"__man", "", "make the man page", CMD_HIDDEN, NULL, cmd_man, NULL},
+    {"__docs", "", "make docs/commands.md", CMD_HIDDEN, NULL, cmd_docs, NULL},
+    {"__completion", "SHELL", "make the shell completion", CMD_HIDDEN, NULL, cmd_completion, NULL},
     {0},
 };
 
-enum exit_status cmd_status(int err_code)
+enum exit_status exit_status_of(int err_code)
 {
     switch (err_code) {
     case ERR_INVALID:

@@ -25,8 +25,9 @@ enum cmd_needs {
     NEED_TOKENS = 1 << 6,  /* ... and receiving wake-ups: a worker */
     NEED_EVENTS = 1 << 7,  /* ... and receiving events */
     NEED_SERVER = 1 << 8,  /* talks to a running server over HTTP */
-    CMD_HIDDEN = 1 << 9,   /* not in help and documents */
-    CMD_RAW = 1 << 10,     /* gets the command line as it is; nothing is set up, no signal is touched */
+    CMD_ROLE = 1 << 9, /* long-running: may be a child of `steno serve` (cli/role.h), takes SIGHUP, many connections */
+    CMD_HIDDEN = 1 << 10, /* not in help and documents */
+    CMD_RAW = 1 << 11,    /* gets the command line as it is; nothing is set up, no signal is touched */
 };
 
 struct cmd_flag {
@@ -73,7 +74,7 @@ enum exit_status {
 };
 
 /* The exit status for an ERR_ class. */
-enum exit_status cmd_status(int err_code);
+enum exit_status exit_status_of(int err_code);
 
 /* The command named by the first words of argv; *ret_words how many they are. NULL when there is none. */
 const struct cmd *cmd_find(int argc, char **argv, int *ret_words);
@@ -84,7 +85,34 @@ const char *cmd_nearest(const char *word);
 /* The least and the most positional arguments that `args` allows; *ret_max is -1 for no limit. */
 void cmd_arg_range(const char *args, int *ret_min, int *ret_max);
 
+int cmd_serve(struct app *app, int argc, char **argv, struct err *err);
+int cmd_worker(struct app *app, int argc, char **argv, struct err *err);
+int cmd_transcribe(struct app *app, int argc, char **argv, struct err *err);
+int cmd_submit(struct app *app, int argc, char **argv, struct err *err);
+int cmd_status(struct app *app, int argc, char **argv, struct err *err);
+int cmd_wait(struct app *app, int argc, char **argv, struct err *err);
+int cmd_result(struct app *app, int argc, char **argv, struct err *err);
+int cmd_jobs(struct app *app, int argc, char **argv, struct err *err);
+int cmd_cancel(struct app *app, int argc, char **argv, struct err *err);
+int cmd_errors_list(struct app *app, int argc, char **argv, struct err *err);
+int cmd_errors_show(struct app *app, int argc, char **argv, struct err *err);
+int cmd_errors_retry(struct app *app, int argc, char **argv, struct err *err);
+int cmd_errors_resolve(struct app *app, int argc, char **argv, struct err *err);
+int cmd_cleanup(struct app *app, int argc, char **argv, struct err *err);
+int cmd_migrate_up(struct app *app, int argc, char **argv, struct err *err);
+int cmd_migrate_status(struct app *app, int argc, char **argv, struct err *err);
+int cmd_config_print(struct app *app, int argc, char **argv, struct err *err);
+int cmd_config_check(struct app *app, int argc, char **argv, struct err *err);
+int cmd_config_sample(struct app *app, int argc, char **argv, struct err *err);
 int cmd_version(struct app *app, int argc, char **argv, struct err *err);
 int cmd_help(struct app *app, int argc, char **argv, struct err *err);
+/* Not for people. */
+int cmd_decode_child(struct app *app, int argc, char **argv, struct err *err);
+int cmd_engine_child(struct app *app, int argc, char **argv, struct err *err);
+int cmd_config_docs(struct app *app, int argc, char **argv, struct err *err);
+int cmd_faults(struct app *app, int argc, char **argv, struct err *err);
+int cmd_man(struct app *app, int argc, char **argv, struct err *err);
+int cmd_docs(struct app *app, int argc, char **argv, struct err *err);
+int cmd_completion(struct app *app, int argc, char **argv, struct err *err);
 
 #endif

@@ -70,18 +70,20 @@ static void add_roff_command(struct buf *b, const struct cmd *c)
 
 void docs_man(struct buf *b)
 {
-    buf_adds(b, ".\\\" Made from the command table by 'steno __man'.\n"
-                ".TH STENO 1 \"\" \"steno " STENO_VERSION "\" \"User Commands\"\n"
-                ".SH NAME\nsteno \\- speech to text as a service\n"
-                ".SH SYNOPSIS\n.B steno\n.I COMMAND\n[\\fIFLAG\\fR...] [\\fIARGUMENT\\fR...]\n"
-                ".SH DESCRIPTION\n"
-                "Turns recordings into text: at once on the command line (\\fBsteno transcribe\\fR), or as a service that\n"
-                "takes recordings over HTTP and keeps every one it has accepted (\\fBsteno serve\\fR).\n"
-                ".SH COMMANDS\n");
+    buf_adds(
+        b, ".\\\" Made from the command table by 'steno __man'.\n"
+           ".TH STENO 1 \"\" \"steno " STENO_VERSION "\" \"User Commands\"\n"
+           ".SH NAME\nsteno \\- speech to text as a service\n"
+           ".SH SYNOPSIS\n.B steno\n.I COMMAND\n[\\fIFLAG\\fR...] [\\fIARGUMENT\\fR...]\n"
+           ".SH DESCRIPTION\n"
+           "Turns recordings into text: at once on the command line (\\fBsteno transcribe\\fR), or as a service that\n"
+           "takes recordings over HTTP and keeps every one it has accepted (\\fBsteno serve\\fR).\n"
+           ".SH COMMANDS\n");
     for (const struct cmd *c = commands; c->name; c++)
         if (!(c->needs & CMD_HIDDEN))
             add_roff_command(b, c);
-    buf_adds(b, ".SH SETTINGS\nEach is a flag of every command that reads the configuration (\\fB\\-\\-name\\fR \\fIvalue\\fR),\n"
+    buf_adds(b, ".SH SETTINGS\nEach is a flag of every command that reads the configuration (\\fB\\-\\-name\\fR "
+                "\\fIvalue\\fR),\n"
                 "an environment variable (\\fBSTENO_NAME\\fR) and a key of the configuration file, which\n"
                 "\\fB\\-\\-config\\fR \\fIFILE\\fR or \\fBSTENO_CONFIG\\fR names.\n");
     size_t n;
@@ -110,8 +112,8 @@ void docs_man(struct buf *b)
 
 static void add_md_command(struct buf *b, const struct cmd *c)
 {
-    buf_addf(b, "\n## steno %s\n\n    steno %s [FLAG...]%s%s\n\n%c%s.\n", c->name, c->name, *c->args ? " " : "", c->args,
-             c->help[0] >= 'a' && c->help[0] <= 'z' ? c->help[0] - 32 : c->help[0], c->help + 1);
+    buf_addf(b, "\n## steno %s\n\n    steno %s [FLAG...]%s%s\n\n%c%s.\n", c->name, c->name, *c->args ? " " : "",
+             c->args, c->help[0] >= 'a' && c->help[0] <= 'z' ? c->help[0] - 32 : c->help[0], c->help + 1);
     if (c->more)
         buf_addf(b, "\n%s\n", c->more);
     if (c->flags && c->flags->name)
@@ -128,8 +130,10 @@ static void add_md_command(struct buf *b, const struct cmd *c)
 
 void docs_markdown(struct buf *b)
 {
-    buf_adds(b, "# Commands\n\nMade from the command table (`src/cli/commands.c`) by `make docs`; `steno COMMAND --help` says "
-                "the same.\n\n| command | |\n|---|---|\n");
+    buf_adds(
+        b,
+        "# Commands\n\nMade from the command table (`src/cli/commands.c`) by `make docs`; `steno COMMAND --help` says "
+        "the same.\n\n| command | |\n|---|---|\n");
     for (const struct cmd *c = commands; c->name; c++)
         if (!(c->needs & CMD_HIDDEN))
             buf_addf(b, "| `steno %s` | %s |\n", c->name, c->help);
@@ -194,7 +198,8 @@ void docs_completion(struct buf *b)
         buf_add(b, c->name, word);
         buf_addc(b, ' ');
     }
-    buf_adds(b, "--help --version\"\n        mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n        return\n    fi\n"
+    buf_adds(b, "--help --version\"\n        mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n        "
+                "return\n    fi\n"
                 "    case $prev in\n");
     add_values(b);
     buf_adds(b, "    esac\n    if [[ -n $words ]]; then\n"

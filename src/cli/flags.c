@@ -40,7 +40,7 @@ static const struct conf_option *find_option(const struct cmd *cmd, const char *
 
 static int unknown(const struct cmd *cmd, const char *arg, struct err *err)
 {
-    const struct conf_option *near = NULL;
+    const char *near = NULL;
     if (cmd->needs & NEED_CONF && str_starts(arg, "--")) {
         CLEANUP(free_p) char *name = xstrdup(arg + 2);
         name[strcspn(name, "=")] = '\0';
@@ -48,7 +48,7 @@ static int unknown(const struct cmd *cmd, const char *arg, struct err *err)
     }
     if (!near)
         return err_set(err, ERR_INVALID, "unknown flag '%s': see 'steno %s --help'", arg, cmd->name);
-    CLEANUP(free_p) char *flag = xstrdup(near->name);
+    CLEANUP(free_p) char *flag = xstrdup(near);
     for (char *p = flag; *p; p++)
         if (*p == '_')
             *p = '-';

@@ -20,7 +20,7 @@ struct flags {
     const char **values; /* one per row of cmd->flags; NULL: not given */
     char **conf;         /* "name=value" list for conf_load, NULL-terminated */
     size_t n_conf;
-    const char *config;  /* --config */
+    const char *config; /* --config */
     bool help;
     int argc; /* what is left: positional arguments; argv borrowed from the command line, reordered */
     char **argv;

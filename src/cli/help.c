@@ -2,6 +2,8 @@
 #include "cli/help.h"
 
 #include "base/mem.h"
+#include "cli/flags.h"
+#include "conf/conf.h"
 
 #include <string.h>
 
@@ -64,6 +66,41 @@ void help_group(struct buf *b, const char *word)
             add_usage_row(b, c);
 }
 
+/* The flag an option is: "--log-level". */
+static void add_option_flag(struct buf *b, const struct conf_option *o)
+{
+    buf_adds(b, "--");
+    for (const char *p = o->name; *p; p++)
+        buf_addc(b, *p == '_' ? '-' : *p);
+}
+
+void help_settings(struct buf *b)
+{
+    size_t n;
+    const struct conf_option *options = conf_options(&n);
+    const char *group = "";
+    buf_adds(b, "Settings: each is a flag, an environment variable (--log-level is STENO_LOG_LEVEL) and a key of the\n"
+                "configuration file (log_level), which --" CONFIG_FLAG " FILE or STENO_CONFIG names.\n");
+    for (size_t i = 0; i < n; i++) {
+        const struct conf_option *o = &options[i];
+        if (strcmp(group, o->group) != 0)
+            buf_addf(b, "\n%s:\n", group = o->group);
+        CLEANUP(buf_clear) struct buf left = BUF_INIT(256), text = BUF_INIT(4096);
+        add_option_flag(&left, o);
+        for (const char *p = o->help; *p; p++)
+            if (*p != '`')
+                buf_addc(&text, *p);
+        buf_addf(&text, " %s", o->type == CONF_STRING || o->type == CONF_LIST ? "" : "(");
+        if (o->type != CONF_STRING && o->type != CONF_LIST) {
+            conf_option_add_values(o, &text);
+            buf_adds(&text, ")");
+        }
+        if (*o->def)
+            buf_addf(&text, " [%s]", o->def);
+        help_row(b, buf_str(&left), buf_str(&text));
+    }
+}
+
 void help_command(struct buf *b, const struct cmd *c)
 {
     buf_addf(b, "Usage: steno %s [FLAG...]%s%s\n\n%s.\n", c->name, *c->args ? " " : "", c->args, c->help);
@@ -82,4 +119,20 @@ void help_command(struct buf *b, const struct cmd *c)
         help_row(b, left, f->help);
     }
     help_row(b, "-h, --help", "this text");
+    if (!(c->needs & NEED_CONF))
+        return;
+    help_row(b, "--" CONFIG_FLAG " FILE", "configuration file");
+    static const char *const often[] = {"data", "server", "listen", "log_level"};
+    for (size_t i = 0; i < ARRAY_LEN(often); i++) {
+        const struct conf_option *o = conf_option_find(often[i]);
+        if (!o || (strcmp(o->name, "server") == 0) != ((c->needs & NEED_SERVER) != 0))
+            continue;
+        CLEANUP(buf_clear) struct buf left = BUF_INIT(256), text = BUF_INIT(4096);
+        add_option_flag(&left, o);
+        /* The first sentence; the rest stands under `steno help settings`. */
+        const char *end = strstr(o->help, ". ");
+        buf_add(&text, o->help, end ? (size_t)(end - o->help) : strcspn(o->help, "."));
+        help_row(b, buf_str(&left), buf_str(&text));
+    }
+    buf_adds(b, "\nEvery setting is a flag too: 'steno help settings' lists them.\n");
 }

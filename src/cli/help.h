@@ -12,6 +12,8 @@ void help_overview(struct buf *b);
 void help_command(struct buf *b, const struct cmd *c);
 /* The commands whose first word is this. */
 void help_group(struct buf *b, const char *word);
+/* Every setting, by group. */
+void help_settings(struct buf *b);
 /* "  --format FORMAT, -f" padded, then text wrapped to 100 columns. */
 void help_row(struct buf *b, const char *left, const char *text);
 

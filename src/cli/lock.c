@@ -19,10 +19,11 @@ static int held(const char *folder, const char *path, struct err *err)
     struct err none = ERR_INIT;
     if (io_read_file(path, 64, &text, NULL, &none) < 0 || !*text)
         return err_set(err, ERR_CONFLICT, "the data folder '%s' is in use by another 'steno serve'", folder);
-    return err_set(err, ERR_CONFLICT,
-                   "the data folder '%s' is in use by another 'steno serve' (pid %.*s): stop that one, or choose another "
-                   "folder with --data",
-                   folder, (int)strcspn(text, "\n"), text);
+    return err_set(
+        err, ERR_CONFLICT,
+        "the data folder '%s' is in use by another 'steno serve' (pid %.*s): stop that one, or choose another "
+        "folder with --data",
+        folder, (int)strcspn(text, "\n"), text);
 }
 
 int lock_data(const char *folder, int *ret_fd, struct err *err)

@@ -68,7 +68,7 @@ int main(int argc, char **argv)
     const struct cmd *cmd = cmd_find(argc - 1, argv + 1, &words);
     struct err err = ERR_INIT;
     if (cmd && cmd->needs & CMD_RAW)
-        return cmd->run(NULL, argc - 1, argv + 1, &err);
+        return cmd->run(NULL, argc, argv, &err);
 
     stop_install();
     if (!cmd)
@@ -79,10 +79,6 @@ int main(int argc, char **argv)
     flags_free(app.flags);
     if (rc >= 0)
         return rc;
-    struct buf b = BUF_INIT(4096);
-    buf_addf(&b, "steno %s: ", cmd->name);
-    str_add_printable(&b, err.msg);
-    buf_addc(&b, '\n');
-    print(stderr, &b);
-    return (int)cmd_status(rc);
+    app_complain(cmd, &err);
+    return (int)exit_status_of(rc);
 }

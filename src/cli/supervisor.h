@@ -18,17 +18,17 @@
 #include <stdint.h>
 
 struct role {
-    const char *name;         /* the command */
-    int64_t drain_ms;         /* from SIGTERM to SIGKILL */
-    int (*ready)(char *text, void *arg, struct err *err); /* what it said through role_ready, once per start; NULL: the role
-                                                         does not say */
+    const char *name;                                     /* the command */
+    int64_t drain_ms;                                     /* from SIGTERM to SIGKILL */
+    int (*ready)(char *text, void *arg, struct err *err); /* what it said through role_ready, once per start; NULL: the
+                                                         role does not say */
     const char *(*extra_flag)(void *arg); /* a further flag for the next start, or NULL (as may be the result) */
 };
 
 struct supervisor_opts {
     const struct role *roles; /* in the order they are drained */
     size_t n_roles;
-    char **flags; /* for each role, NULL-terminated: what `steno serve` was called with */
+    char **flags;              /* for each role, NULL-terminated: what `steno serve` was called with */
     void (*hangup)(void *arg); /* SIGHUP came; it is passed on to the children beside that */
     void *arg;
 };

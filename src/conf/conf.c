@@ -394,7 +394,7 @@ static int choose(struct loader *l, struct err *err)
     for (size_t i = 0; rc >= 0 && i < n; i++)
         rc = choose_one(l, &all[i], err);
     const char *const sources[] = {
-        [CONF_FROM_DEFAULT] = NULL,
+        [CONF_FROM_DEFAULT] = "",
         [CONF_FROM_FILE] = l->c->origin->file,
         [CONF_FROM_DOTENV] = l->dotenv,
         [CONF_FROM_ENV] = "environment",

@@ -207,7 +207,8 @@ static int file_open(const char *rest, struct storage **ret, struct err *err)
         s->root = open(rest, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     }
     if (s->root < 0) {
-        rc = err_sys(err, errno, "cannot open storage folder '%s'", rest);
+        rc = errno == ENOTDIR ? err_set(err, ERR_INVALID, "storage: '%s' is not a folder", rest)
+                              : err_sys(err, errno, "cannot open storage folder '%s'", rest);
         goto failed;
     }
     if (mkdirat(s->root, TEMP_FOLDER, 0700) < 0 && errno != EEXIST) {
