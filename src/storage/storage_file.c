@@ -359,16 +359,6 @@ static void file_get_end(struct storage_get *base)
 
 static int copy_out(const struct file_storage *s, int from, int to, struct err *err)
 {
-    /* In the kernel where the two file systems can, else through a buffer. */
-    for (;;) {
-        ssize_t k = copy_file_range(from, NULL, to, NULL, (size_t)1 << 30, 0);
-        if (k == 0)
-            return 0;
-        if (k < 0 && errno != EINTR)
-            break;
-    }
-    if (errno != EXDEV && errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP)
-        return err_sys(err, errno, "copying");
     char piece[PIECE];
     for (;;) {
         ssize_t k = read(from, piece, sizeof piece);
