@@ -28,10 +28,9 @@ static void free_all(struct api *a)
     pool_free(a->probe);
     pool_free(a->work);
     health_free(a->health);
-    /* Ours, see copy_opts. */
-    free((void *)(uintptr_t)a->o.listen);
-    free((void *)(uintptr_t)a->o.engine_names);
-    free((void *)(uintptr_t)a->o.version);
+    free(a->listen);
+    free(a->engine_names);
+    free(a->version);
     free(a);
 }
 
@@ -39,9 +38,9 @@ static struct api *new_api(const struct api_opts *o)
 {
     struct api *a = xcalloc(1, sizeof *a);
     a->o = *o;
-    a->o.listen = xstrdup(o->listen);
-    a->o.engine_names = xstrdup(o->engine_names ? o->engine_names : "");
-    a->o.version = xstrdup(o->version);
+    a->o.listen = a->listen = xstrdup(o->listen);
+    a->o.engine_names = a->engine_names = xstrdup(o->engine_names);
+    a->o.version = a->version = xstrdup(o->version);
     unsigned threads = MAX(o->work_threads, 1);
     a->work_max = (int)threads * WORK_PER_THREAD;
     a->uploads_max = (int)http_connections_max();

@@ -158,11 +158,12 @@ static enum MHD_Result linger(struct request *rq)
 static enum MHD_Result refuse(struct request *rq)
 {
     const char *expect = MHD_lookup_connection_value(rq->conn, MHD_HEADER_KIND, MHD_HTTP_HEADER_EXPECT);
+    rq->phase = PHASE_ANSWERED;
+    if (!rq->has_body)
+        return MHD_YES; /* queued in the call that follows at once; queued here it would end the connection */
     /* A client that waits for "100 Continue" sends no body after another answer. */
-    if (!rq->has_body || (expect && str_ieq(expect, "100-continue"))) {
-        rq->phase = PHASE_ANSWERED;
+    if (expect && str_ieq(expect, "100-continue"))
         return queue_answer(rq);
-    }
     http_send_early(rq);
     return linger(rq);
 }
@@ -384,14 +385,11 @@ static enum MHD_Result dispatch(struct request *rq)
     struct api *api = rq->api;
     bool probe = rq->route->flags & ROUTE_PROBE;
     atomic_int *count = probe ? &api->probing : &api->working;
-    rq->has_body = false; /* it is read by now */
-    if (atomic_fetch_add(count, 1) >= api->work_max) {
+    bool room = atomic_fetch_add(count, 1) < api->work_max;
+    if (!room || !http_task_begin(rq)) {
         atomic_fetch_sub(count, 1);
-        return problem(rq, PROBLEM_overloaded, "too many requests at the same time; try again later");
-    }
-    if (!http_task_begin(rq)) {
-        atomic_fetch_sub(count, 1);
-        return problem(rq, PROBLEM_shutting_down, NULL);
+        request_problem(rq, room ? PROBLEM_shutting_down : PROBLEM_overloaded, NULL);
+        return queue_answer(rq);
     }
     rq->phase = PHASE_WORK;
     http_suspend(rq);
