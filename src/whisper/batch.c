@@ -124,7 +124,8 @@ static int run_languages(struct batch *b, struct request *r, unsigned slot)
 
 static int run_align(struct batch *b, struct request *r, unsigned slot)
 {
-    return compute_align(b->compute, r->window->audio_slot, slot, r->tokens, r->n_tokens, r->heads, r->n_heads, b->model->tokenizer->eot, r->floats, r->probs, &r->err);
+    return compute_align(b->compute, r->window->audio_slot, slot, r->tokens, r->n_tokens, r->heads, r->n_heads,
+                         b->model->tokenizer->eot, r->floats, r->probs, &r->err);
 }
 
 /* Starts what can be started; false when a request must wait for text slots (and all behind it, for fairness). */
