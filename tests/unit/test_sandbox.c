@@ -132,12 +132,12 @@ static int trace(void)
 
 static int new_namespace(void)
 {
-    return unshare(CLONE_NEWUSER) < 0 && errno != EPERM && errno != ENOSPC ? errno : 0;
+    /* EPERM is what an ordinary user gets: the call was looked at. */
+    return unshare(CLONE_NEWUTS) < 0 && errno != EPERM ? errno : 0;
 }
 
 static int mount_something(void)
 {
-    /* EPERM is what an ordinary user gets: the call was looked at. */
     return mount("none", "/nowhere", "tmpfs", 0, NULL) < 0 && errno != ENOENT && errno != EPERM ? errno : 0;
 }
 
