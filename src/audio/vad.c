@@ -7,7 +7,8 @@
  * the second after: speech dips in every band several times a second, so the floor sinks to the background; noise, hum,
  * tones and held chords do not dip, so the floor is the sound itself, even right after they began or before they end.
  * What stands over the floor, averaged over the bands, is the frame's score. Spans open on enough frames of high score
- * within a short time, reach back and forth over frames of lower score, and close after a pause.
+ * within a short time, reach back and forth over frames of lower score, and close after a pause. A span of pure tone
+ * was a beep.
  *
  * Outside the recording is silence. Decisions come one second late, so that the ring of features is all the memory.
  */
@@ -39,8 +40,10 @@ enum {
 /* dB over the floor, mean of the bands. Steady noise of any colour has a mean of 1.5 with a deviation of 0.3. */
 #define SCORE_HIGH 4.0F
 #define SCORE_LOW  3.0F
-#define BAND_CAP   22.0F /* one band alone, a beep, does not make speech ... */
-#define BELOW_TOP  45.0F /* ... nor do bands so far below the loudest: the window's leakage reaches them */
+#define BAND_CAP   22.0F  /* one band alone, a beep, does not make speech ... */
+#define BELOW_TOP  45.0F  /* ... nor do bands so far below the loudest: the window's leakage reaches them */
+#define TONE_SHARE 0.997F /* of a frame's energy, in its peak */
+#define BEEP_SHARE 0.7F   /* of a span's frames */
 #define FLOOR_DB   (-90.0F)
 
 /* The first bin of each band (62.5 Hz a bin); below 150 Hz is hum and rumble. */
@@ -50,6 +53,7 @@ struct frame {
     float raw[BANDS];    /* dB, of this and the frame before */
     float smooth[BANDS]; /* median of raw */
     float score;
+    bool tone;
 };
 
 struct vad {
@@ -61,9 +65,10 @@ struct vad {
     /* How far each step has come. Frame t is centred on sample t * HOP and lives in ring[t % RING]. */
     int64_t frames, smoothed, judged;
     struct frame ring[RING];
-    bool open;           /* a span is being built ... */
-    int64_t start, last; /* ... from this frame to this one so far */
-    int64_t free_from;   /* the first frame behind the span before */
+    bool open;              /* a span is being built ... */
+    int64_t start, last;    /* ... from this frame to this one so far */
+    int64_t free_from;      /* the first frame behind the span before */
+    int64_t counted, tones; /* frames of the span with enough score; how many of them are tones */
     struct span *spans;
     size_t n, cap;
     int failed;
@@ -137,6 +142,21 @@ static float median(float *x, int n)
     return x[n / 2];
 }
 
+/* Nearly all of the energy in one peak, as wide as the window makes a sine: no voice does that. */
+static bool is_tone(const float *power)
+{
+    int peak = 2;
+    float all = 0, near = 0;
+    for (int k = 1; k < BINS - 1; k++) {
+        all += power[k];
+        if (power[k] > power[peak])
+            peak = k;
+    }
+    for (int k = MAX(peak - 2, 1); k <= MIN(peak + 2, BINS - 2); k++)
+        near += power[k];
+    return near > TONE_SHARE * all;
+}
+
 static void make_frame(struct vad *v)
 {
     /* A full-scale sine, windowed, comes out as 0 dB. */
@@ -144,6 +164,7 @@ static void make_frame(struct vad *v)
     struct frame *f = at(v, v->frames++);
     float power[BINS];
     power_spectrum(v, power);
+    f->tone = is_tone(power);
     for (int b = 0; b < BANDS; b++) {
         float sum = 0;
         for (int k = edges[b]; k < edges[b + 1]; k++)
@@ -221,8 +242,20 @@ static void close_span(struct vad *v)
 {
     v->open = false;
     v->free_from = v->last + 1;
+    if (v->tones >= BEEP_SHARE * (float)v->counted)
+        return;
     /* A frame's score also tells of its neighbours by the median; the padding is wider than that. */
     add_span(v, MAX(0, v->start * HOP - PAD), MIN(v->samples, (v->last + 1) * HOP + PAD));
+}
+
+/* Frames of low score in between are neither counted nor the end, yet. */
+static void extend_span(struct vad *v, int64_t t)
+{
+    if (at(v, t)->score < SCORE_LOW)
+        return;
+    v->last = t;
+    v->counted++;
+    v->tones += at(v, t)->tone;
 }
 
 /* Opens a span when enough of the latest frames score high; it reaches back over low scores. */
@@ -241,7 +274,10 @@ static void try_open(struct vad *v, int64_t t)
         first--;
     v->open = true;
     v->start = first;
-    v->last = t;
+    v->last = first;
+    v->tones = v->counted = 0;
+    for (int64_t k = first; k <= t; k++)
+        extend_span(v, k);
 }
 
 static void judge_frame(struct vad *v, int64_t t)
@@ -249,9 +285,9 @@ static void judge_frame(struct vad *v, int64_t t)
     score_frame(v, t);
     if (!v->open)
         try_open(v, t);
-    else if (at(v, t)->score >= SCORE_LOW)
-        v->last = t;
-    else if (t - v->last >= CLOSE_AFTER)
+    else
+        extend_span(v, t);
+    if (v->open && t - v->last >= CLOSE_AFTER)
         close_span(v);
 }
 

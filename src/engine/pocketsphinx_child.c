@@ -50,7 +50,7 @@ struct decoder {
 };
 
 /* sphinxbase's log: "ERROR: \"file.c\", line 1: ...". */
-static void on_log(void *arg, err_lvl_t level, const char *fmt, ...)
+PRINTF_LIKE(3, 4) static void on_log(void *arg, err_lvl_t level, const char *fmt, ...)
 {
     struct decoder *d = arg;
     if (level < ERR_ERROR)
@@ -202,8 +202,8 @@ static int transcribe(const struct decoder *d, const struct child_ask *ask, cons
     int frames = ps_process_raw(d->ps, pcm, ask->n_samples, FALSE, TRUE);
     if (ps_end_utt(d->ps) < 0 || frames < 0)
         return err_set(err, ERR_INTERNAL, "pocketsphinx gave up on a chunk: %s", d->last_error);
-    struct word *words;
-    size_t n;
+    struct word *words = NULL;
+    size_t n = 0;
     int rc = read_words(d, ask, a, &words, &n, err);
     if (rc < 0)
         return rc;

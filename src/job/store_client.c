@@ -25,10 +25,8 @@ static int check_same(struct db_tx *tx, struct submit_call *c, struct err *err)
 static int check_room(struct db_tx *tx, int64_t max_queue, struct err *err)
 {
     int64_t one = 0;
-    int rc = store_ints(tx,
-                        "SELECT 1 FROM jobs WHERE state = 'pending' ORDER BY queue_rank, created_at, id LIMIT 1 "
-                        "OFFSET $1",
-                        DB_ARGS(db_int(max_queue)), &one, 1, err);
+    int rc = store_ints(tx, "SELECT 1 FROM jobs WHERE state = 'pending' LIMIT 1 OFFSET $1", DB_ARGS(db_int(max_queue)),
+                        &one, 1, err);
     if (rc <= 0)
         return rc;
     return err_set(err, ERR_BUSY, "the queue is full: %lld jobs are waiting", (long long)max_queue);

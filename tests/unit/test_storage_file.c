@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What only the local folder does: modes, links, full disks, leftovers. The rest is in tests/conformance. */
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/mem.h"
@@ -46,6 +47,36 @@ struct fix {
         if (rc_ != ERR_##class || e->code != rc_ || !e->msg[0])        \
             fail_msg("%s: %s (\"%s\")", #expr, err_name(rc_), e->msg); \
     } while (0)
+
+/* What the store syncs and renames, in order, by the end of each path: the linker puts these in the calls' place. */
+static struct buf trace = BUF_INIT(4096);
+static int fail_sync; /* the how manieth sync fails; 0: none */
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+int __real_renameat(int from_dir, const char *from, int to_dir, const char *to);
+int __wrap_renameat(int from_dir, const char *from, int to_dir, const char *to);
+
+int __wrap_fsync(int fd)
+{
+    char link[64], path[512];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    path[n > 0 ? n : 0] = '\0';
+    const char *name = strrchr(path, '/');
+    buf_addf(&trace, "%s ", !name ? "?" : strstr(path, "/.tmp/") ? "temp" : name + 1);
+    if (fail_sync && --fail_sync == 0) {
+        errno = EIO;
+        return -1;
+    }
+    return __real_fsync(fd);
+}
+
+int __wrap_renameat(int from_dir, const char *from, int to_dir, const char *to)
+{
+    buf_adds(&trace, "rename ");
+    return __real_renameat(from_dir, from, to_dir, to);
+}
 
 /* "<top>/<name>"; valid until the eighth call after it. */
 static const char *in(const struct fix *f, const char *name)
@@ -133,6 +164,41 @@ static void test_layout_and_modes(void **state)
     ok(storage_ping(f->s, &ms, &free_bytes, e));
     assert_true(free_bytes > 0);
     assert_int_equal(entries(in(f, "deep/objects/.tmp")), 0);
+}
+
+static void test_what_is_committed_is_synced(void **state)
+{
+    struct fix *f = *state;
+    buf_reset(&trace);
+    ok(storage_put_bytes(f->s, "uploads/1/x", "x", 1, e));
+    assert_string_equal(buf_str(&trace), "temp objects uploads rename 1 ");
+    /* Folders that stand already too: who made them may not have come to syncing them. */
+    buf_reset(&trace);
+    ok(storage_put_bytes(f->s, "uploads/1/y", "x", 1, e));
+    assert_string_equal(buf_str(&trace), "temp objects uploads rename 1 ");
+    buf_reset(&trace);
+    ok(storage_put_bytes(f->s, "top", "x", 1, e));
+    assert_string_equal(buf_str(&trace), "temp rename objects ");
+}
+
+static void test_a_failed_sync_is_no_success(void **state)
+{
+    struct fix *f = *state;
+    struct object_info info;
+    for (int i = 1; i <= 3; i++) { /* the file, and the folders before the rename */
+        fail_sync = i;
+        fails(UNAVAILABLE, storage_put_bytes(f->s, "uploads/1/x", "x", 1, e));
+        assert_int_equal(fail_sync, 0);
+        fails(NOT_FOUND, storage_stat(f->s, "uploads/1/x", &info, e));
+        assert_int_equal(entries(in(f, "deep/objects")), 1); /* .tmp */
+        assert_int_equal(entries(in(f, "deep/objects/.tmp")), 0);
+    }
+    fail_sync = 4; /* the folder after it: there, but maybe not after a power cut */
+    fails(UNCERTAIN, storage_put_bytes(f->s, "uploads/1/x", "x", 1, e));
+    assert_int_equal(fail_sync, 0);
+    assert_int_equal(entries(in(f, "deep/objects/.tmp")), 0);
+    ok(storage_put_bytes(f->s, "uploads/1/x", "x", 1, e));
+    ok(storage_stat(f->s, "uploads/1/x", &info, e));
 }
 
 static void test_empty_folders_go(void **state)
@@ -225,17 +291,24 @@ static void test_strangers_are_no_objects(void **state)
     int n = 0;
     ok(storage_list(f->s, "", count, &n, e));
     assert_int_equal(n, 1);
-    /* Deeper than any key. */
-    char deep[256];
+    /* Deeper than any key: a walk that followed it down would run out of descriptors. */
+    char deep[400];
     snprintf(deep, sizeof deep, "%s/deep/objects", f->top);
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 100; i++) {
         strncat(deep, "/d", sizeof deep - strlen(deep) - 1);
         assert_int_equal(mkdir(deep, 0700), 0);
     }
     strncat(deep, "/x", sizeof deep - strlen(deep) - 1);
     make_file(deep, "x");
     n = 0;
-    ok(storage_list(f->s, "", count, &n, e));
+    struct rlimit old, few;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    few = (struct rlimit){.rlim_cur = 64, .rlim_max = old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    struct err err = ERR_INIT;
+    int rc = storage_list(f->s, "", count, &n, &err);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_int_equal(rc, 0);
     assert_int_equal(n, 1);
 }
 
@@ -312,7 +385,8 @@ static int use_full_store(const char *folder, const char *sentence)
     struct storage *s = NULL;
     struct storage_put *p = NULL;
     snprintf(url, sizeof url, "file:%s", folder);
-    if (storage_open(url, &s, &err) < 0 || storage_put_bytes(s, "before", "kept", 4, &err) < 0)
+    if (storage_open(url, &s, &err) < 0 || storage_put_bytes(s, "before", "kept", 4, &err) < 0 ||
+        storage_put_bytes(s, "spare", block, sizeof block, &err) < 0)
         return 10;
     if (storage_put_begin(s, "big/file", &p, &err) < 0)
         return 11;
@@ -321,8 +395,9 @@ static int use_full_store(const char *folder, const char *sentence)
         rc = storage_put_write(p, block, sizeof block, &err);
     if (rc != ERR_UNAVAILABLE || !strstr(err.msg, sentence) || !strstr(err.msg, folder))
         return 12;
-    if (storage_put_write(p, "x", 1, &err) != ERR_UNAVAILABLE)
-        return 13; /* room for one more byte is no reason to go on after a hole */
+    /* That there is room again is no reason to go on behind a hole. */
+    if (storage_delete(s, "spare", &err) < 0 || storage_put_write(p, "x", 1, &err) != ERR_UNAVAILABLE)
+        return 13;
     if (storage_put_commit(p, NULL, &err) != ERR_UNAVAILABLE)
         return 14;
     struct object_info info;
@@ -441,6 +516,8 @@ int main(void)
 #define with_store(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         with_store(test_layout_and_modes),
+        with_store(test_what_is_committed_is_synced),
+        with_store(test_a_failed_sync_is_no_success),
         with_store(test_empty_folders_go),
         with_store(test_links_lead_nowhere),
         with_store(test_a_linked_temp_folder_is_refused),
