@@ -46,10 +46,9 @@ CREATE TABLE jobs (
     error_class     TEXT,                        -- last failure; see ERR_CLASSES
     error_message   TEXT
 );
--- The order of claims; it holds nothing but what waits.
-CREATE INDEX jobs_pending ON jobs (queue_rank, created_at, id, run_after, deaths) WHERE state = 'pending';
-CREATE INDEX jobs_unannounced ON jobs (run_after, id) WHERE state = 'pending' AND announced_at IS NULL;
-CREATE INDEX jobs_processing ON jobs (lease_holder) WHERE state = 'processing';
+-- The order of claims; it holds nothing but what waits. The constant column lets planners prefer it.
+CREATE INDEX jobs_pending ON jobs (state, queue_rank, created_at, id, run_after, deaths) WHERE state = 'pending';
+CREATE INDEX jobs_unannounced ON jobs (state, run_after, id) WHERE state = 'pending' AND announced_at IS NULL;
 CREATE INDEX jobs_finished ON jobs (finished_at, id) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_audio ON jobs (finished_at, id) WHERE finished_at IS NOT NULL AND audio_gone_at IS NULL;
 CREATE INDEX jobs_created ON jobs (created_at, id);

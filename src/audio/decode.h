@@ -38,12 +38,15 @@ struct decode_opts {
 
 struct decode;
 
-/* Starts the child on a regular file. `path` is opened here: the child never sees a name chosen by a client. */
+/*
+ * Starts the child on a regular file. `path` is opened here: the child never sees a name chosen by a client. The child
+ * dies with the thread that called this. Errors: NOT_FOUND, INVALID (no regular file), CORRUPT (an empty one), NOMEM.
+ */
 int decode_open(const char *path, const struct decode_opts *opts, struct decode **ret, struct err *err) MUST_CHECK;
 /*
  * Up to n samples; 0 at the end, when the verdict below is known. Errors: CORRUPT (damaged, or not media), UNSUPPORTED
  * (no audio stream in it, or a format that is not allowed), TIMEOUT, CANCELLED, NOMEM, CRASHED, UNAVAILABLE (no ffmpeg;
- * sandbox required and missing).
+ * sandbox required and missing). After an error only decode_close makes sense; the same error comes again.
  */
 ssize_t decode_read(struct decode *d, int16_t *pcm, size_t n, struct err *err) MUST_CHECK;
 /*
@@ -51,12 +54,17 @@ ssize_t decode_read(struct decode *d, int16_t *pcm, size_t n, struct err *err) M
  * is worth it; if that changes nothing the audio there is, is used and the result says so.
  */
 bool decode_damaged(const struct decode *d);
-/* What ffmpeg printed last (at most 4 KiB, cleaned); borrowed until decode_close. */
+/* What ffmpeg printed last (at most 4 KiB, cleaned), once decode_read gave 0 or an error; borrowed until decode_close.
+ */
 const char *decode_stderr(const struct decode *d);
 /* Kills what still runs. NULL is fine. */
 void decode_close(struct decode *d);
 
-/* The child's main: `steno __decode`. Returns an exit status only when it could not exec. */
+/*
+ * The child's main. A program that decodes must hand over here when its argv[1] is "__decode", before anything else in
+ * its main: decode_open starts this very program (/proc/self/exe) as the child. Returns an exit status only when it
+ * could not exec.
+ */
 int decode_child_main(int argc, char **argv);
 
 #endif

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a process may still do after sandbox_enter: read the paths given, write to descriptors already open, and
+ * What a process may still do after sandbox_enter: read the files named, write to descriptors already open, and
  * compute.
  *
- * Landlock for files, seccomp for system calls (no sockets, no ptrace, no mounts, no new namespaces), no new
- * privileges, rlimits for memory, files and core dumps. Called in a single-threaded child right before exec (libseccomp
- * allocates: never between fork and exec of a threaded process).
+ * Landlock for files (and, where the kernel knows it, TCP, abstract sockets and signals), seccomp for system calls (no
+ * sockets, no new processes, no ptrace, no mounts, no opening for writing), no new privileges, no capabilities
+ * but reading, rlimits. Each layer stands alone: either one already keeps the process from files and network.
+ *
+ * Called in a single-threaded child right before exec (libseccomp allocates: never between fork and exec of a
+ * threaded process). All of it holds across exec.
  */
 #ifndef AUDIO_SANDBOX_H
 #define AUDIO_SANDBOX_H
@@ -16,8 +19,10 @@
 #include <stdint.h>
 
 struct sandbox {
-    const char *const *read_paths; /* NULL-terminated: files and folders that stay readable (and executable) */
-    int64_t memory_bytes;          /* RLIMIT_AS */
+    const char *const *read_paths; /* NULL-terminated: files and folders that stay readable; missing ones are skipped */
+    const char *const *exec_paths; /* NULL-terminated: files that stay readable and may be executed; NULL: none */
+    int read_fd;                   /* a file that may be opened again (through /proc/self/fd); -1: none */
+    int64_t memory_bytes;          /* RLIMIT_AS, 0: none */
     int64_t cpu_seconds;           /* RLIMIT_CPU, 0: none */
 };
 
@@ -28,7 +33,9 @@ struct sandbox_support {
 
 /* What this kernel can do. */
 void sandbox_probe(struct sandbox_support *ret);
-/* `require`: fail rather than go on with less than all of it. */
+/* `require`: fail (UNAVAILABLE) rather than go on with less than files and system calls both closed. */
 int sandbox_enter(const struct sandbox *s, bool require, struct err *err) MUST_CHECK;
+/* The limits and no new privileges alone; sandbox_enter does this too. */
+int sandbox_limit(const struct sandbox *s, struct err *err) MUST_CHECK;
 
 #endif

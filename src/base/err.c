@@ -38,7 +38,7 @@ static int class_of_errno(int sys)
 }
 
 /* By way of a copy: an argument may be the old sentence itself. */
-static void set_msg(struct err *e, const char *fmt, va_list ap)
+static void PRINTF_LIKE(2, 0) set_msg(struct err *e, const char *fmt, va_list ap)
 {
     char text[sizeof e->msg];
     int n = vsnprintf(text, sizeof text, fmt, ap);
@@ -49,13 +49,16 @@ static void set_msg(struct err *e, const char *fmt, va_list ap)
     memcpy(e->msg, text, strlen(text) + 1);
 }
 
-/* Puts more behind the sentence, cut between two characters. */
+/* Puts ": " and more behind the sentence, cut between two characters. */
 static void append_msg(struct err *e, const char *more)
 {
-    size_t n = strlen(e->msg), room = sizeof e->msg - 1 - n;
-    n += (size_t)snprintf(e->msg + n, room + 1, ": %s", more);
-    if (n >= sizeof e->msg)
-        e->msg[utf8_floor(e->msg, sizeof e->msg - 1)] = '\0';
+    const char *const parts[] = {": ", more};
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        size_t n = strlen(e->msg), room = sizeof e->msg - 1 - n, len = strlen(parts[i]);
+        len = len > room ? utf8_floor(parts[i], room) : len;
+        memcpy(e->msg + n, parts[i], len);
+        e->msg[n + len] = '\0';
+    }
 }
 
 int err_set(struct err *e, int code, const char *fmt, ...)

@@ -33,6 +33,12 @@ static void add_field(struct buf *b, const char *name, const char *value)
         buf_adds(b, "null");
 }
 
+/* A failed buffer of four kilobytes means: too long. */
+static int finish(const struct buf *b, const char *what, struct err *err)
+{
+    return buf_ok(b) ? 0 : err_set(err, ERR_TOO_LARGE, "%s is over %d bytes", what, BROKER_MSG_MAX);
+}
+
 int broker_token_encode(const struct token *t, struct buf *b, struct err *err)
 {
     if (!t->queue || !t->job_id || !t->audio_key)
@@ -43,7 +49,7 @@ int broker_token_encode(const struct token *t, struct buf *b, struct err *err)
     add_field(b, "language", t->language);
     add_field(b, "model", t->model);
     buf_addc(b, '}');
-    return buf_check(b, "the wake-up message", err);
+    return finish(b, "the wake-up message", err);
 }
 
 int broker_dead_letter_encode(const char *job_id, const char *error_class, const char *message, struct buf *b,
@@ -55,7 +61,7 @@ int broker_dead_letter_encode(const char *job_id, const char *error_class, const
     add_field(b, "error", error_class);
     add_field(b, "message", message);
     buf_addc(b, '}');
-    return buf_check(b, "the dead letter", err);
+    return finish(b, "the dead letter", err);
 }
 
 int broker_event_encode(const struct event *e, struct buf *b, struct err *err)
@@ -68,9 +74,11 @@ int broker_event_encode(const struct event *e, struct buf *b, struct err *err)
         return err_set(err, ERR_INVALID, "an event needs a job id, a type and a JSON object");
     buf_addf(b, EVENT_VERSION "\t%s\t%lld\t%s\t", e->job_id, (long long)e->seq, e->type);
     /* In JSON, a raw line end only ever stands between tokens, where a blank means the same. */
-    for (const char *p = e->json; *p; p++)
-        buf_addc(b, *p == '\n' || *p == '\r' ? ' ' : *p);
-    return buf_check(b, "the event", err);
+    for (const char *p = e->json; *p; p++) {
+        bool line_end = *p == '\n' || *p == '\r';
+        buf_add(b, line_end ? " " : p, 1);
+    }
+    return finish(b, "the event", err);
 }
 
 bool broker_event_decode(const char *msg, size_t n, struct event *ret)

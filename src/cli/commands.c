@@ -32,6 +32,12 @@ static const struct cmd_flag submit_flags[] = {
     {0},
 };
 
+static const struct cmd_flag transcribe_flags[] = {
+    FORMAT_FLAG("form of the transcript"),
+    {"output", 'o', "FILE", "write to FILE instead of standard output; with several recordings: a folder"},
+    {0},
+};
+
 static const struct cmd_flag json_flags[] = {JSON_FLAG, {0}};
 
 static const struct cmd_flag wait_flags[] = {
@@ -87,6 +93,15 @@ const struct cmd commands[] = {
      "Prints the address it listens on. SIGTERM and Ctrl-C let running work finish or hand it back; a second one "
      "kills. "
      "SIGHUP reads the configuration again."},
+    {"api", "", "serve HTTP only", NEED_CONF | NEED_DATA | NEED_STORE | NEED_STORAGE | NEED_BROKER | CMD_ROLE, NULL,
+     cmd_api, NULL},
+    {"worker", "", "run jobs only", NEED_CONF | NEED_DATA | NEED_STORE | NEED_STORAGE | NEED_TOKENS | CMD_ROLE, NULL,
+     cmd_worker,
+     "SIGTERM lets running chunks finish for drain_timeout and hands the rest back; a second one hands back at once."},
+    {"transcribe", "FILE...", "transcribe recordings right here, without a server", NEED_CONF, transcribe_flags,
+     cmd_transcribe,
+     "FILE '-' reads standard input. Plain text is printed as it is finished; a file given with --output appears whole "
+     "or not at all. A recording that fails does not keep the others from being done; the exit status is 1 then."},
 
     {"submit", "FILE...", "hand recordings to a server; prints the id of each job", NEED_CONF | NEED_SERVER,
      submit_flags, cmd_submit, NULL},

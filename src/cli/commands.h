@@ -86,6 +86,9 @@ const char *cmd_nearest(const char *word);
 void cmd_arg_range(const char *args, int *ret_min, int *ret_max);
 
 int cmd_serve(struct app *app, int argc, char **argv, struct err *err);
+int cmd_api(struct app *app, int argc, char **argv, struct err *err);
+int cmd_worker(struct app *app, int argc, char **argv, struct err *err);
+int cmd_transcribe(struct app *app, int argc, char **argv, struct err *err);
 int cmd_submit(struct app *app, int argc, char **argv, struct err *err);
 int cmd_status(struct app *app, int argc, char **argv, struct err *err);
 int cmd_wait(struct app *app, int argc, char **argv, struct err *err);

@@ -68,7 +68,7 @@ int main(int argc, char **argv)
     const struct cmd *cmd = cmd_find(argc - 1, argv + 1, &words);
     struct err err = ERR_INIT;
     if (cmd && cmd->needs & CMD_RAW)
-        return cmd->run(NULL, argc - 1, argv + 1, &err);
+        return cmd->run(NULL, argc, argv, &err);
 
     stop_install();
     if (!cmd)

@@ -141,6 +141,7 @@ static void add_sql_url(struct buf *b, const char *url)
     if (name == strlen("sqlite") && str_starts(url, "sqlite") && str_starts(rest, ":///")) {
         buf_addc(b, ':');
         rest += strlen(":///");
+        rest += str_starts(rest, "./") ? 2 : 0;
     }
     buf_adds(b, rest);
 }

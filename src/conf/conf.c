@@ -23,7 +23,8 @@
 enum { LIST_MAX = 1500 };
 
 /* Names of the environment that start with STENO_ and are no options; read elsewhere. */
-static const char *const other_names[] = {"STENO_CONFIG", "STENO_SUPERVISED", "STENO_FAULT", "STENO_FAULT_DIR"};
+static const char *const other_names[] = {"STENO_CONFIG", "STENO_SUPERVISED", "STENO_READY_FD", "STENO_FAULT",
+                                          "STENO_FAULT_DIR"};
 
 struct slot {
     bool set;
@@ -37,6 +38,8 @@ struct loader {
     struct arena *mem; /* of c */
     struct slot own[CONF_COUNT], chosen[CONF_COUNT];
     struct alias_value alias[ALIAS_MAX];
+    const char *in_file[CONF_COUNT]; /* where the file sets an option */
+    bool file_is_named;              /* else it was found in the data folder */
     struct alias_result results[ALIAS_MAX];
     size_t n_results;
     struct buf ignored[CONF_FROM_FLAG]; /* by source: names that were accepted without effect */
@@ -219,9 +222,13 @@ static int on_file_line(const struct conf_line *line, void *arg, struct err *err
         /* Files spell a name one way only. */
         if (!o || strcmp(o->name, line->key) != 0)
             return unknown_name(where, line->key, "", o ? o->name : conf_option_near(line->key), err);
-        const struct slot *s = &l->own[conf_option_index(o)];
-        if (s->set && s->source == CONF_FROM_FILE)
-            return err_set(err, ERR_INVALID, "%s: '%s' is set twice, first at %s", where, o->name, s->where);
+        if (!l->file_is_named && conf_option_index(o) == CONF_I_data)
+            return err_set(err, ERR_INVALID,
+                           "%s: 'data' cannot be set in the file that was found in the data folder itself", where);
+        const char **first = &l->in_file[conf_option_index(o)];
+        if (*first)
+            return err_set(err, ERR_INVALID, "%s: '%s' is set twice, first at %s", where, o->name, *first);
+        *first = where;
         return set_own(l, o, line->value, CONF_FROM_FILE, where, err);
     }
     if (!conf_alias_section(line->section))
@@ -262,13 +269,21 @@ static const char *env_value(const char *const *env, const char *name)
     return NULL;
 }
 
-/* `path` as it is when absolute, else below `base`; without slashes at the end. */
+static size_t without_slashes(const char *path)
+{
+    size_t n = strlen(path);
+    while (n && path[n - 1] == '/')
+        n--;
+    return n;
+}
+
+/* `path` as it is when absolute, else below the absolute `base`; without slashes at the end. */
 static char *join(struct arena *a, const char *base, const char *path)
 {
-    char *s = path[0] == '/' ? arena_strdup(a, path) : arena_printf(a, "%s/%s", base, path);
-    for (size_t n = s ? strlen(s) : 0; n > 1 && s[n - 1] == '/'; n--)
-        s[n - 1] = '\0';
-    return s;
+    size_t n = without_slashes(path);
+    if (path[0] == '/')
+        return n ? arena_dup(a, path, n) : arena_strdup(a, "/");
+    return arena_printf(a, "%.*s/%.*s", (int)without_slashes(base), base, (int)n, path);
 }
 
 /* The data folder, absolute. XDG: a relative value is invalid and ignored. */
@@ -277,16 +292,16 @@ static int find_data(struct loader *l, const char *const *env, const char **ret,
     const struct slot *s = &l->own[CONF_I_data];
     const char *state = env_value(env, "XDG_STATE_HOME"), *home = env_value(env, "HOME"), *found;
     if (s->set && s->value.s[0] == '/') {
-        found = join(l->mem, "", s->value.s);
+        found = join(l->mem, "/", s->value.s);
     } else if (s->set && *s->value.s) {
         CLEANUP(free_p) char *here = getcwd(NULL, 0);
         if (!here)
             return err_sys(err, errno, "data = '%s': cannot tell the working folder", s->value.s);
-        found = join(l->mem, strcmp(here, "/") == 0 ? "" : here, s->value.s);
+        found = join(l->mem, here, s->value.s);
     } else if (state && state[0] == '/') {
         found = join(l->mem, state, "steno");
     } else if (home && home[0] == '/') {
-        found = join(l->mem, strcmp(home, "/") == 0 ? "" : home, ".local/state/steno");
+        found = join(l->mem, home, ".local/state/steno");
     } else {
         found = "/var/lib/steno";
     }
@@ -312,12 +327,8 @@ static int read_config_file(struct loader *l, const struct conf_load_opts *o, st
     if (rc <= 0)
         return rc;
     l->c->origin->file = path;
-    rc = conf_read_ini(path, text, n, on_file_line, l, err);
-    const struct slot *s = &l->own[CONF_I_data];
-    if (rc >= 0 && !named && s->set && s->source == CONF_FROM_FILE)
-        return err_set(err, ERR_INVALID,
-                       "%s: 'data' cannot be set in the file that was found in the data folder itself", s->where);
-    return rc;
+    l->file_is_named = named != NULL;
+    return conf_read_ini(path, text, n, on_file_line, l, err);
 }
 
 static int on_alias(const struct alias_result *r, void *arg, struct err *err)
@@ -394,7 +405,7 @@ static int choose(struct loader *l, struct err *err)
     for (size_t i = 0; rc >= 0 && i < n; i++)
         rc = choose_one(l, &all[i], err);
     const char *const sources[] = {
-        [CONF_FROM_DEFAULT] = NULL,
+        [CONF_FROM_DEFAULT] = "",
         [CONF_FROM_FILE] = l->c->origin->file,
         [CONF_FROM_DOTENV] = l->dotenv,
         [CONF_FROM_ENV] = "environment",
@@ -531,5 +542,5 @@ const char *conf_where(const struct conf *c, const char *name)
 
 char *conf_path(const struct conf *c, struct arena *a, const char *path)
 {
-    return join(a, strcmp(c->data, "/") == 0 ? "" : c->data, path);
+    return join(a, c->data, path);
 }

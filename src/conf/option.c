@@ -30,7 +30,7 @@ static const struct scale {
                  {"s", CONF_SEC, "seconds"},
                  {"ms", 1, "milliseconds"}},
   sizes[] = {
-      {"G", CONF_GIB, "gigabytes"}, {"M", CONF_MIB, "megabytes"}, {"K", CONF_KIB, "kilobytes"}, {"", 1, "bytes"}};
+      {"G", CONF_GIB, "gigabytes"}, {"M", CONF_MIB, "megabytes"}, {"K", CONF_KIB, "kilobytes"}, {"B", 1, "bytes"}};
 
 const struct conf_option *conf_options(size_t *ret_n)
 {

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "db/db_ops.h"
 
 #include <string.h>
@@ -57,6 +58,10 @@ static int run(struct db_tx *tx, const char *sql, const struct db_val *args, siz
         return err_set(err, ERR_INTERNAL, "an earlier statement of this transaction failed");
     if (tx->in_row)
         return err_set(err, ERR_INTERNAL, "a row callback must not run statements: %.80s", sql);
+    /* PostgreSQL refuses other text: what a foreign program printed must be cleaned before it comes here. */
+    for (size_t i = 0; i < n_args; i++)
+        if (args[i].type == DB_TEXT && !utf8_valid(args[i].s, strlen(args[i].s)))
+            return err_set(err, ERR_INTERNAL, "value %zu is not UTF-8: %.80s", i + 1, sql);
     struct row_call c = {tx, row ? row : ignore_row, row_arg};
     int rc = tx->db->ops->query(tx, sql, args, n_args, call_row, &c, ret_changed, err);
     if (rc < 0)

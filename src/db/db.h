@@ -61,6 +61,7 @@ enum db_durability {
     DB_RELAXED, /* survives kill -9; a power cut may lose the last moments: leases, progress, checkpoints */
 };
 
+/* All statements of one read see the same state of the database. Statements that write are refused (INTERNAL). */
 int db_read(struct db *db, db_tx_fn fn, void *arg, struct err *err) MUST_CHECK;
 int db_write(struct db *db, enum db_durability how, db_tx_fn fn, void *arg, struct err *err) MUST_CHECK;
 

@@ -16,7 +16,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 struct sqlite_db {
@@ -45,8 +44,8 @@ static int make_file(const char *path, struct err *err)
     }
     if (errno == EEXIST)
         return 0;
-    int sys = errno;
-    return err_set(err, ERR_UNAVAILABLE, "cannot create database '%s': %s", path, strerror(sys));
+    err_sys(err, errno, "cannot create database '%s'", path);
+    return err->code = ERR_UNAVAILABLE;
 }
 
 static int take_reader(struct sqlite_db *d, struct sqlite_conn **ret, struct err *err)

@@ -259,9 +259,20 @@ int sqlite_conn_do(struct sqlite_conn *c, const char *sql, struct err *err)
     return sqlite_conn_run(c, sql, DB_NO_ARGS, NULL, NULL, &changed, err);
 }
 
+/* SQLite notes the errno behind most failures, but not behind those of a commit: there the log's file knows it. */
+static int errno_behind(struct sqlite_conn *c, int rc)
+{
+    sqlite3_file *log = NULL;
+    int sys = 0;
+    if ((rc == SQLITE_IOERR_WRITE || rc == SQLITE_IOERR_FSYNC) &&
+        sqlite3_file_control(c->h, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) == SQLITE_OK && log && log->pMethods)
+        log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &sys);
+    return sys ? sys : sqlite3_system_errno(c->h);
+}
+
 bool sqlite_conn_disk_full(struct sqlite_conn *c, int rc)
 {
-    int sys = sqlite3_system_errno(c->h);
+    int sys = errno_behind(c, rc);
     return (rc & 0xff) == SQLITE_FULL ||
            ((rc & 0xff) == SQLITE_IOERR && (sys == ENOSPC || sys == EDQUOT || sys == EFBIG));
 }
@@ -270,7 +281,7 @@ int sqlite_conn_fail(struct sqlite_conn *c, int rc, const char *sql, struct err 
 {
     if (!c->h) /* sqlite3_open_v2 found no memory even for the handle */
         return err_set(err, ERR_NOMEM, "database '%s': out of memory", c->path);
-    int sys = sqlite3_system_errno(c->h);
+    int sys = errno_behind(c, rc);
     if (sqlite_conn_disk_full(c, rc))
         return err_set(err, ERR_UNAVAILABLE, "database '%s': the disk is full: free some space on it", c->path);
     switch (rc & 0xff) {
@@ -300,8 +311,8 @@ int sqlite_conn_fail(struct sqlite_conn *c, int rc, const char *sql, struct err 
         return err_set(err, ERR_TOO_LARGE, "database '%s': a value is too large", c->path);
     case SQLITE_CANTOPEN:
     case SQLITE_IOERR:
-        return err_set(err, ERR_UNAVAILABLE, "database '%s': %s: %s", c->path, sqlite3_errmsg(c->h),
-                       sys ? strerror(sys) : "input/output error");
+        err_sys(err, sys ? sys : EIO, "database '%s': %s", c->path, sqlite3_errmsg(c->h));
+        return err->code = ERR_UNAVAILABLE;
     }
     return err_set(err, ERR_INTERNAL, "database: %s: %.*s", sqlite3_errmsg(c->h), SQL_SHOWN, sql ? sql : "");
 }

@@ -99,8 +99,7 @@ static int commit(struct sqlite_group *g, struct err *err)
     sqlite3 *h = sqlite_conn_handle(g->conn);
     int rc = sqlite3_extended_errcode(h);
     if ((rc & 0xff) == SQLITE_IOERR && !sqlite_conn_disk_full(g->conn, rc)) {
-        struct err reason = *err;
-        err_set(err, ERR_UNCERTAIN, "it is not known whether the change was kept: %s", reason.msg);
+        err_set(err, ERR_UNCERTAIN, "it is not known whether the change was kept: %s", err->msg);
         g->doubtful = true;
     }
     return err->code;

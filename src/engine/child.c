@@ -139,6 +139,30 @@ static int receive_some(struct child *c, struct child_reply *head, size_t *have,
     }
 }
 
+static int spawn(struct child *c, const char *const *argv, struct err *err)
+{
+    const char *full[8] = {"steno", "__engine"};
+    for (size_t i = 0; argv[i]; i++) {
+        if (i + 3 >= ARRAY_LEN(full))
+            return err_set(err, ERR_INTERNAL, "too many arguments for an engine's process");
+        full[i + 2] = argv[i];
+    }
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_sys(err, errno, "cannot make a socket for the engine's process");
+    /* Its ends are closed here when it has them: else its death would not end our reads. */
+    CLEANUP(close_fd) int theirs = pair[1], their_errors = -1;
+    c->sock = pair[0];
+    int rc = proc_pipe(&c->errors, &their_errors, err);
+    if (rc < 0)
+        return rc;
+    const struct proc_fd fds[] = {{CHILD_FD, theirs}, {STDERR_FILENO, their_errors}};
+    /* One chunk is one thread's work; BLAS and OpenMP read this before main, so it must stand in the environment. */
+    static const char *const env[] = {"OPENBLAS_NUM_THREADS=1", "OMP_NUM_THREADS=1", NULL};
+    const struct proc_opts opts = {.argv = full, .setenv = env, .fds = fds, .n_fds = ARRAY_LEN(fds), .own_group = true};
+    return proc_spawn(&opts, &c->proc, err);
+}
+
 static int exchange(struct child *c, struct outgoing *out, size_t n_out, const struct child_limits *limits,
                     struct buf *ret, struct err *err)
 {
@@ -184,48 +208,20 @@ static int exchange(struct child *c, struct outgoing *out, size_t n_out, const s
 int child_start(const char *const *argv, const struct child_limits *limits, struct child **ret, int *ret_status,
                 struct err *err)
 {
-    *ret_status = -1;
-    const char *full[8] = {"steno", "__engine"};
-    for (size_t i = 0; argv[i]; i++) {
-        if (i + 3 >= ARRAY_LEN(full))
-            return err_set(err, ERR_INTERNAL, "too many arguments for an engine's process");
-        full[i + 2] = argv[i];
-    }
-    CLEANUP(close_fd) int theirs = -1, their_errors = -1;
     struct child *c = xcalloc(1, sizeof *c);
     c->sock = c->errors = c->status = -1;
-    int pair[2];
-    int rc;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-        rc = err_sys(err, errno, "cannot make a socket for the engine's process");
-        goto fail;
-    }
-    c->sock = pair[0];
-    theirs = pair[1];
-    rc = proc_pipe(&c->errors, &their_errors, err);
-    if (rc < 0)
-        goto fail;
-    const struct proc_fd fds[] = {{CHILD_FD, theirs}, {STDERR_FILENO, their_errors}};
-    /* One chunk is one thread's work; BLAS and OpenMP read this before main, so it must stand in the environment. */
-    static const char *const env[] = {"OPENBLAS_NUM_THREADS=1", "OMP_NUM_THREADS=1", NULL};
-    rc = proc_spawn(
-        &(struct proc_opts){.argv = full, .setenv = env, .fds = fds, .n_fds = ARRAY_LEN(fds), .own_group = true},
-        &c->proc, err);
-    if (rc < 0)
-        goto fail;
-    close_fd(&theirs); /* else its death would not end our reads */
-    close_fd(&their_errors);
     CLEANUP(buf_clear) struct buf hello = BUF_INIT(CHILD_MAX_REPLY);
-    rc = exchange(c, NULL, 0, limits, &hello, err);
-    if (rc < 0)
-        goto fail;
+    int rc = spawn(c, argv, err);
+    if (rc == 0)
+        rc = exchange(c, NULL, 0, limits, &hello, err);
+    *ret_status = c->status;
+    if (rc < 0) {
+        c->broken = true;
+        child_free(c);
+        return rc;
+    }
     *ret = c;
     return 0;
-fail:
-    *ret_status = c->status;
-    c->broken = true;
-    child_free(c);
-    return rc;
 }
 
 int child_call(struct child *c, int64_t start, const int16_t *pcm, size_t n, const struct child_limits *limits,
@@ -277,7 +273,7 @@ static void *watch(void *arg)
         ;
     atomic_store(&s->gone, true);
     if (atomic_load(&s->busy))
-        _exit(0); /* nothing here is worth keeping, and nobody will read it */
+        raise(SIGKILL); /* nothing here is worth an orderly end */
     return NULL;
 }
 

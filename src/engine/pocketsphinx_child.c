@@ -5,6 +5,8 @@
  *   - The whole chunk is given at once (full_utt): normalisation over all of it halves the errors of live feeding, and
  *     the result does not depend on what the decoder heard before.
  *   - Silence stays in (-remove_silence no), else word times run early; silent chunks never come here.
+ *   - Model files are read, not mapped (-mmap no): with a mapped `sendump` that is too short it reads on in whatever
+ * lies behind the mapping, and transcribes with that; read, it notices.
  *   - Its log is silent but for errors, which go to stderr; the parent keeps the last of them.
  *
  * Words become segments at long pauses, and where a piece is longer than a subtitle should be.
@@ -48,7 +50,7 @@ struct decoder {
 };
 
 /* sphinxbase's log: "ERROR: \"file.c\", line 1: ...". */
-static void on_log(void *arg, err_lvl_t level, const char *fmt, ...)
+PRINTF_LIKE(3, 4) static void on_log(void *arg, err_lvl_t level, const char *fmt, ...)
 {
     struct decoder *d = arg;
     if (level < ERR_ERROR)
@@ -87,7 +89,7 @@ static int decoder_open(struct decoder *d, const char *dir, struct err *err)
             return err_set(err, ERR_NOMEM, "no memory for the model's name");
     }
     d->config = cmd_ln_init(NULL, ps_args(), TRUE, parts[0].option, path[0], parts[1].option, path[1], parts[2].option,
-                            path[2], "-remove_silence", "no", NULL);
+                            path[2], "-remove_silence", "no", "-mmap", "no", NULL);
     d->ps = d->config ? ps_init(d->config) : NULL;
     if (!d->ps) {
         rc = err_set(err, ERR_CORRUPT,
@@ -200,8 +202,8 @@ static int transcribe(const struct decoder *d, const struct child_ask *ask, cons
     int frames = ps_process_raw(d->ps, pcm, ask->n_samples, FALSE, TRUE);
     if (ps_end_utt(d->ps) < 0 || frames < 0)
         return err_set(err, ERR_INTERNAL, "pocketsphinx gave up on a chunk: %s", d->last_error);
-    struct word *words;
-    size_t n;
+    struct word *words = NULL;
+    size_t n = 0;
     int rc = read_words(d, ask, a, &words, &n, err);
     if (rc < 0)
         return rc;
@@ -251,6 +253,7 @@ int pocketsphinx_child_main(int argc, char **argv)
     struct child_side side;
     struct decoder d = {.ps = NULL};
     err_set_callback(on_log, &d);
+    err_set_logfp(NULL); /* the table of settings goes there past the callback */
     int rc = child_side_open(&side, &err);
     if (rc < 0) {
         fprintf(stderr, "%s\n", err.msg);

@@ -6,7 +6,7 @@
  *      ▲                   │
  *      └──retry, hand-back,┘            failed ──explicit retry──▶ pending
  *         lease expired
- *   pending ──▶ cancelled, failed (poison)
+ *   pending ──▶ cancelled
  *
  * job_state_table in job.c lists the legal steps; every UPDATE of a state names the state it expects (and, for
  * a worker, holder and fence), so an illegal step changes no row.
@@ -64,12 +64,13 @@ struct job {
     const char *engine, *model, *language, *task, *prompt, *description, *options;
     const char *filename, *content_type, *audio_key, *audio_sha256;
     int64_t audio_bytes;
+    int64_t audio_gone_at; /* the recording was given up by retention; 0: it is there */
     int attempt, max_attempts, deaths;
     int64_t fence;
-    const char *lease_holder;
-    int64_t lease_until;
+    const char *lease_holder; /* the worker that holds the job, or held it last */
+    int64_t lease_until;      /* 0: nobody holds it */
     int64_t seq;
-    const char *plan;
+    const char *plan; /* NULL also in lists, where it would be most of the memory */
     int64_t chunks_total, chunks_done, duration_ms, progress_ms;
     const char *error_class, *error_message;
 };
@@ -83,7 +84,7 @@ struct job_chunk {
 
 /* A row of `results`. */
 struct job_result {
-    int64_t fence;
+    int64_t fence; /* this and created_at are set by the store */
     const char *result_key, *text, *language, *engine, *model;
     int64_t duration_ms, speech_ms, covered_ms, word_count, processing_ms, created_at;
     double confidence; /* negative: the engine gives none */

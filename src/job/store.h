@@ -14,12 +14,16 @@
  *
  * Poison guard: a lease that expires means a worker died (or hung). It counts against the job only when no
  * checkpoint was saved since the claim, and a checkpoint clears the count. After one death the job is offered to idle
- * workers only (for `alone_patience_ms`; then to any, so that it cannot starve); after the second it waits
- * `death_pause_ms`, so that a storm of kills from outside cannot use up its chances; the third dead-letters it.
- * An expired lease gives the attempt back: only failures reported by a living worker count as attempts.
+ * workers only (for `alone_patience_ms`; then to any, so that it cannot starve), and a worker that got a job with
+ * `deaths` above 0 claims no other beside it; after the second it waits `death_pause_ms`, so that a storm of kills from
+ * outside cannot use up its chances; the third (`max_deaths`) dead-letters it. An expired lease gives the attempt back:
+ * only failures reported by a living worker count as attempts.
  *
- * Every change bumps `seq` in the same transaction: it numbers the job's events. Calls that change a job
- * return the new number for the event that the caller publishes.
+ * Every change that a client can see bumps `seq` in the same transaction: it numbers the job's events. Calls that
+ * make such a change return the new number for the event that the caller publishes.
+ *
+ * A call that failed with UNCERTAIN may be repeated: submit recognises its own row; a fenced call that had been kept
+ * then answers LOST; a claim that had been kept appears in store_renew.
  *
  * Threads: any. All calls block on the database. Results with strings take an arena, which owns them.
  * Errors: NOT_FOUND, CONFLICT (wrong state), LOST, and those of db.h.
@@ -56,9 +60,12 @@ struct job_new {
     int64_t max_queue; /* BUSY when that many jobs are pending already; 0: no limit */
 };
 
-/* Inserts a pending job, durably. BUSY: queue full. CONFLICT: the id exists. */
+/*
+ * Inserts a pending job, durably. BUSY: queue full. CONFLICT: the id exists. May be repeated with the same struct when
+ * the answer was UNCERTAIN: a row with the same id, audio_key and audio_sha256 is this submission, and success.
+ */
 int store_submit(struct store *s, const struct job_new *job, struct err *err) MUST_CHECK;
-/* The wake-up was sent. */
+/* The wake-up was sent. Fine also when the job has moved on. */
 int store_mark_announced(struct store *s, const char *id, struct err *err) MUST_CHECK;
 
 int store_get(struct store *s, const char *id, struct arena *a, struct job *ret, struct err *err) MUST_CHECK;
@@ -86,17 +93,20 @@ int store_cancel(struct store *s, const char *id, int64_t *ret_seq, struct err *
 /* Removes the rows of a job in a terminal state (CONFLICT otherwise); objects in storage are the caller's to delete
  * after it. */
 int store_purge(struct store *s, const char *id, struct err *err) MUST_CHECK;
-/* failed -> pending with a fresh set of attempts; the fence goes on. */
+/*
+ * failed -> pending on the retry queue, with a fresh set of attempts and its checkpoints; the fence goes on. Its open
+ * dead letters are resolved. CONFLICT in another state, or when the recording was given up.
+ */
 int store_retry_failed(struct store *s, const char *id, int64_t *ret_seq, struct err *err) MUST_CHECK;
 
 struct store_counts {
     int64_t by_state[JOB_STATE_COUNT];
     int64_t ready[QUEUE_COUNT]; /* pending and due now, per queue */
     int64_t delayed;            /* pending with run_after in the future */
-    int64_t oldest_pending_ms;  /* age of the oldest due job */
+    int64_t oldest_pending_ms;  /* how long the longest-waiting due job has been due */
 };
 int store_counts(struct store *s, struct store_counts *ret, struct err *err) MUST_CHECK;
-/* How many due jobs will be claimed before this one; -1 when it is not pending. */
+/* How many due jobs will be claimed before this one (all of them when it is not due itself); -1: it is not pending. */
 int store_position(struct store *s, const char *id, int64_t *ret, struct err *err) MUST_CHECK;
 
 /* ---- workers ---- */
@@ -123,8 +133,10 @@ struct held {
     int64_t fence;
 };
 /*
- * Extends every lease of this holder by one UPDATE and lists what it still holds (at most max_held; arrays of the
- * worker's concurrency suffice). What the worker runs and is not listed, or with another fence, it has lost.
+ * Extends every lease of this holder by one UPDATE and lists what it still holds, at most max_held. What the worker
+ * runs and is not listed, or with another fence, it has lost. What is listed and the worker does not run is a claim
+ * whose answer was lost: it must be handed back, or it would be renewed for ever. So give room for a few more than the
+ * worker's concurrency.
  */
 int store_renew(struct store *s, const char *holder, int64_t lease_ms, struct held *ret, size_t max_held, size_t *ret_n,
                 struct err *err) MUST_CHECK;
@@ -132,20 +144,30 @@ int store_renew(struct store *s, const char *holder, int64_t lease_ms, struct he
 int store_held(struct store *s, const char *holder, struct held *ret, size_t max_held, size_t *ret_n, struct err *err)
     MUST_CHECK;
 
-/* Commits the plan before the first engine call; drops checkpoints of an older plan. Counts as a checkpoint. */
+/*
+ * Commits the plan before the first engine call. The plan that stands already changes nothing and keeps its
+ * checkpoints; another one drops them and starts the progress anew. A job's first plan counts as a checkpoint.
+ */
 int store_save_plan(struct store *s, const struct claim *c, const char *plan_json, int64_t chunks_total,
                     int64_t duration_ms, int64_t *ret_seq, struct err *err) MUST_CHECK;
-/* Saves one finished chunk and the progress with it. Saving an index twice is CONFLICT (and a bug). */
+/*
+ * Saves one finished chunk and the progress with it (finished_at is set by the store). Saving an index twice is
+ * CONFLICT, one that is not in the plan INTERNAL (both bugs).
+ */
 int store_save_chunk(struct store *s, const struct claim *c, const struct job_chunk *chunk, int64_t progress_ms,
                      int64_t *ret_seq, struct err *err) MUST_CHECK;
 /* The checkpoints of the current plan, by index. */
 int store_load_chunks(struct store *s, const char *id, struct arena *a, struct job_chunk **ret, size_t *ret_n,
                       struct err *err) MUST_CHECK;
 
-/* processing -> completed with its result row, durably. The result object must be in storage already. */
+/*
+ * processing -> completed with its result row, durably. The result object must be in storage already, and every chunk
+ * of the plan must be saved (INTERNAL otherwise).
+ */
 int store_complete(struct store *s, const struct claim *c, const struct job_result *r, int64_t *ret_seq,
                    struct err *err) MUST_CHECK;
 
+/* Any text may be NULL, long or badly encoded: it is cleaned and cut. */
 struct job_failure {
     const char *error_class, *message, *stage, *detail, *worker;
 };
@@ -155,10 +177,14 @@ int store_retry_later(struct store *s, const struct claim *c, const struct job_f
 /* processing -> failed with a dead-letter row, durably. */
 int store_fail(struct store *s, const struct claim *c, const struct job_failure *f, int64_t *ret_seq, struct err *err)
     MUST_CHECK;
-/* processing -> pending, at once and with the attempt given back: drain, or an outage that is nobody's fault. */
+/*
+ * processing -> pending on its old queue after delay_ms, with the attempt given back: drain, or an outage that is
+ * nobody's fault.
+ */
 int store_hand_back(struct store *s, const struct claim *c, int64_t delay_ms, int64_t *ret_seq, struct err *err)
     MUST_CHECK;
 
+/* heartbeat_at is set by the store, in the database's clock. */
 struct worker_row {
     const char *id, *host, *version, *state, *info;
     int64_t pid, started_at, heartbeat_at, running;
@@ -176,17 +202,25 @@ struct swept {
     int64_t seq;
     bool dead; /* failed by the poison guard; else pending again */
 };
-/* Takes back jobs whose lease has run out (at most `max` a call). */
+/* Takes back jobs whose lease has run out (at most `max` a call, as everywhere below 1..1000). */
 int store_expire_leases(struct store *s, int max, struct arena *a, struct swept **ret, size_t *ret_n, struct err *err)
     MUST_CHECK;
 /* Due pending jobs whose wake-up was not sent, oldest first. */
 int store_unannounced(struct store *s, int max, struct arena *a, struct job **ret, size_t *ret_n, struct err *err)
     MUST_CHECK;
-/* Does this object still have a row that points to it? For uploads/{id}/... and results/{id}/{fence}/... keys. */
+/*
+ * Does this object still have a row that points to it, or will soon (a result whose claim is still held)? For
+ * uploads/{id}/... and results/{id}/{fence}/... keys; any other key is wanted.
+ */
 int store_key_wanted(struct store *s, const char *key, bool *ret, struct err *err) MUST_CHECK;
 /* Jobs that ended before `before_ms`, oldest first: for cleanup and retention. */
 int store_ended_before(struct store *s, int64_t before_ms, int max, struct arena *a, struct job **ret, size_t *ret_n,
                        struct err *err) MUST_CHECK;
+/* Those of them whose recording was not given up yet: for retention of recordings. */
+int store_audio_before(struct store *s, int64_t before_ms, int max, struct arena *a, struct job **ret, size_t *ret_n,
+                       struct err *err) MUST_CHECK;
+/* Gives the recording of an ended job up; the caller deletes the object after it. CONFLICT: the job still needs it. */
+int store_give_up_audio(struct store *s, const char *id, struct err *err) MUST_CHECK;
 /* Forgets workers silent since before_ms. */
 int store_drop_workers(struct store *s, int64_t before_ms, struct err *err) MUST_CHECK;
 

@@ -4,7 +4,8 @@
  *
  * Keys are "uploads/{job_id}/{name}" and the like: 1 to 1024 bytes of UTF-8 in at most 16 parts separated by '/';
  * no part is empty, over 255 bytes or starts with '.', no control characters, no backslash. Every call checks this
- * (INVALID), so no key can leave the store. A key cannot be the folder of another ("a" beside "a/b": CONFLICT).
+ * (INVALID), so no key can leave the store. A key should not be the folder of another ("a" beside "a/b"): a local
+ * folder cannot hold both (CONFLICT).
  *
  * An object appears whole or not at all: put_commit is the moment, and when it returns the object survives a
  * power cut. Objects never change in place: who reads one while it is overwritten or deleted reads the old one to
@@ -65,7 +66,8 @@ void storage_get_end(struct storage_get *g); /* NULL is fine */
 int storage_get_bytes(struct storage *s, const char *key, size_t max, char **ret, size_t *ret_len, struct err *err)
     MUST_CHECK;
 /* Puts the object at `path`, which must not exist (CONFLICT): a seekable, read-only copy that outlives the object (a
- * hard link where that is the same: never write to it). */
+ * hard link where that is the same: never write to it). NOT_FOUND is about the object; `path` that cannot be made is
+ * UNAVAILABLE. */
 int storage_fetch(struct storage *s, const char *key, const char *path, struct err *err) MUST_CHECK;
 
 int storage_stat(struct storage *s, const char *key, struct object_info *ret, struct err *err) MUST_CHECK;
@@ -75,8 +77,8 @@ int storage_delete(struct storage *s, const char *key, struct err *err) MUST_CHE
  * (negative: failure). `key` and `info` are borrowed during the call; fn may delete objects. */
 typedef int (*storage_list_fn)(const char *key, const struct object_info *info, void *arg, struct err *err);
 int storage_list(struct storage *s, const char *prefix, storage_list_fn fn, void *arg, struct err *err) MUST_CHECK;
-/* Removes leftovers of writes that were never committed and were last touched before `before_ms` (wall clock). A write
- * still under way in a living process is left alone. */
+/* Removes leftovers of writes that were never committed and were last touched before `before_ms` (wall clock): further
+ * back than the longest write may take. A local folder also leaves alone what a living process is still writing. */
 int storage_sweep(struct storage *s, int64_t before_ms, int *ret_removed, struct err *err) MUST_CHECK;
 /* For health: can it be written? *ret_ms is how long that took, *ret_free_bytes -1 where the store cannot say. */
 int storage_ping(struct storage *s, int64_t *ret_ms, int64_t *ret_free_bytes, struct err *err) MUST_CHECK;

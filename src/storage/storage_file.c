@@ -207,7 +207,8 @@ static int file_open(const char *rest, struct storage **ret, struct err *err)
         s->root = open(rest, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     }
     if (s->root < 0) {
-        rc = err_sys(err, errno, "cannot open storage folder '%s'", rest);
+        rc = errno == ENOTDIR ? err_set(err, ERR_INVALID, "storage: '%s' is not a folder", rest)
+                              : err_sys(err, errno, "cannot open storage folder '%s'", rest);
         goto failed;
     }
     if (mkdirat(s->root, TEMP_FOLDER, 0700) < 0 && errno != EEXIST) {
@@ -358,16 +359,6 @@ static void file_get_end(struct storage_get *base)
 
 static int copy_out(const struct file_storage *s, int from, int to, struct err *err)
 {
-    /* In the kernel where the two file systems can, else through a buffer. */
-    for (;;) {
-        ssize_t k = copy_file_range(from, NULL, to, NULL, (size_t)1 << 30, 0);
-        if (k == 0)
-            return 0;
-        if (k < 0 && errno != EINTR)
-            break;
-    }
-    if (errno != EXDEV && errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP)
-        return err_sys(err, errno, "copying");
     char piece[PIECE];
     for (;;) {
         ssize_t k = read(from, piece, sizeof piece);
@@ -397,8 +388,11 @@ static int file_fetch(struct storage *base, const char *key, const char *path, s
         return 0;
     /* Another file system, no links there, too many of them, deleted this very moment: a copy always works. */
     CLEANUP(close_fd) int to = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0400);
-    if (to < 0)
-        return err_sys(err, errno, "cannot make '%s'", path);
+    if (to < 0) {
+        /* Not NOT_FOUND when the folder is missing: that would say the object is. */
+        int rc = err_sys(err, errno, "cannot make '%s'", path);
+        return rc == ERR_CONFLICT || rc == ERR_NOMEM ? rc : (err->code = ERR_UNAVAILABLE);
+    }
     int rc = copy_out(s, from, to, err);
     if (rc < 0) {
         unlink(path);

@@ -32,14 +32,15 @@ static int grow(void **v, size_t n, size_t *cap, size_t size, struct err *err)
     return 0;
 }
 
-static double clean_probability(double p)
-{
-    return isfinite(p) && p >= 0 ? MIN(p, 1.0) : -1.0;
-}
-
+/* With the six decimals that JSON keeps, so that a transcript read back is the same; 0 for what is no figure. */
 static double clean_figure(double v)
 {
-    return isfinite(v) ? v : 0.0;
+    return isfinite(v) && fabs(v) <= 1e9 ? round(v * 1e6) / 1e6 : 0.0;
+}
+
+static double clean_probability(double p)
+{
+    return isfinite(p) && p >= 0 ? clean_figure(MIN(p, 1.0)) : -1.0;
 }
 
 /* The words of one segment, clamped to it. Those without text fall away. */

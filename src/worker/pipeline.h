@@ -4,8 +4,8 @@
  * is the same for a job and for `steno transcribe`; what differs (where plans and chunks are kept, who watches)
  * is behind struct pipeline_hooks.
  *
- * Memory is bounded: PCM is spooled to disk, and only the chunks in work are in memory. The transcript itself grows
- * with what is said.
+ * Memory is bounded: PCM is spooled to disk, and only the chunks in work (at most slots + 1) are in memory. The
+ * transcript itself grows with what is said.
  */
 #ifndef WORKER_PIPELINE_H
 #define WORKER_PIPELINE_H
@@ -20,14 +20,14 @@
 struct slots; /* worker/slots.h */
 
 /* Where a failure happened; the words stand in error rows. */
-#define PIPELINE_STAGES(X) \
-    X(CHECK, "check")      \
-    X(FETCH, "fetch")      \
-    X(DECODE, "decode")    \
-    X(PLAN, "plan")        \
-    X(ENGINE, "engine")    \
-    X(MERGE, "merge")      \
-    X(STORE, "store")
+#define PIPELINE_STAGES(X)                                    \
+    X(CHECK, "check")   /* can the engine do this at all? */  \
+    X(FETCH, "fetch")   /* the recording, from storage */     \
+    X(DECODE, "decode") /* to PCM, with one repair attempt */ \
+    X(PLAN, "plan")     /* speech detection, chunks */        \
+    X(ENGINE, "engine") /* transcribing chunks */             \
+    X(MERGE, "merge")   /* into one transcript */             \
+    X(STORE, "store")   /* saving plan, checkpoints, the result */
 
 enum pipeline_stage {
 #define X(name, word) STAGE_##name,
@@ -37,15 +37,19 @@ enum pipeline_stage {
 };
 const char *pipeline_stage_name(enum pipeline_stage s);
 
+struct plan_chunk {
+    struct span span;
+    int64_t speech_samples; /* detected speech in it */
+};
+
 /* The plan: what checkpoints are valid for. All that could change a chunk's text is in it. */
 struct plan {
     const char *input_sha256;
-    const char *engine, *model, *language, *task,
-        *prompt;           /* as requested and resolved; NULL allowed for the last three */
-    int64_t total_samples; /* 0 when the engine needs no PCM */
-    int64_t speech_samples;
-    bool damaged; /* the decoder complained; goes into the result as a warning */
-    const struct span *chunks;
+    const char *engine, *model;           /* as resolved */
+    const char *language, *task, *prompt; /* as requested; may be NULL */
+    int64_t total_samples;                /* 0 when the engine needs no PCM: then one chunk without length */
+    bool damaged;                         /* the decoder complained; goes into the result as a warning */
+    const struct plan_chunk *chunks;      /* ascending, apart */
     size_t n_chunks;
 };
 
@@ -61,24 +65,33 @@ struct done_chunk {
 struct progress {
     enum pipeline_stage stage;
     int64_t done_ms, total_ms; /* of the audio; total 0 while unknown */
+    size_t chunks_done, chunks_total;
 };
 
 /*
- * Callbacks; each may be NULL. They run on the thread that called pipeline_run, except progress, which may come from
- * any. A negative return ends the run with that error.
+ * Callbacks; each may be NULL. They run on the thread that called pipeline_run, except engine_call. A negative
+ * return ends the run with that error, and the report says STAGE_STORE.
  */
 struct pipeline_hooks {
     void *arg;
     /* An earlier plan, as saved; NULL: none. Borrowed while the run lasts. */
     const struct plan *(*load_plan)(void *arg);
+    /* A new plan; every finished chunk of an older one is void. */
     int (*save_plan)(void *arg, const struct plan *p, struct err *err);
-    /* The earlier plan still holds: a finished chunk of it (1: *ret filled from arena a, 0: not finished). */
-    int (*load_chunk)(void *arg, size_t idx, struct arena *a, struct segments *ret, const char **ret_state,
-                      struct err *err);
-    int (*save_chunk)(void *arg, const struct done_chunk *c, struct err *err);
-    /* Chunks in ascending order, as soon as all before them are done. */
+    /*
+     * The earlier plan still holds: a finished chunk of it (1: *ret and *ret_state filled from arena a, 0: not
+     * finished). Each index is asked for once, in ascending order; what is finished is not transcribed again.
+     */
+    int (*load_chunk)(void *arg, size_t idx, struct span span, struct arena *a, struct segments *ret,
+                      const char **ret_state, struct err *err);
+    /* In the order of completion. */
+    int (*save_chunk)(void *arg, const struct done_chunk *c, const struct progress *p, struct err *err);
+    /* Chunks in ascending order, as soon as all before them are done; also those that were loaded. */
     int (*text)(void *arg, const struct done_chunk *c, struct err *err);
+    /* Not too often: whoever shows it may call on every one. */
     void (*progress)(void *arg, const struct progress *p);
+    /* The engine is about to be called for this chunk. Runs on a slot thread. */
+    void (*engine_call)(void *arg, size_t idx);
 };
 
 struct pipeline_opts {
@@ -89,14 +102,17 @@ struct pipeline_opts {
     const char *input_sha256; /* of it; "" when nothing is kept */
     const char *temp_folder;  /* private */
     struct decode_opts decode;
-    const struct cancel *cancel;
+    const struct cancel *cancel; /* stops everything, within a second: CANCELLED */
+    /* Set: start no new chunk, let running ones end and be saved, then CANCELLED unless all are done. May be NULL. */
+    const struct cancel *drain;
     struct pipeline_hooks hooks;
 };
 
 struct pipeline_report {
-    enum pipeline_stage stage; /* where it ended */
-    char detail[4096];         /* what the decoder or engine printed, for the error row */
-    int64_t decode_ms, engine_ms;
+    enum pipeline_stage stage;    /* where it ended */
+    char detail[4096];            /* what the decoder printed, for the error row; "" */
+    int64_t decode_ms, engine_ms; /* engine_ms: summed over chunks, of this run only */
+    size_t chunks_loaded;         /* from checkpoints */
 };
 
 /* `ret` is initialised by the caller and filled on success. On failure `report` says where. */

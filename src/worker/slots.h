@@ -4,7 +4,7 @@
  * 3-second clip does not wait for a 3-hour file.
  *
  * A job opens a lane, posts tasks to it and waits for completions on its own thread. Ownership of a task moves to the
- * slots at slots_post and back at slots_next.
+ * slots at lane_post and back at lane_next or lane_withdraw. A lane belongs to one thread.
  */
 #ifndef WORKER_SLOTS_H
 #define WORKER_SLOTS_H
@@ -24,8 +24,9 @@ struct slot_task {
     struct slot_task *next; /* private */
 };
 
+/* threads >= 1. */
 int slots_new(unsigned threads, struct slots **ret, struct err *err) MUST_CHECK;
-void slots_free(struct slots *s); /* no lane may be open */
+void slots_free(struct slots *s); /* no lane may be open; NULL is fine */
 unsigned slots_count(const struct slots *s);
 
 struct lane *lane_open(struct slots *s);

@@ -2,23 +2,20 @@
 /*
  * The worker process: claims jobs, runs them, renews leases, sweeps. See docs/architecture.md, "The life of a job".
  *
- * Threads: the caller's thread claims and hands jobs to `concurrency` job threads; one keeper thread renews leases,
- * sends the heartbeat and looks for cancels twice a second; one sweeper thread.
+ * Threads: the caller's thread claims and hands jobs to `concurrency` job threads; slot threads run the chunks of all
+ * jobs; one keeper thread renews leases, sends the heartbeat and looks for cancels twice a second; one sweeper thread.
  */
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 
 #include "audio/decode.h"
 #include "base/err.h"
+#include "base/stop.h"
 #include "broker/broker.h"
 #include "engine/engine.h"
 #include "job/store.h"
 #include "storage/storage.h"
-
-struct retry_policy {
-    int max_attempts;
-    int64_t base_ms, cap_ms; /* full jitter: uniform in [0, min(cap, base * 2^(attempt-1))] */
-};
+#include "worker/retry.h"
 
 struct worker_opts {
     /* Borrowed; the command that opened them closes them after worker_run. */
@@ -26,6 +23,7 @@ struct worker_opts {
     struct storage *storage;
     struct broker *broker;
     const struct engine_opts *engine; /* which engine and how; opened by the worker, jobs may ask for another */
+    const char *language;             /* for jobs that name none; NULL: the engine's choice */
     const char *temp_folder;          /* a private folder per run is made below it */
     unsigned concurrency;             /* jobs in work */
     int64_t lease_ms;
@@ -37,9 +35,13 @@ struct worker_opts {
     int64_t job_time_ms;       /* one attempt at a job; 0: no limit */
     struct retry_policy retry;
     struct decode_opts decode;
+    const struct cancel *stop; /* set: as a first SIGTERM. For who runs a worker inside a program; may be NULL */
 };
 
-/* Runs until the process stop flag is set, then drains. 0: all jobs ended or were handed back. */
+/*
+ * Runs until the process stop flag (or o->stop) is set, then drains; a second SIGTERM cuts the drain short. 0: all jobs
+ * ended or were handed back. UNAVAILABLE: some could not be handed back; their leases will run out.
+ */
 int worker_run(const struct worker_opts *o, struct err *err) MUST_CHECK;
 
 #endif

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening and closing. Stopping has an order, because libmicrohttpd must not be stopped while a connection is
+ * suspended, and a suspended connection is resumed by a task: no new connections; running requests get their time; no
+ * new tasks; the tasks end; only then the connections are closed, and last the pools, which may still remove what cut
+ * uploads left in storage.
+ */
+#include "api/api.h"
+
+#include "api/http.h"
+#include "api/server.h"
+#include "base/clock.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+enum {
+    WORK_PER_THREAD = 32, /* handlers that may wait, for each thread: about what a second or two can answer */
+    PROBE_THREADS = 2,
+    PROBE_WAITING = 64,
+    LOOK_MS = 5,
+};
+
+static void free_all(struct api *a)
+{
+    for (size_t i = 0; i < a->n_listeners; i++)
+        listen_close(&a->listeners[i]);
+    pool_free(a->probe);
+    pool_free(a->work);
+    health_free(a->health);
+    free(a->listen);
+    free(a->engine_names);
+    free(a->version);
+    free(a);
+}
+
+static struct api *new_api(const struct api_opts *o)
+{
+    struct api *a = xcalloc(1, sizeof *a);
+    a->o = *o;
+    a->o.listen = a->listen = xstrdup(o->listen);
+    a->o.engine_names = a->engine_names = xstrdup(o->engine_names);
+    a->o.version = a->version = xstrdup(o->version);
+    unsigned threads = MAX(o->work_threads, 1);
+    a->work_max = (int)threads * WORK_PER_THREAD;
+    a->uploads_max = (int)http_connections_max();
+    return a;
+}
+
+static int start(struct api *a, struct err *err)
+{
+    /* Every handler and every upload has at most one task in the queue: nothing is ever refused for lack of room. */
+    size_t room = (size_t)a->work_max + (size_t)a->uploads_max * LISTEN_MAX + PROBE_WAITING;
+    int rc = pool_new("api-work", MAX(a->o.work_threads, 1), room, &a->work, err);
+    if (rc >= 0)
+        rc = pool_new("api-probe", PROBE_THREADS, (size_t)a->work_max + PROBE_WAITING, &a->probe, err);
+    if (rc >= 0)
+        rc = health_new(a->o.store, a->o.storage, a->o.broker, &a->health, err);
+    if (rc >= 0)
+        rc = listen_open(a->o.listen, a->listeners, LISTEN_MAX, &a->n_listeners, err);
+    for (size_t i = 0; i < a->n_listeners && rc >= 0; i++)
+        rc = http_start(a, a->listeners[i].fd, &a->daemons[i], err);
+    return rc;
+}
+
+int api_open(const struct api_opts *o, struct api **ret, struct err *err)
+{
+    struct api *a = new_api(o);
+    int rc = start(a, err);
+    if (rc < 0) {
+        api_close(a, 0);
+        return rc;
+    }
+    *ret = a;
+    return 0;
+}
+
+const char *api_address(const struct api *a, size_t i)
+{
+    return i < a->n_listeners ? a->listeners[i].name : NULL;
+}
+
+static void wait_for_zero(const atomic_int *n, int64_t timeout_ms)
+{
+    int64_t start_ms = clock_mono_ms();
+    while (atomic_load(n) > 0 && (timeout_ms < 0 || clock_mono_ms() - start_ms < timeout_ms))
+        clock_sleep_ms(LOOK_MS);
+}
+
+void api_close(struct api *a, int64_t drain_ms)
+{
+    if (!a)
+        return;
+    atomic_store(&a->draining, true);
+    for (size_t i = 0; i < a->n_listeners; i++)
+        if (a->daemons[i])
+            http_quiesce(a->daemons[i]);
+    wait_for_zero(&a->active, drain_ms);
+    atomic_store(&a->stopping, true);
+    wait_for_zero(&a->tasks, -1);
+    for (size_t i = 0; i < a->n_listeners; i++)
+        if (a->daemons[i])
+            http_stop(a->daemons[i]);
+    free_all(a);
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+#include "api/form.h"
+
+#include "base/str.h"
+#include "job/job.h"
+
+#include <ctype.h>
+#include <string.h>
+
+/* 0 with *value as it is to be kept (NULL: as if not given), or INVALID. */
+typedef int (*check_fn)(const struct form *f, char **value, struct err *err);
+
+struct field {
+    const char *name;
+    size_t max;
+    check_fn check;
+};
+
+static int check_model(const struct form *f, char **value, struct err *err)
+{
+    (void)f;
+    for (const char *p = *value; *p; p++)
+        if (!isalnum((unsigned char)*p) && (p == *value || !strchr("._:/+-", *p)))
+            return err_set(err, ERR_INVALID, "field 'model' must be a name such as 'base.en', not a free text");
+    return 0;
+}
+
+/* The form of RFC 5646: "en", "pt-BR". Whether the engine knows it is the engine's word. */
+static int check_language(const struct form *f, char **value, struct err *err)
+{
+    (void)f;
+    if (str_ieq(*value, "auto")) {
+        *value = NULL;
+        return 0;
+    }
+    size_t letters = 0;
+    for (char *p = *value; isalpha((unsigned char)*p); p++, letters++)
+        *p = (char)tolower((unsigned char)*p);
+    bool ok = letters == 2 || letters == 3;
+    for (const char *p = *value + letters; ok && *p;) {
+        size_t n = *p == '-' ? strspn(p + 1, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") : 0;
+        ok = n >= 1 && n <= 8;
+        p += n + 1;
+    }
+    return ok ? 0 : err_set(err, ERR_INVALID, "field 'language' must be a code such as 'en' or 'pt-BR'");
+}
+
+static int check_task(const struct form *f, char **value, struct err *err)
+{
+    (void)f;
+    if (strcmp(*value, "transcribe") == 0 || strcmp(*value, "translate") == 0)
+        return 0;
+    return err_set(err, ERR_INVALID, "field 'task' must be 'transcribe' or 'translate'");
+}
+
+static int check_queue(const struct form *f, char **value, struct err *err)
+{
+    (void)f;
+    enum job_queue q;
+    /* The third queue is for second tries; nobody submits to it. */
+    if (job_queue_parse(*value, &q) && q != QUEUE_RETRY)
+        return 0;
+    return err_set(err, ERR_INVALID, "fields 'queue' and 'priority' must be 'high' or 'normal'");
+}
+
+static int check_engine(const struct form *f, char **value, struct err *err)
+{
+    if (strcmp(*value, "auto") == 0) {
+        *value = NULL;
+        return 0;
+    }
+    size_t n = strlen(*value);
+    for (const char *p = f->engine_names; *p;) {
+        size_t len = strcspn(p, ",");
+        if (len == n && memcmp(p, *value, n) == 0)
+            return 0;
+        p += len;
+        p += strspn(p, ",");
+    }
+    return err_set(err, ERR_INVALID, "field 'engine' must be one of: auto,%s", f->engine_names);
+}
+
+static int check_text(const struct form *f, char **value, struct err *err)
+{
+    (void)f;
+    (void)value;
+    (void)err;
+    return 0;
+}
+
+static const struct field fields[] = {
+#define X(name, max, check, help) {#name, max, check},
+    FORM_FIELDS(X)
+#undef X
+};
+
+enum form_field form_field_find(const char *name)
+{
+    size_t i = 0;
+    while (i < ARRAY_LEN(fields) && strcmp(fields[i].name, name) != 0)
+        i++;
+    return (enum form_field)i;
+}
+
+size_t form_field_max(enum form_field f)
+{
+    return fields[f].max;
+}
+
+int form_set(struct form *f, enum form_field field, const char *value, size_t n, struct arena *a,
+             enum problem *ret_problem, struct err *err)
+{
+    const char *name = fields[field].name;
+    *ret_problem = PROBLEM_bad_field;
+    if (f->seen[field]) {
+        *ret_problem = PROBLEM_duplicate_field;
+        return err_set(err, ERR_INVALID, "field '%s' is given twice", name);
+    }
+    f->seen[field] = true;
+    if (n > fields[field].max)
+        return err_set(err, ERR_INVALID, "field '%s' is over %zu bytes", name, fields[field].max);
+    if (!utf8_valid(value, n) || memchr(value, '\0', n))
+        return err_set(err, ERR_INVALID, "field '%s' is not UTF-8 text without NUL", name);
+    if (!n)
+        return 0;
+    char *copy = arena_dup(a, value, n);
+    if (!copy) {
+        *ret_problem = PROBLEM_overloaded;
+        return err_set(err, ERR_NOMEM, "no memory for field '%s'", name);
+    }
+    int rc = fields[field].check(f, &copy, err);
+    if (rc < 0)
+        return rc;
+    f->values[field] = copy;
+    const char *queue = f->values[FORM_queue], *priority = f->values[FORM_priority];
+    if (queue && priority && strcmp(queue, priority) != 0)
+        return err_set(err, ERR_INVALID, "fields 'queue' and 'priority' mean the same and must not differ");
+    return 0;
+}
+
+const char *form_filename(const char *raw, struct arena *a)
+{
+    static const char none[] = "audio";
+    CLEANUP(buf_clear) struct buf clean = BUF_INIT(65536);
+    if (raw)
+        utf8_add_clean(&clean, raw, strlen(raw));
+    if (!buf_ok(&clean) || !clean.len)
+        return none;
+    size_t n = 0;
+    for (size_t i = 0; i < clean.len; i++)
+        if ((unsigned char)clean.data[i] >= 0x20 && clean.data[i] != 0x7F)
+            clean.data[n++] = clean.data[i];
+    if (n > FILENAME_MAX_BYTES)
+        n = utf8_floor(clean.data, FILENAME_MAX_BYTES);
+    const char *copy = n ? arena_dup(a, clean.data, n) : NULL;
+    return copy ? copy : none;
+}

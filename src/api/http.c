@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libmicrohttpd calls on_request several times per request: with the headers, for each piece of the body, at the end of
+ * the body, and again after each resume. rq->phase says where it is:
+ *
+ *   HEADERS ──▶ (ADMIT, suspended) ──▶ BODY ──▶ WORK, suspended ──▶ ANSWERED ──▶ response queued
+ *      └── refused, body under way ──▶ LINGER ◀──┘
+ *
+ * A response can only be queued before or after the body; in between http_send_early is the way.
+ */
+#include "api/http.h"
+
+#include "api/form.h"
+#include "api/multipart.h"
+#include "api/percent.h"
+#include "api/server.h"
+#include "api/submit.h"
+#include "api/upload.h"
+#include "base/clock.h"
+#include "base/id.h"
+#include "base/str.h"
+
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+
+enum {
+    CONNECTION_MEMORY = 64 << 10, /* holds the request line and all headers; half of it is a piece of a body */
+    IGNORED_BODY_MAX = 64 << 10,  /* of requests that should have none */
+    LINGER_MS = 20000,
+    CONNECTIONS_MAX = 4096,
+    SPARE_FDS = 128, /* database, storage, broker, temporary files */
+};
+
+/* ---- tasks ---- */
+
+void http_suspend(struct request *rq)
+{
+    MHD_suspend_connection(rq->conn);
+}
+
+void http_resume(struct request *rq)
+{
+    MHD_resume_connection(rq->conn);
+}
+
+void http_task_force(struct request *rq)
+{
+    atomic_fetch_add(&rq->api->tasks, 1);
+    request_ref(rq);
+}
+
+bool http_task_begin(struct request *rq)
+{
+    /* First counted, then looked: api_close sets `stopping` first and then looks at the count. */
+    http_task_force(rq);
+    if (!atomic_load(&rq->api->stopping))
+        return true;
+    http_task_end(rq);
+    return false;
+}
+
+void http_task_end(struct request *rq)
+{
+    struct api *api = rq->api;
+    request_unref(rq);
+    atomic_fetch_sub(&api->tasks, 1);
+}
+
+void http_run(struct request *rq, void (*fn)(void *), void *arg)
+{
+    /* The queue has room for every request there may be; should it not, slow is better than never. */
+    if (!pool_try_run(rq->api->work, fn, arg))
+        fn(arg);
+}
+
+/* ---- answers ---- */
+
+static void common_headers(struct request *rq)
+{
+    struct answer *a = &rq->answer;
+    answer_header(a, "X-Request-Id", "%s", rq->id);
+    answer_header(a, "Cache-Control", "no-store");
+    answer_header(a, "X-Content-Type-Options", "nosniff");
+    if (a->content_type)
+        answer_header(a, "Content-Type", "%s", a->content_type);
+}
+
+static enum MHD_Result queue_answer(struct request *rq)
+{
+    struct answer *a = &rq->answer;
+    common_headers(rq);
+    if (atomic_load(&rq->api->draining))
+        answer_header(a, "Connection", "close");
+    struct MHD_Response *r;
+    if (a->fd >= 0) {
+        r = MHD_create_response_from_fd64((uint64_t)a->fd_bytes, a->fd);
+        if (r)
+            a->fd = -1;
+    } else {
+        size_t n = a->body.len;
+        char *body = buf_take(&a->body);
+        r = body ? MHD_create_response_from_buffer(n, body, MHD_RESPMEM_MUST_FREE) : NULL;
+        if (!r)
+            free(body);
+    }
+    if (!r)
+        return MHD_NO;
+    enum MHD_Result ok = MHD_YES;
+    for (size_t i = 0; i < a->n_headers && ok == MHD_YES; i++)
+        ok = MHD_add_response_header(r, a->headers[i].name, a->headers[i].value);
+    if (ok == MHD_YES)
+        ok = MHD_queue_response(rq->conn, a->status, r);
+    MHD_destroy_response(r);
+    rq->sent_status = a->status;
+    return ok;
+}
+
+void http_send_early(struct request *rq)
+{
+    struct answer *a = &rq->answer;
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(65536);
+    char date[64];
+    struct tm tm;
+    time_t now = time(NULL);
+    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
+    common_headers(rq);
+    buf_addf(&b, "HTTP/1.1 %u %s\r\nDate: %s\r\nConnection: close\r\nContent-Length: %zu\r\n", a->status,
+             MHD_get_reason_phrase_for(a->status), date, a->body.len);
+    for (size_t i = 0; i < a->n_headers; i++)
+        buf_addf(&b, "%s: %s\r\n", a->headers[i].name, a->headers[i].value);
+    buf_adds(&b, "\r\n");
+    if (strcmp(rq->method, "HEAD") != 0)
+        buf_add(&b, buf_str(&a->body), a->body.len);
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(rq->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (!info || !buf_ok(&b))
+        return;
+    /* Nothing else was sent on this connection since the request began: so little always fits into the socket, and
+     * where it does not the client loses an error message. */
+    ssize_t sent = send(info->connect_fd, b.data, b.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)sent;
+    shutdown(info->connect_fd, SHUT_WR);
+}
+
+static enum MHD_Result linger(struct request *rq)
+{
+    rq->phase = PHASE_LINGER;
+    rq->linger_until_ms = clock_mono_ms() + LINGER_MS;
+    rq->sent_status = rq->answer.status;
+    return MHD_YES;
+}
+
+/* The answer stands before the body was read. */
+static enum MHD_Result refuse(struct request *rq)
+{
+    const char *expect = MHD_lookup_connection_value(rq->conn, MHD_HEADER_KIND, MHD_HTTP_HEADER_EXPECT);
+    rq->phase = PHASE_ANSWERED;
+    if (!rq->has_body)
+        return MHD_YES; /* queued in the call that follows at once; queued here it would end the connection */
+    /* A client that waits for "100 Continue" sends no body after another answer. */
+    if (expect && str_ieq(expect, "100-continue"))
+        return queue_answer(rq);
+    http_send_early(rq);
+    return linger(rq);
+}
+
+static enum MHD_Result problem(struct request *rq, enum problem p, const char *detail)
+{
+    request_problem(rq, p, detail ? "%s" : NULL, detail);
+    return refuse(rq);
+}
+
+/* ---- the headers ---- */
+
+/* How often a header stands in the request, and the last value. */
+struct header_count {
+    const char *name, *value;
+    unsigned n;
+};
+
+static enum MHD_Result count_header(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    (void)kind;
+    struct header_count *h = cls;
+    if (str_ieq(name, h->name)) {
+        h->n++;
+        h->value = value;
+    }
+    return MHD_YES;
+}
+
+static struct header_count header(struct request *rq, const char *name)
+{
+    struct header_count h = {.name = name};
+    MHD_get_connection_values(rq->conn, MHD_HEADER_KIND, count_header, &h);
+    return h;
+}
+
+/*
+ * Length of the body; *ret is -1 for a chunked one. What could be understood in two ways (and so be used to hide one
+ * request in another from a proxy) is refused.
+ */
+static bool body_length(struct request *rq, int64_t *ret, enum problem *ret_problem, const char **ret_detail)
+{
+    struct header_count length = header(rq, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    struct header_count encoding = header(rq, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+    int64_t n = 0;
+    *ret_problem = PROBLEM_bad_request;
+    if (encoding.n && length.n)
+        *ret_detail = "Content-Length and Transfer-Encoding must not stand together";
+    else if (length.n > 1)
+        *ret_detail = "more than one Content-Length header";
+    else if (length.n && !str_to_i64(length.value, &n))
+        *ret_detail = "malformed Content-Length header";
+    else if (encoding.n > 1 || (encoding.n && !str_ieq(encoding.value, "chunked"))) {
+        *ret_problem = PROBLEM_bad_transfer_encoding;
+        *ret_detail = NULL;
+    } else {
+        *ret = encoding.n ? -1 : n;
+        return true;
+    }
+    return false;
+}
+
+static void set_request_id(struct request *rq)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    const char *given = header(rq, "X-Request-Id").value;
+    size_t n = given ? strspn(given, allowed) : 0;
+    if (n && n < REQUEST_ID_SIZE && !given[n])
+        memcpy(rq->id, given, n + 1);
+    else
+        id_new(rq->id);
+}
+
+static const char *copy_header(struct request *rq, const char *name)
+{
+    struct header_count h = header(rq, name);
+    return h.n ? arena_strdup(&rq->arena, h.value) : NULL;
+}
+
+/* Path, query and route. PROBLEM_COUNT: all is well. */
+static enum problem find_route(struct request *rq, const char *method, char *ret_allow, struct err *err)
+{
+    size_t n = strcspn(rq->uri, "?");
+    const char *path = percent_decode(rq->uri, n, false, &rq->arena);
+    struct route_match m;
+    *ret_allow = '\0';
+    rq->method = arena_strdup(&rq->arena, method);
+    if (!rq->method || !path || *path != '/' || !utf8_valid(path, strlen(path)))
+        return PROBLEM_no_such_route;
+    rq->path = path;
+    route_find(method, path, &m);
+    memcpy(ret_allow, m.allow, sizeof m.allow);
+    if (!m.route)
+        return *m.allow ? PROBLEM_method_not_allowed : PROBLEM_no_such_route;
+    rq->route = m.route;
+    for (size_t i = 0; i < m.n_params; i++)
+        rq->params[i] = arena_dup(&rq->arena, m.params[i], m.param_lens[i]);
+    int rc = query_parse(rq->uri[n] ? rq->uri + n + 1 : NULL, &rq->arena, &rq->query, err);
+    if (rc >= 0)
+        rc = query_allow(&rq->query, m.route->query, err);
+    return rc < 0 ? PROBLEM_bad_query : PROBLEM_COUNT;
+}
+
+/* ---- submissions ---- */
+
+static void admit_task(void *arg)
+{
+    struct request *rq = arg;
+    struct err err = ERR_INIT;
+    enum problem p = PROBLEM_COUNT;
+    if (submit_admit(rq, &p, &err) < 0)
+        request_error(rq, p, &err);
+    http_resume(rq);
+    http_task_end(rq);
+}
+
+static enum MHD_Result begin_upload(struct request *rq, int64_t length)
+{
+    struct api *api = rq->api;
+    char boundary[MULTIPART_BOUNDARY_MAX + 1], detail[128];
+    struct err err = ERR_INIT;
+    int rc = multipart_boundary(header(rq, MHD_HTTP_HEADER_CONTENT_TYPE).value, boundary, &err);
+    if (rc < 0)
+        return problem(rq, rc == ERR_UNSUPPORTED ? PROBLEM_not_multipart : PROBLEM_bad_boundary, err.msg);
+    if (!length)
+        return problem(rq, PROBLEM_missing_file, "the request has no body");
+    if (length > api->o.max_upload_bytes + UPLOAD_OVERHEAD_BYTES) {
+        snprintf(detail, sizeof detail, "the recording is over %lld bytes", (long long)api->o.max_upload_bytes);
+        return problem(rq, PROBLEM_file_too_large, detail);
+    }
+    if (atomic_load(&api->uploads) >= api->uploads_max)
+        return problem(rq, PROBLEM_overloaded, "too many uploads at the same time; try again later");
+    rq->upload = upload_new(rq, boundary);
+    if (!rq->upload)
+        return problem(rq, PROBLEM_overloaded, "no memory for another upload; try again later");
+    rq->phase = PHASE_BODY;
+    if (!api->o.max_queue)
+        return MHD_YES;
+    if (!http_task_begin(rq))
+        return problem(rq, PROBLEM_shutting_down, NULL);
+    rq->phase = PHASE_ADMIT;
+    http_suspend(rq);
+    http_run(rq, admit_task, rq);
+    return MHD_YES;
+}
+
+static enum MHD_Result begin(struct request *rq, const char *method)
+{
+    char allow[ROUTE_ALLOW_SIZE];
+    struct err err = ERR_INIT;
+    int64_t length = 0;
+    enum problem p;
+    const char *detail = NULL;
+    set_request_id(rq);
+    atomic_fetch_add(&rq->api->active, 1);
+    rq->counted = true;
+    enum problem route_problem = find_route(rq, method, allow, &err);
+    if (!body_length(rq, &length, &p, &detail)) {
+        rq->has_body = true; /* who knows: read, throw away, close */
+        return problem(rq, p, detail);
+    }
+    rq->has_body = length != 0;
+    if (route_problem == PROBLEM_method_not_allowed && strcmp(method, "OPTIONS") == 0) {
+        rq->answer.status = MHD_HTTP_NO_CONTENT;
+        answer_header(&rq->answer, "Allow", "%s", allow);
+        return refuse(rq);
+    }
+    if (route_problem != PROBLEM_COUNT) {
+        request_problem(rq, route_problem, *err.msg ? "%s" : NULL, err.msg);
+        if (route_problem == PROBLEM_method_not_allowed)
+            answer_header(&rq->answer, "Allow", "%s", allow);
+        return refuse(rq);
+    }
+    if (rq->route->body == BODY_UPLOAD)
+        return begin_upload(rq, length);
+    if (length > IGNORED_BODY_MAX)
+        return problem(rq, PROBLEM_body_too_large, NULL);
+    rq->body_left = IGNORED_BODY_MAX;
+    rq->accept = copy_header(rq, MHD_HTTP_HEADER_ACCEPT);
+    rq->if_none_match = copy_header(rq, MHD_HTTP_HEADER_IF_NONE_MATCH);
+    rq->phase = PHASE_BODY;
+    return MHD_YES;
+}
+
+/* ---- the body ---- */
+
+static enum MHD_Result upload_body(struct request *rq, const char *data, size_t *n)
+{
+    bool at_end = !*n;
+    switch (at_end ? upload_end(rq->upload) : upload_feed(rq->upload, data, n)) {
+    case UPLOAD_GOES_ON:
+        return MHD_YES;
+    case UPLOAD_ANSWERED:
+        *n = 0;
+        return at_end ? MHD_NO : linger(rq);
+    case UPLOAD_CUT:
+        break;
+    }
+    return MHD_NO;
+}
+
+static void work_task(void *arg)
+{
+    struct request *rq = arg;
+    struct err err = ERR_INIT;
+    int rc = rq->route->run(rq, &err);
+    if (rc < 0)
+        request_error(rq, PROBLEM_COUNT, &err);
+    else if (!rq->answer.status)
+        request_problem(rq, PROBLEM_internal, NULL);
+    rq->phase = PHASE_ANSWERED;
+    atomic_fetch_sub(rq->route->flags & ROUTE_PROBE ? &rq->api->probing : &rq->api->working, 1);
+    http_resume(rq);
+    http_task_end(rq);
+}
+
+static enum MHD_Result dispatch(struct request *rq)
+{
+    struct api *api = rq->api;
+    bool probe = rq->route->flags & ROUTE_PROBE;
+    atomic_int *count = probe ? &api->probing : &api->working;
+    bool room = atomic_fetch_add(count, 1) < api->work_max;
+    if (!room || !http_task_begin(rq)) {
+        atomic_fetch_sub(count, 1);
+        request_problem(rq, room ? PROBLEM_shutting_down : PROBLEM_overloaded, NULL);
+        return queue_answer(rq);
+    }
+    rq->phase = PHASE_WORK;
+    http_suspend(rq);
+    if (!pool_try_run(probe ? api->probe : api->work, work_task, rq))
+        work_task(rq);
+    return MHD_YES;
+}
+
+static enum MHD_Result body(struct request *rq, const char *data, size_t *n)
+{
+    if (rq->upload)
+        return upload_body(rq, data, n);
+    if (!*n)
+        return dispatch(rq);
+    if (*n > rq->body_left) {
+        *n = 0;
+        return problem(rq, PROBLEM_body_too_large, NULL);
+    }
+    rq->body_left -= *n;
+    *n = 0;
+    return MHD_YES;
+}
+
+/* ---- what libmicrohttpd calls ---- */
+
+static void *on_uri(void *cls, const char *uri, struct MHD_Connection *conn)
+{
+    return request_new(cls, conn, uri);
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url, const char *method,
+                                  const char *version, const char *data, size_t *n, void **con_cls)
+{
+    (void)cls;
+    (void)conn;
+    (void)url;
+    (void)version;
+    struct request *rq = *con_cls;
+    if (!rq)
+        return MHD_NO;
+    switch (rq->phase) {
+    case PHASE_HEADERS:
+        return begin(rq, method);
+    case PHASE_ADMIT:
+        rq->phase = PHASE_BODY;
+        return rq->answer.status ? refuse(rq) : MHD_YES;
+    case PHASE_BODY:
+        return body(rq, data, n);
+    case PHASE_WORK:
+        return MHD_YES;
+    case PHASE_ANSWERED:
+        return queue_answer(rq);
+    case PHASE_LINGER:
+        if (!*n || clock_mono_ms() > rq->linger_until_ms)
+            return MHD_NO;
+        *n = 0;
+        return MHD_YES;
+    }
+    return MHD_NO;
+}
+
+static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls, enum MHD_RequestTerminationCode toe)
+{
+    (void)conn;
+    struct api *api = cls;
+    struct request *rq = *con_cls;
+    if (!rq)
+        return;
+    *con_cls = NULL;
+    unsigned early = rq->upload ? upload_gone(rq->upload) : 0, status = rq->sent_status ? rq->sent_status : early;
+    int64_t ms = clock_mono_ms() - rq->started_ms;
+    if (rq->counted)
+        atomic_fetch_sub(&api->active, 1);
+    if (status) {
+        metrics_request(&api->metrics, rq->route ? route_index(rq->route) : route_count(), status, ms);
+        log_debug(&rq->log, "%s %s %u in %lld ms", rq->method, rq->path, status, (long long)ms);
+    }
+    if (!status || (toe != MHD_REQUEST_TERMINATED_COMPLETED_OK && rq->phase != PHASE_LINGER && !early))
+        atomic_fetch_add_explicit(&api->metrics.aborted, 1, memory_order_relaxed);
+    request_unref(rq);
+}
+
+/* Paths and queries are decoded by us, strictly. */
+static size_t no_unescape(void *cls, struct MHD_Connection *conn, char *s)
+{
+    (void)cls;
+    (void)conn;
+    return strlen(s);
+}
+
+static void on_log(void *cls, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
+static void on_log(void *cls, const char *fmt, va_list ap)
+{
+    static const struct log_ctx lc = {.component = "http"};
+    (void)cls;
+    if (!log_on(LOG_DEBUG))
+        return;
+    char text[256];
+    if (vsnprintf(text, sizeof text, fmt, ap) > 0) {
+        text[strcspn(text, "\n")] = '\0';
+        log_debug(&lc, "%s", text);
+    }
+}
+
+unsigned http_connections_max(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur == RLIM_INFINITY)
+        return CONNECTIONS_MAX;
+    /* An upload needs a second descriptor for its object. */
+    int64_t n = ((int64_t)r.rlim_cur - SPARE_FDS) / 2;
+    return (unsigned)CLAMP(n, 16, CONNECTIONS_MAX);
+}
+
+int http_start(struct api *api, int fd, struct MHD_Daemon **ret, struct err *err)
+{
+    unsigned threads = MAX(api->o.http_threads, 1);
+    struct MHD_OptionItem pool[] = {
+        {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)threads, NULL},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    struct MHD_Daemon *d = MHD_start_daemon(
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+        on_request, api, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_URI_LOG_CALLBACK, on_uri, api, MHD_OPTION_NOTIFY_COMPLETED, on_completed, api,
+        MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_CONNECTION_LIMIT, http_connections_max(), MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)((api->o.idle_ms + 999) / 1000), MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, pool,
+        MHD_OPTION_END);
+    if (!d)
+        return err_set(err, ERR_UNAVAILABLE, "cannot start the HTTP server: threads or descriptors ran out");
+    *ret = d;
+    return 0;
+}
+
+void http_quiesce(struct MHD_Daemon *d)
+{
+    /* The listening socket comes back and stays open: connections already in its queue are reset when it closes. */
+    MHD_quiesce_daemon(d);
+}
+
+void http_stop(struct MHD_Daemon *d)
+{
+    MHD_stop_daemon(d);
+}

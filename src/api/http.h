@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The bridge to libmicrohttpd: from its callbacks to requests and back. Alone sees microhttpd.h.
+ *
+ * Tasks: what runs on a pool for a request. http_task_begin is asked before a connection is suspended for a task:
+ * once the server stops it says no, so that no connection is left suspended. Each begun task holds a reference to the
+ * request and ends with http_task_end.
+ */
+#ifndef API_HTTP_H
+#define API_HTTP_H
+
+#include "api/request.h"
+
+struct MHD_Daemon;
+
+/* Serves on a listening socket, which stays the caller's. */
+int http_start(struct api *api, int fd, struct MHD_Daemon **ret, struct err *err) MUST_CHECK;
+/* How many connections a listening socket may have. */
+unsigned http_connections_max(void);
+/* Accepts no further connection. */
+void http_quiesce(struct MHD_Daemon *d);
+/* Closes all connections; none may be suspended. */
+void http_stop(struct MHD_Daemon *d);
+
+/* A connection that is suspended reads and sends nothing; only the HTTP thread suspends, in its callback. */
+void http_suspend(struct request *rq);
+void http_resume(struct request *rq);
+/*
+ * Sends the answer while the body is still coming in, which libmicrohttpd cannot: straight to the socket, then no
+ * more is sent. What still comes must be read and thrown away for a while, or the client would see a reset
+ * connection instead of the answer.
+ */
+void http_send_early(struct request *rq);
+
+bool http_task_begin(struct request *rq) MUST_CHECK;
+/* Begins a task that resumes nothing: allowed at any time. */
+void http_task_force(struct request *rq);
+void http_task_end(struct request *rq);
+/* Runs fn(arg) on the work pool. */
+void http_run(struct request *rq, void (*fn)(void *), void *arg);
+
+#endif

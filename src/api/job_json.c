@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+#include "api/job_json.h"
+
+#include "base/macros.h"
+
+#include <stdio.h>
+
+static void links(struct jsonw *w, const struct job *j)
+{
+    char url[128];
+    jw_open(w, "links", '{');
+    snprintf(url, sizeof url, "/v1/jobs/%s", j->id);
+    jw_str(w, "self", url);
+    snprintf(url, sizeof url, "/v1/jobs/%s/transcript", j->id);
+    jw_str(w, "transcript", url);
+    jw_close(w, '}');
+}
+
+static void progress(struct jsonw *w, const struct job *j)
+{
+    int64_t done = j->state == JOB_COMPLETED ? j->duration_ms : MIN(j->progress_ms, j->duration_ms);
+    int64_t percent = j->duration_ms > 0 ? done * 100 / j->duration_ms : j->state == JOB_COMPLETED ? 100 : 0;
+    jw_open(w, "progress", '{');
+    jw_int(w, "done_ms", done);
+    jw_int(w, "total_ms", j->duration_ms);
+    jw_int(w, "percent", percent);
+    jw_int(w, "chunks_done", j->chunks_done);
+    jw_int(w, "chunks_total", j->chunks_total);
+    jw_close(w, '}');
+}
+
+void job_json_write(struct jsonw *w, const char *key, const struct job *j, int64_t position)
+{
+    jw_open(w, key, '{');
+    jw_str(w, "id", j->id);
+    jw_str(w, "status", job_state_name(j->state));
+    jw_str(w, "queue", job_queue_name(j->queue));
+    if (position >= 0)
+        jw_int(w, "position", position);
+    jw_time(w, "created_at", j->created_at);
+    jw_time(w, "updated_at", j->updated_at);
+    jw_time(w, "started_at", j->started_at);
+    jw_time(w, "finished_at", j->finished_at);
+    jw_str(w, "filename", j->filename);
+    jw_str(w, "content_type", j->content_type);
+    jw_int(w, "size", j->audio_bytes);
+    jw_str(w, "sha256", j->audio_sha256);
+    jw_str(w, "engine", j->engine);
+    jw_str(w, "model", j->model);
+    jw_str(w, "language", j->language);
+    jw_str(w, "task", j->task);
+    jw_str(w, "prompt", j->prompt);
+    jw_str(w, "description", j->description);
+    jw_int(w, "attempt", j->attempt);
+    jw_int(w, "max_attempts", j->max_attempts);
+    progress(w, j);
+    if (j->error_class) {
+        jw_open(w, "error", '{');
+        jw_str(w, "code", j->error_class);
+        jw_str(w, "message", j->error_message);
+        jw_close(w, '}');
+    } else {
+        jw_null(w, "error");
+    }
+    links(w, j);
+    jw_close(w, '}');
+}
+
+int job_retry_after(const struct job *j)
+{
+    switch (j->state) {
+    case JOB_PENDING:
+        return JOB_RETRY_PENDING_S;
+    case JOB_PROCESSING:
+        return JOB_RETRY_PROCESSING_S;
+    case JOB_COMPLETED:
+    case JOB_FAILED:
+    case JOB_CANCELLED:
+    case JOB_STATE_COUNT:
+        break;
+    }
+    return 0;
+}

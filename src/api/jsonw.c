@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+#include "api/jsonw.h"
+
+#include "base/clock.h"
+#include "base/str.h"
+
+static void begin(struct jsonw *w, const char *key)
+{
+    if (w->comma)
+        buf_addc(w->b, ',');
+    w->comma = true;
+    if (key) {
+        str_add_json(w->b, key);
+        buf_addc(w->b, ':');
+    }
+}
+
+void jw_open(struct jsonw *w, const char *key, char bracket)
+{
+    begin(w, key);
+    buf_addc(w->b, bracket);
+    w->comma = false;
+}
+
+void jw_close(struct jsonw *w, char bracket)
+{
+    buf_addc(w->b, bracket);
+    w->comma = true;
+}
+
+void jw_str(struct jsonw *w, const char *key, const char *value)
+{
+    begin(w, key);
+    if (value)
+        str_add_json(w->b, value);
+    else
+        buf_adds(w->b, "null");
+}
+
+void jw_int(struct jsonw *w, const char *key, int64_t value)
+{
+    begin(w, key);
+    buf_addf(w->b, "%lld", (long long)value);
+}
+
+void jw_seconds(struct jsonw *w, const char *key, int64_t ms)
+{
+    begin(w, key);
+    buf_addf(w->b, "%lld.%03lld", (long long)(ms / 1000), (long long)(ms % 1000));
+}
+
+void jw_bool(struct jsonw *w, const char *key, bool value)
+{
+    begin(w, key);
+    buf_adds(w->b, value ? "true" : "false");
+}
+
+void jw_null(struct jsonw *w, const char *key)
+{
+    begin(w, key);
+    buf_adds(w->b, "null");
+}
+
+void jw_time(struct jsonw *w, const char *key, int64_t wall_ms)
+{
+    char text[TIME_ISO_SIZE];
+    if (wall_ms)
+        time_iso(wall_ms, text);
+    jw_str(w, key, wall_ms ? text : NULL);
+}

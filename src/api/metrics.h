@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Figures for Prometheus, one table. Counters are atomics that every thread bumps; gauges are asked for when the
+ * page is made.
+ */
+#ifndef API_METRICS_H
+#define API_METRICS_H
+
+#include "api/problem.h"
+#include "base/buf.h"
+#include "job/store.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+/* name, type, help */
+#define METRICS(X)                                                                                       \
+    X(steno_build_info, "gauge", "Always 1; the label names the version")                                \
+    X(steno_up, "gauge", "1 when the job store answers; without it the figures of jobs are missing")     \
+    X(steno_http_requests_total, "counter", "Requests that were answered, by route and status")          \
+    X(steno_http_requests_in_flight, "gauge", "Requests under way")                                      \
+    X(steno_http_request_seconds_total, "counter", "Time between the start of a request and its end")    \
+    X(steno_http_aborted_total, "counter", "Requests whose connection ended before the answer was sent") \
+    X(steno_upload_bytes_total, "counter", "Bytes of request bodies that were received")                 \
+    X(steno_uploads_in_flight, "gauge", "Uploads under way")                                             \
+    X(steno_jobs, "gauge", "Jobs by state")                                                              \
+    X(steno_jobs_ready, "gauge", "Jobs that wait and are due, by queue")                                 \
+    X(steno_jobs_delayed, "gauge", "Jobs that wait for a later try")                                     \
+    X(steno_jobs_oldest_pending_seconds, "gauge", "Age of the oldest job that is due")
+
+enum metric {
+#define X(name, type, help) METRIC_##name,
+    METRICS(X)
+#undef X
+        METRIC_COUNT
+};
+
+/* Statuses that are counted by themselves; all others count as 0. */
+#define METRIC_STATUSES(X) \
+    X(200) X(202) X(204) X(304) X(400) X(404) X(405) X(406) X(408) X(409) X(413) X(415) X(500) X(501) X(503) X(0)
+
+enum {
+#define X(status) METRIC_STATUS_##status,
+    METRIC_STATUSES(X)
+#undef X
+        METRIC_STATUS_COUNT,
+    METRIC_ROUTES_MAX = 32, /* the routes of routes.c, then one for paths that are none */
+};
+
+struct metrics {
+    atomic_llong requests[METRIC_ROUTES_MAX][METRIC_STATUS_COUNT];
+    atomic_llong request_ms[METRIC_ROUTES_MAX];
+    atomic_llong aborted, upload_bytes;
+};
+
+/* `route`: its place in the table of routes; anything beyond counts as no route. */
+void metrics_request(struct metrics *m, size_t route, unsigned status, int64_t ms);
+
+struct metrics_gauges {
+    const char *version;
+    int64_t in_flight, uploads;
+    const struct store_counts *counts; /* NULL: the store does not answer */
+};
+/* The page in the text format of Prometheus. */
+void metrics_write(struct buf *b, struct metrics *m, const struct metrics_gauges *g);
+/* A label value with backslash, quote and newline escaped. */
+void metrics_add_label(struct buf *b, const char *value);
+
+#endif

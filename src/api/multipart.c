@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A delimiter is CR LF "--" boundary. The first one may stand at the very start of the body: the parser begins as if
+ * a CR LF had been seen. Since a boundary holds no CR, a partial match that fails can only start again at the
+ * byte that broke it; so one counter is all the state that a split delimiter needs.
+ *
+ * Stricter than RFC 2046 where nobody needs the freedom: no preamble, no epilogue, no folded header lines, no
+ * transfer encodings.
+ */
+#include "api/multipart.h"
+
+#include "api/percent.h"
+#include "base/str.h"
+
+#include <ctype.h>
+#include <string.h>
+
+/* ---- header values: `form-data; name="file"; filename*=UTF-8''a%20b` ---- */
+
+static bool is_token_char(char c)
+{
+    return isalnum((unsigned char)c) || (c && strchr("!#$%&'*+-.^_`|~", c));
+}
+
+static const char *skip_blanks(const char *p)
+{
+    return p + strspn(p, " \t");
+}
+
+/* The word at *p, in lower case when asked; NULL when there is none. Moves *p behind it. */
+static char *take_token(const char **p, struct arena *a, bool lower)
+{
+    size_t n = 0;
+    while (is_token_char((*p)[n]))
+        n++;
+    char *s = n ? arena_dup(a, *p, n) : NULL;
+    for (size_t i = 0; s && lower && i < n; i++)
+        s[i] = (char)tolower((unsigned char)s[i]);
+    *p += n;
+    return s;
+}
+
+/*
+ * The quoted string at *p. A backslash escapes '"' and '\' only: some clients send Windows paths with bare
+ * backslashes.
+ */
+static char *take_quoted(const char **p, struct arena *a)
+{
+    const char *q = *p + 1;
+    char *s = arena_alloc(a, strlen(q) + 1);
+    size_t n = 0;
+    for (; s && *q && *q != '"'; q++) {
+        if (*q == '\\' && (q[1] == '"' || q[1] == '\\'))
+            q++;
+        s[n++] = *q;
+    }
+    if (!s || *q != '"')
+        return NULL;
+    *p = q + 1;
+    return s;
+}
+
+/* "; name=value": 1 and both in `a`, 0 at the end, -1 malformed. */
+static int take_param(const char **p, struct arena *a, char **ret_name, char **ret_value)
+{
+    const char *q = skip_blanks(*p);
+    if (*q == ';')
+        q = skip_blanks(q + 1);
+    else if (*q)
+        return -1;
+    if (!*q) {
+        *p = q;
+        return 0;
+    }
+    *ret_name = take_token(&q, a, true);
+    q = skip_blanks(q);
+    if (!*ret_name || *q != '=')
+        return -1;
+    q = skip_blanks(q + 1);
+    *ret_value = *q == '"' ? take_quoted(&q, a) : take_token(&q, a, false);
+    if (!*ret_value)
+        return -1;
+    *p = q;
+    return 1;
+}
+
+/* RFC 5987: charset'language'percent-encoded. NULL when malformed or in a charset other than UTF-8 and Latin-1. */
+static const char *decode_extended(const char *value, struct arena *a)
+{
+    const char *quote = strchr(value, '\''), *text = quote ? strchr(quote + 1, '\'') : NULL;
+    if (!text)
+        return NULL;
+    size_t charset_len = (size_t)(quote - value);
+    char *s = percent_decode(text + 1, strlen(text + 1), false, a);
+    if (charset_len == 5 && strncasecmp(value, "utf-8", 5) == 0)
+        return s;
+    if (charset_len != 10 || strncasecmp(value, "iso-8859-1", 10) != 0)
+        return NULL;
+    unsigned char *out = s ? arena_alloc(a, 2 * strlen(s) + 1) : NULL;
+    for (size_t n = 0; out && *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if (c >= 0x80)
+            out[n++] = (unsigned char)(0xC0 | c >> 6);
+        out[n++] = c >= 0x80 ? (unsigned char)(0x80 | (c & 0x3F)) : c;
+    }
+    return (char *)out;
+}
+
+int multipart_boundary(const char *content_type, char ret[MULTIPART_BOUNDARY_MAX + 1], struct err *err)
+{
+    static const char type[] = "multipart/form-data";
+    size_t n = strlen(type);
+    if (!content_type || strncasecmp(content_type, type, n) != 0 ||
+        (content_type[n] && !strchr("; \t", content_type[n])))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "the request must be multipart/form-data with the recording in the field 'file'");
+    struct arena a = ARENA_INIT;
+    const char *p = content_type + n;
+    char *name = NULL, *value = NULL, *boundary = NULL;
+    int more;
+    while ((more = take_param(&p, &a, &name, &value)) > 0)
+        if (strcmp(name, "boundary") == 0) {
+            more = boundary ? -1 : 1;
+            boundary = value;
+            if (more < 0)
+                break;
+        }
+    int rc = 0;
+    if (more < 0)
+        rc = err_set(err, ERR_INVALID, "the parameters of the Content-Type header are malformed");
+    else if (!boundary)
+        rc = err_set(err, ERR_INVALID, "the Content-Type header names no boundary");
+    else if (!*boundary || strlen(boundary) > MULTIPART_BOUNDARY_MAX ||
+             boundary[strspn(boundary,
+                             "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'()+_,-./:=? ")] ||
+             str_ends(boundary, " "))
+        rc = err_set(err, ERR_INVALID, "the boundary in the Content-Type header is not 1 to 70 allowed characters");
+    else
+        memcpy(ret, boundary, strlen(boundary) + 1);
+    arena_clear(&a);
+    return rc;
+}
+
+/* ---- the parser ---- */
+
+static int malformed(struct multipart *m, struct err *err, const char *what)
+{
+    m->state = MULTIPART_FAILED;
+    return err_set(err, ERR_INVALID, "the multipart body is malformed: %s", what);
+}
+
+static int bad_disposition(struct multipart *m, struct err *err)
+{
+    return malformed(m, err, "a Content-Disposition line is not 'form-data; name=\"...\"'");
+}
+
+static int read_disposition(struct multipart *m, const char *value, struct err *err)
+{
+    struct arena *a = &m->part_arena;
+    const char *p = value, *plain = NULL, *extended = NULL;
+    char *kind = take_token(&p, a, true), *name = NULL, *text = NULL;
+    if (m->has_disposition)
+        return malformed(m, err, "a part has two Content-Disposition lines");
+    m->has_disposition = true;
+    if (!str_eq(kind, "form-data"))
+        return bad_disposition(m, err);
+    int more;
+    while ((more = take_param(&p, a, &name, &text)) > 0) {
+        const char **slot = strcmp(name, "name") == 0        ? &m->part.name
+                            : strcmp(name, "filename") == 0  ? &plain
+                            : strcmp(name, "filename*") == 0 ? &extended
+                                                             : NULL;
+        if (slot && *slot)
+            return malformed(m, err, "a Content-Disposition line names something twice");
+        if (slot)
+            *slot = text;
+    }
+    if (more < 0 || !m->part.name || !*m->part.name)
+        return bad_disposition(m, err);
+    m->part.filename = plain;
+    if (extended) {
+        m->part.filename = decode_extended(extended, a);
+        if (!m->part.filename)
+            return malformed(m, err, "a filename* is not percent-encoded UTF-8");
+    }
+    return 0;
+}
+
+static int read_header_line(struct multipart *m, struct err *err)
+{
+    const char *line = buf_str(&m->header), *p = line;
+    if (strlen(line) != m->header.len || strpbrk(line, "\r\n"))
+        return malformed(m, err, "a header line holds a NUL or a bare line break");
+    if (*line == ' ' || *line == '\t')
+        return malformed(m, err, "a header line is folded");
+    char *name = take_token(&p, &m->part_arena, true);
+    if (!name || *p != ':')
+        return malformed(m, err, "a header line is not 'Name: value'");
+    p = skip_blanks(p + 1);
+    if (strcmp(name, "content-disposition") == 0)
+        return read_disposition(m, p, err);
+    if (strcmp(name, "content-type") == 0)
+        m->part.content_type = arena_strdup(&m->part_arena, p);
+    /* RFC 7578 retired it; taking the encoded text for audio would be worse than refusing. */
+    if (strcmp(name, "content-transfer-encoding") == 0 && !str_ieq(p, "binary") && !str_ieq(p, "8bit") &&
+        !str_ieq(p, "7bit"))
+        return malformed(m, err, "a part has a transfer encoding; send it as it is");
+    return 0;
+}
+
+static int begin_part(struct multipart *m, struct err *err)
+{
+    if (!m->has_disposition)
+        return malformed(m, err, "a part has no Content-Disposition line");
+    m->state = MULTIPART_DATA;
+    m->matched = 0;
+    return m->ops->part_begin(m->arg, &m->part, err);
+}
+
+/* One byte of the header lines; lines end with CR LF, an empty one ends the headers. */
+static int header_byte(struct multipart *m, char c, struct err *err)
+{
+    if (++m->header_bytes > MULTIPART_HEADER_MAX)
+        return malformed(m, err, "the header lines of a part are too long");
+    buf_addc(&m->header, c);
+    size_t n = m->header.len;
+    if (c != '\n' || n < 2 || m->header.data[n - 2] != '\r') {
+        if (!buf_ok(&m->header))
+            return err_set(err, ERR_NOMEM, "out of memory");
+        return 0;
+    }
+    m->header.data[n - 2] = '\0';
+    m->header.len = n - 2;
+    if (!m->header.len)
+        return begin_part(m, err);
+    int rc = read_header_line(m, err);
+    buf_reset(&m->header);
+    return rc;
+}
+
+/* One of the two bytes behind a delimiter: CR LF begins a part, "--" ends the body; blanks may stand before CR LF. */
+static int after_byte(struct multipart *m, char c, struct err *err)
+{
+    if (m->n_after == 0 && (c == ' ' || c == '\t'))
+        return 0;
+    m->after[m->n_after++] = c;
+    if (m->n_after < 2)
+        return 0;
+    if (memcmp(m->after, "--", 2) == 0) {
+        m->state = MULTIPART_CLOSED;
+        return 0;
+    }
+    if (memcmp(m->after, "\r\n", 2) != 0)
+        return malformed(m, err, "a boundary is followed by something else than a line break");
+    if (++m->n_parts > MULTIPART_PARTS_MAX)
+        return malformed(m, err, "it has too many parts");
+    m->state = MULTIPART_HEADERS;
+    m->header_bytes = 0;
+    m->has_disposition = false;
+    m->part = (struct multipart_part){0};
+    buf_reset(&m->header);
+    arena_clear(&m->part_arena);
+    return 0;
+}
+
+static int delimiter_found(struct multipart *m, bool in_part, struct err *err)
+{
+    m->state = MULTIPART_AFTER_DELIMITER;
+    m->n_after = 0;
+    return in_part ? m->ops->part_end(m->arg, err) : 0;
+}
+
+static int give_data(struct multipart *m, const char *p, size_t n, struct err *err)
+{
+    return n ? m->ops->part_data(m->arg, p, n, err) : 0;
+}
+
+/* Takes data up to the next delimiter or the end of p; returns how many bytes, or an error. */
+static ptrdiff_t read_data(struct multipart *m, const char *p, size_t n, struct err *err)
+{
+    size_t i = 0;
+    int rc = 0;
+    while (i < n) {
+        if (!m->matched) {
+            const char *cr = memchr(p + i, '\r', n - i);
+            size_t plain = cr ? (size_t)(cr - p) - i : n - i;
+            rc = give_data(m, p + i, plain, err);
+            if (rc < 0)
+                return rc;
+            i += plain;
+            if (!cr)
+                break;
+        }
+        if (p[i] == m->delimiter[m->matched]) {
+            i++;
+            if (++m->matched == m->delimiter_len) {
+                rc = delimiter_found(m, true, err);
+                return rc < 0 ? rc : (ptrdiff_t)i;
+            }
+            continue;
+        }
+        /* No delimiter after all: what matched was data. p[i] is looked at again. */
+        size_t was = m->matched;
+        m->matched = 0;
+        rc = give_data(m, m->delimiter, was, err);
+        if (rc < 0)
+            return rc;
+    }
+    return (ptrdiff_t)n;
+}
+
+static int start_byte(struct multipart *m, char c, struct err *err)
+{
+    /* Line breaks may stand before the first delimiter. */
+    if (m->matched == 2 && c == '\r') {
+        m->matched = 1;
+        return 0;
+    }
+    if (c != m->delimiter[m->matched])
+        return malformed(m, err, "it does not begin with the boundary that the Content-Type header names");
+    return ++m->matched == m->delimiter_len ? delimiter_found(m, false, err) : 0;
+}
+
+void multipart_init(struct multipart *m, const char *boundary, const struct multipart_ops *ops, void *arg)
+{
+    *m = (struct multipart){.ops = ops, .arg = arg, .state = MULTIPART_START, .matched = 2};
+    size_t n = strlen(boundary);
+    memcpy(m->delimiter, "\r\n--", 4);
+    memcpy(m->delimiter + 4, boundary, n);
+    m->delimiter_len = 4 + n;
+    buf_init(&m->header, MULTIPART_HEADER_MAX + 1);
+    m->part_arena = (struct arena)ARENA_INIT;
+}
+
+void multipart_clear(struct multipart *m)
+{
+    buf_clear(&m->header);
+    arena_clear(&m->part_arena);
+}
+
+int multipart_feed(struct multipart *m, const void *data, size_t n, struct err *err)
+{
+    const char *p = data;
+    int rc = 0;
+    for (size_t i = 0; i < n && rc >= 0;) {
+        ptrdiff_t took = 1;
+        switch (m->state) {
+        case MULTIPART_START:
+            rc = start_byte(m, p[i], err);
+            break;
+        case MULTIPART_AFTER_DELIMITER:
+            rc = after_byte(m, p[i], err);
+            break;
+        case MULTIPART_HEADERS:
+            rc = header_byte(m, p[i], err);
+            break;
+        case MULTIPART_DATA:
+            took = read_data(m, p + i, n - i, err);
+            rc = took < 0 ? (int)took : 0;
+            break;
+        case MULTIPART_CLOSED:
+            /* Clients end the last line with CR LF or not. */
+            if (!strchr("\r\n", p[i]) || !p[i])
+                rc = malformed(m, err, "something follows the closing boundary");
+            break;
+        case MULTIPART_FAILED:
+            return err_set(err, ERR_INVALID, "the multipart body is malformed");
+        }
+        i += (size_t)took;
+    }
+    if (rc < 0)
+        m->state = MULTIPART_FAILED;
+    return rc;
+}
+
+int multipart_finish(struct multipart *m, struct err *err)
+{
+    if (m->state == MULTIPART_CLOSED)
+        return 0;
+    if (m->state == MULTIPART_FAILED)
+        return err_set(err, ERR_INVALID, "the multipart body is malformed");
+    m->state = MULTIPART_FAILED;
+    return err_set(err, ERR_INVALID,
+                   "the multipart body is cut off: its closing boundary did not come; send the whole recording again");
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Everything the API can refuse a request with: one row each. Answers carry the code as `code`; it never changes its
+ * meaning, while sentences may.
+ */
+#ifndef API_PROBLEM_H
+#define API_PROBLEM_H
+
+#include "base/buf.h"
+
+/* name and code, HTTP status, title, what the client should do */
+#define PROBLEMS(X)                                                                                    \
+    X(bad_request, 400, "Malformed request", "repair the request")                                     \
+    X(bad_query, 400, "Bad query", "repair the part of the URL behind '?'")                            \
+    X(not_multipart, 400, "Not a multipart request", "send multipart/form-data")                       \
+    X(bad_boundary, 400, "Bad boundary", "name the boundary in the Content-Type header")               \
+    X(malformed_multipart, 400, "Malformed multipart body", "repair the body")                         \
+    X(truncated_multipart, 400, "Multipart body cut off", "send the whole body")                       \
+    X(missing_file, 400, "No recording", "send the recording in the field 'file'")                     \
+    X(empty_file, 400, "Empty recording", "send a recording that is not empty")                        \
+    X(unknown_field, 400, "Unknown field", "leave the field out or correct its name")                  \
+    X(duplicate_field, 400, "Field given twice", "send the field once")                                \
+    X(bad_field, 400, "Bad value of a field", "correct the value")                                     \
+    X(no_such_route, 404, "No such page", "see GET / for what there is")                               \
+    X(job_not_found, 404, "No such job", "check the id; purged jobs are gone")                         \
+    X(method_not_allowed, 405, "Method not allowed", "use a method of the Allow header")               \
+    X(not_acceptable, 406, "No such format", "ask for a format there is")                              \
+    X(upload_timeout, 408, "Upload took too long", "send again over a faster connection")              \
+    X(job_not_finished, 409, "Job not finished", "wait and ask again")                                 \
+    X(job_failed, 409, "Job failed", "see `error` of the job")                                         \
+    X(job_cancelled, 409, "Job cancelled", "submit the recording again")                               \
+    X(conflict, 409, "Conflict", "look at the job and try again")                                      \
+    X(file_too_large, 413, "Recording too large", "send a smaller recording")                          \
+    X(body_too_large, 413, "Request body too large", "send no body to this route")                     \
+    X(not_audio, 415, "Not a recording", "send audio or video")                                        \
+    X(internal, 500, "Internal error", "report it with the request id")                                \
+    X(result_lost, 500, "Transcript missing", "submit the recording again, and look into the storage") \
+    X(bad_transfer_encoding, 501, "Unknown transfer encoding", "send the body plain or chunked")       \
+    X(queue_full, 503, "Queue full", "try again later")                                                \
+    X(overloaded, 503, "Server busy", "try again later")                                               \
+    X(storage_unavailable, 503, "Storage unavailable", "try again later")                              \
+    X(unavailable, 503, "Service unavailable", "try again later")                                      \
+    X(shutting_down, 503, "Server stops", "try again later")
+
+enum problem {
+#define X(code, status, title, advice) PROBLEM_##code,
+    PROBLEMS(X)
+#undef X
+        PROBLEM_COUNT
+};
+
+struct problem_info {
+    const char *code, *title, *advice;
+    unsigned status;
+};
+const struct problem_info *problem_info(enum problem p);
+
+/* What an ERR_ class comes to when a handler says nothing more exact. */
+enum problem problem_of_error(int err_code);
+
+/* The body of RFC 9457. `detail` NULL: the title says it all. */
+void problem_write(struct buf *b, enum problem p, const char *detail, const char *path, const char *request_id);
+
+#endif

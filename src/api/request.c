@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+#include "api/request.h"
+
+#include "api/upload.h"
+#include "base/clock.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct request *request_new(struct api *api, struct MHD_Connection *conn, const char *uri)
+{
+    struct request *rq = calloc(1, sizeof *rq);
+    char *copy = strdup(uri);
+    if (!rq || !copy) {
+        free(rq);
+        free(copy);
+        return NULL;
+    }
+    rq->api = api;
+    rq->conn = conn;
+    rq->uri = copy;
+    rq->path = "?";
+    rq->method = "?";
+    rq->arena = (struct arena)ARENA_INIT;
+    rq->started_ms = clock_mono_ms();
+    rq->log = (struct log_ctx){.component = "api", .request_id = rq->id};
+    answer_init(&rq->answer);
+    atomic_init(&rq->refs, 1);
+    return rq;
+}
+
+void request_ref(struct request *rq)
+{
+    atomic_fetch_add(&rq->refs, 1);
+}
+
+void request_unref(struct request *rq)
+{
+    if (atomic_fetch_sub(&rq->refs, 1) > 1)
+        return;
+    upload_free(rq->upload);
+    answer_clear(&rq->answer);
+    arena_clear(&rq->arena);
+    free(rq->uri);
+    free(rq);
+}
+
+int request_problem(struct request *rq, enum problem p, const char *fmt, ...)
+{
+    char detail[sizeof(((struct err *)0)->msg)] = "";
+    if (fmt) {
+        va_list ap;
+        va_start(ap, fmt);
+        int n = vsnprintf(detail, sizeof detail, fmt, ap);
+        va_end(ap);
+        if (n < 0)
+            detail[0] = '\0';
+    }
+    answer_problem(&rq->answer, p, rq->path, rq->id, *detail ? "%s" : NULL, detail);
+    return 0;
+}
+
+int request_error(struct request *rq, enum problem p, const struct err *err)
+{
+    if (p == PROBLEM_COUNT)
+        p = problem_of_error(err->code);
+    if (problem_info(p)->status >= 500)
+        log_warn(&rq->log, "%s %s: %s", rq->method, rq->path, err->msg);
+    return request_problem(rq, p, "%s", err->msg);
+}
+
+int request_json(struct request *rq, unsigned status, const struct buf *body, struct err *err)
+{
+    int rc = buf_check(body, "the answer", err);
+    if (rc >= 0)
+        rc = answer_write(&rq->answer, buf_str(body), body->len, err);
+    if (rc >= 0)
+        rc = answer_write(&rq->answer, "\n", 1, err);
+    if (rc < 0)
+        return rc;
+    rq->answer.status = status;
+    rq->answer.content_type = "application/json; charset=utf-8";
+    return 0;
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/* The routes about jobs: look at one, list them, cancel and purge. */
+#include "api/job_json.h"
+#include "api/request.h"
+#include "api/server.h"
+#include "api/submit.h"
+#include "base/id.h"
+#include "base/str.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LIST_DEFAULT = 50, LIST_MAX = 1000, LIST_JSON_MAX = 64 << 20 };
+
+/* The upload has done it all: uploads end in upload.c, not here. */
+int route_submit(struct request *rq, struct err *err)
+{
+    (void)err;
+    return request_problem(rq, PROBLEM_internal, NULL);
+}
+
+static int no_such_job(struct request *rq, const char *id)
+{
+    return request_problem(rq, PROBLEM_job_not_found, "there is no job '%.64s'", id);
+}
+
+static int answer_job(struct request *rq, unsigned status, const struct job *j, int64_t position, struct err *err)
+{
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(JOB_JSON_MAX);
+    struct jsonw w = {&b, false};
+    job_json_write(&w, NULL, j, position);
+    return request_json(rq, status, &b, err);
+}
+
+int route_get_job(struct request *rq, struct err *err)
+{
+    struct store *store = rq->api->o.store;
+    const char *id = rq->params[0];
+    struct job j;
+    int64_t position = -1;
+    int rc = id_valid(id) ? store_get(store, id, &rq->arena, &j, err) : ERR_NOT_FOUND;
+    if (rc == ERR_NOT_FOUND)
+        return no_such_job(rq, id);
+    if (rc >= 0 && j.state == JOB_PENDING)
+        rc = store_position(store, id, &position, err);
+    if (rc < 0)
+        return rc;
+    /* A position changes without an event of this job: no tag then. */
+    char tag[64] = "";
+    if (j.state != JOB_PENDING)
+        snprintf(tag, sizeof tag, "\"%lld\"", (long long)j.seq);
+    if (*tag && str_eq(rq->if_none_match, tag))
+        rq->answer.status = 304;
+    else
+        rc = answer_job(rq, 200, &j, position, err);
+    if (*tag)
+        answer_header(&rq->answer, "ETag", "%s", tag);
+    if (job_retry_after(&j))
+        answer_header(&rq->answer, "Retry-After", "%d", job_retry_after(&j));
+    return rc;
+}
+
+int route_list_jobs(struct request *rq, struct err *err)
+{
+    const char *status = query_get(&rq->query, "status");
+    struct job_filter f = {.any_state = !status, .cursor = query_get(&rq->query, "cursor")};
+    int64_t limit;
+    if (status && !job_state_parse(status, &f.state))
+        return request_problem(rq, PROBLEM_bad_query,
+                               "status must be pending, processing, completed, failed or cancelled");
+    if (query_int(&rq->query, "limit", 1, LIST_MAX, LIST_DEFAULT, &limit, err) < 0)
+        return request_error(rq, PROBLEM_bad_query, err);
+    f.limit = (int)limit;
+    struct job_page page;
+    int rc = store_list(rq->api->o.store, &f, &rq->arena, &page, err);
+    if (rc == ERR_INVALID)
+        return request_error(rq, PROBLEM_bad_query, err);
+    if (rc < 0)
+        return rc;
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(LIST_JSON_MAX);
+    struct jsonw w = {&b, false};
+    jw_open(&w, NULL, '{');
+    jw_open(&w, "jobs", '[');
+    for (size_t i = 0; i < page.n; i++)
+        job_json_write(&w, NULL, &page.jobs[i], -1);
+    jw_close(&w, ']');
+    jw_str(&w, "next_cursor", page.next);
+    jw_close(&w, '}');
+    return request_json(rq, 200, &b, err);
+}
+
+/* Tells the worker, which would find out by itself within half a second. */
+static void tell_cancelled(struct request *rq, const char *id, int64_t seq)
+{
+    struct event e = {.seq = seq, .type = "state", .json = "{\"state\":\"cancelled\"}"};
+    struct err err = ERR_INIT;
+    snprintf(e.job_id, sizeof e.job_id, "%s", id);
+    if (broker_send_event(rq->api->o.broker, &e, &err) < 0)
+        log_warn(&rq->log, "job %s: event not sent: %s", id, err.msg);
+}
+
+static int cancel(struct request *rq, const char *id, struct err *err)
+{
+    int64_t seq = 0;
+    int rc = store_cancel(rq->api->o.store, id, &seq, err);
+    if (rc > 0) {
+        struct log_ctx lc = rq->log;
+        lc.job_id = id;
+        tell_cancelled(rq, id, seq);
+        log_info(&lc, "cancelled");
+    }
+    return rc;
+}
+
+struct keys {
+    char **v;
+    size_t n;
+};
+
+static int add_key(const char *key, const struct object_info *info, void *arg, struct err *err)
+{
+    (void)info;
+    struct keys *k = arg;
+    char **more = realloc(k->v, (k->n + 1) * sizeof *more), *copy = strdup(key);
+    if (more)
+        k->v = more;
+    if (!more || !copy) {
+        free(copy);
+        return err_set(err, ERR_NOMEM, "no memory for a list of objects");
+    }
+    k->v[k->n++] = copy;
+    return 0;
+}
+
+/* Collected first: deleting while a folder is being read is not for every store. */
+static void delete_prefix(struct request *rq, const char *prefix)
+{
+    struct storage *st = rq->api->o.storage;
+    struct keys keys = {NULL, 0};
+    struct err err = ERR_INIT;
+    int rc = storage_list(st, prefix, add_key, &keys, &err);
+    for (size_t i = 0; i < keys.n; i++) {
+        if (rc >= 0)
+            rc = storage_delete(st, keys.v[i], &err);
+        free(keys.v[i]);
+    }
+    free(keys.v);
+    if (rc < 0)
+        log_warn(&rq->log, "objects under '%s' are left for the sweeper: %s", prefix, err.msg);
+}
+
+/*
+ * Rows first, objects after: a crash in between leaves objects nobody points to, which the sweeper removes; the other
+ * way round it would leave a job without its recording. A worker that still runs the job loses its claim with the row.
+ */
+static int purge(struct request *rq, const char *id, struct err *err)
+{
+    struct store *store = rq->api->o.store;
+    int rc = ERR_CONFLICT;
+    /* Between cancel and purge a failed job may have been retried: once more, then it is a conflict to report. */
+    for (int i = 0; i < 2 && rc == ERR_CONFLICT; i++) {
+        rc = cancel(rq, id, err);
+        if (rc >= 0)
+            rc = store_purge(store, id, err);
+    }
+    if (rc < 0)
+        return rc;
+    char prefix[128];
+    snprintf(prefix, sizeof prefix, "uploads/%s/", id);
+    delete_prefix(rq, prefix);
+    snprintf(prefix, sizeof prefix, "results/%s/", id);
+    delete_prefix(rq, prefix);
+    struct log_ctx lc = rq->log;
+    lc.job_id = id;
+    log_info(&lc, "purged");
+    rq->answer.status = 204;
+    return 0;
+}
+
+int route_delete_job(struct request *rq, struct err *err)
+{
+    const char *id = rq->params[0];
+    bool and_purge;
+    if (query_bool(&rq->query, "purge", &and_purge, err) < 0)
+        return request_error(rq, PROBLEM_bad_query, err);
+    if (!id_valid(id))
+        return no_such_job(rq, id);
+    struct job j;
+    int rc = and_purge ? purge(rq, id, err) : cancel(rq, id, err);
+    if (rc >= 0 && !and_purge)
+        rc = store_get(rq->api->o.store, id, &rq->arena, &j, err);
+    if (rc == ERR_NOT_FOUND)
+        return no_such_job(rq, id);
+    if (rc < 0 || and_purge)
+        return rc;
+    return answer_job(rq, 200, &j, -1, err);
+}

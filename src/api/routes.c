@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+#include "api/routes.h"
+
+#include "base/macros.h"
+#include "base/str.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const struct route api_routes[] = {
+    {"GET", "/", route_root, BODY_NONE, 0, "", "what this server is, with links"},
+    {"POST", "/v1/jobs", route_submit, BODY_UPLOAD, 0, "", "submit a recording"},
+    {"GET", "/v1/jobs", route_list_jobs, BODY_NONE, 0, "status limit cursor", "list jobs, the newest first"},
+    {"GET", "/v1/jobs/{id}", route_get_job, BODY_NONE, 0, "", "state and progress of a job"},
+    {"DELETE", "/v1/jobs/{id}", route_delete_job, BODY_NONE, 0, "purge",
+     "cancel a job; with purge=true also remove all that is kept of it"},
+    {"GET", "/v1/jobs/{id}/transcript", route_transcript, BODY_NONE, 0, "format",
+     "the transcript, in the format that `format` or the Accept header names"},
+    {"GET", "/v1/errors", route_errors, BODY_NONE, 0, "all job_id limit cursor",
+     "jobs that failed for good and were not seen to; with all=true every failure"},
+    {"GET", "/health", route_health, BODY_NONE, ROUTE_PROBE, "", "is everything well; always 200 while serving"},
+    {"GET", "/metrics", route_metrics, BODY_NONE, 0, "", "figures for Prometheus"},
+    {0},
+};
+
+size_t route_count(void)
+{
+    return ARRAY_LEN(api_routes) - 1;
+}
+
+size_t route_index(const struct route *r)
+{
+    return (size_t)(r - api_routes);
+}
+
+/* Fills the params of *m; its route stays. */
+static bool match(const char *pattern, const char *path, struct route_match *m)
+{
+    m->n_params = 0;
+    while (*pattern && *path) {
+        if (*pattern == '{') {
+            size_t n = strcspn(path, "/");
+            if (!n || m->n_params == ROUTE_PARAMS_MAX)
+                return false;
+            m->params[m->n_params] = path;
+            m->param_lens[m->n_params++] = n;
+            path += n;
+            pattern = strchr(pattern, '}') + 1;
+        } else if (*pattern++ != *path++) {
+            return false;
+        }
+    }
+    return !*pattern && !*path;
+}
+
+static void allow(struct route_match *m, const char *method)
+{
+    size_t n = strlen(m->allow);
+    snprintf(m->allow + n, sizeof m->allow - n, "%s%s", n ? ", " : "", method);
+}
+
+void route_find(const char *method, const char *path, struct route_match *ret)
+{
+    struct route_match m = {.route = NULL}, try;
+    bool head = strcmp(method, "HEAD") == 0;
+    for (const struct route *r = api_routes; r->method; r++) {
+        try = (struct route_match){.route = r};
+        if (!match(r->pattern, path, &try))
+            continue;
+        allow(&m, r->method);
+        if (strcmp(r->method, "GET") == 0)
+            allow(&m, "HEAD");
+        if (strcmp(r->method, head ? "GET" : method) != 0)
+            continue;
+        memcpy(try.allow, m.allow, sizeof m.allow);
+        m = try;
+    }
+    if (*m.allow)
+        allow(&m, "OPTIONS");
+    *ret = m;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The routes, one table: dispatch, OPTIONS and Allow, metrics labels and the documents come from its rows.
+ *
+ * To add one: write its handler, declare it at the end here, add a row in routes.c. HEAD is answered by the GET row.
+ */
+#ifndef API_ROUTES_H
+#define API_ROUTES_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct request;
+
+/*
+ * Answers rq->answer, on a pool thread; may block on database and storage. A negative return is an error that the
+ * caller turns into a problem (problem_of_error).
+ */
+typedef int (*route_fn)(struct request *rq, struct err *err);
+
+enum route_body {
+    BODY_NONE,   /* a small one is ignored */
+    BODY_UPLOAD, /* multipart with a recording: upload.c takes it, then submits */
+};
+
+enum route_flags {
+    ROUTE_PROBE = 1 << 0, /* runs on the probe pool, which stays free when storage or database hang */
+};
+
+struct route {
+    const char *method;
+    const char *pattern; /* "/v1/jobs/{id}": {} matches one non-empty segment */
+    route_fn run;
+    enum route_body body;
+    unsigned flags;
+    const char *query; /* the parameters it takes, blank-separated */
+    const char *help;
+};
+
+enum { ROUTE_PARAMS_MAX = 4, ROUTE_ALLOW_SIZE = 64 };
+
+extern const struct route api_routes[]; /* ends with a row without method */
+size_t route_count(void);
+/* Its place in the table. */
+size_t route_index(const struct route *r);
+
+struct route_match {
+    const struct route *route;            /* NULL: see `allow` */
+    const char *params[ROUTE_PARAMS_MAX]; /* where each {} begins in path ... */
+    size_t param_lens[ROUTE_PARAMS_MAX];  /* ... and how long it is */
+    size_t n_params;
+    char allow[ROUTE_ALLOW_SIZE]; /* "GET, HEAD, OPTIONS"; "" when no row has this path */
+};
+/* `path` is decoded and has no query. */
+void route_find(const char *method, const char *path, struct route_match *ret);
+
+int route_root(struct request *rq, struct err *err);
+int route_submit(struct request *rq, struct err *err);
+int route_list_jobs(struct request *rq, struct err *err);
+int route_get_job(struct request *rq, struct err *err);
+int route_delete_job(struct request *rq, struct err *err);
+int route_transcript(struct request *rq, struct err *err);
+int route_errors(struct request *rq, struct err *err);
+int route_health(struct request *rq, struct err *err);
+int route_metrics(struct request *rq, struct err *err);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* The server's own state: made by api.c, read by every handler. */
+#ifndef API_SERVER_H
+#define API_SERVER_H
+
+#include "api/api.h"
+#include "api/health.h"
+#include "api/listen.h"
+#include "api/metrics.h"
+#include "base/thread.h"
+
+#include <stdatomic.h>
+
+struct MHD_Daemon;
+
+enum { LISTEN_MAX = 16 };
+
+struct api {
+    struct api_opts o;                     /* after api_open nothing in it changes */
+    char *listen, *engine_names, *version; /* what its texts point to */
+    struct metrics metrics;
+    struct health *health;
+    struct pool *work;  /* handlers and uploads */
+    struct pool *probe; /* ROUTE_PROBE handlers */
+    int work_max;       /* handlers under way or waiting; 503 beyond */
+    int uploads_max;    /* uploads under way; 503 beyond */
+    atomic_int working, probing, uploads;
+    atomic_int active;    /* requests under way */
+    atomic_int tasks;     /* see http.h */
+    atomic_bool draining; /* connections are closed after their next answer */
+    atomic_bool stopping; /* no task begins any more */
+    struct listener listeners[LISTEN_MAX];
+    struct MHD_Daemon *daemons[LISTEN_MAX];
+    size_t n_listeners;
+};
+
+#endif

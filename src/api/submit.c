@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The order is the promise: object durable, row durable, wake-up, answer. A crash leaves at worst an object without a
+ * row, which the sweeper removes, or a row that was not announced, which the sweeper announces. A wake-up that
+ * cannot be sent is no failure: workers look by themselves.
+ */
+#include "api/submit.h"
+
+#include "api/job_json.h"
+#include "api/server.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/str.h"
+
+static enum job_queue queue_of(const struct form *f)
+{
+    const char *word = f->values[FORM_queue] ? f->values[FORM_queue] : f->values[FORM_priority];
+    enum job_queue q = QUEUE_NORMAL;
+    return word && job_queue_parse(word, &q) ? q : QUEUE_NORMAL;
+}
+
+/* Is the row there although the answer of the commit was lost? */
+static int insert(struct request *rq, const struct job_new *job, struct err *err)
+{
+    struct store *store = rq->api->o.store;
+    int rc = store_submit(store, job, err);
+    if (rc != ERR_UNCERTAIN)
+        return rc;
+    struct job seen;
+    struct err look = ERR_INIT;
+    rc = store_get(store, job->id, &rq->arena, &seen, &look);
+    if (rc >= 0)
+        return 0;
+    return rc == ERR_NOT_FOUND ? err->code = ERR_UNAVAILABLE : ERR_UNCERTAIN;
+}
+
+static void announce(struct request *rq, const struct job_new *job)
+{
+    struct api *api = rq->api;
+    struct err err = ERR_INIT;
+    struct token t = {
+        .queue = job_queue_name(job->queue),
+        .job_id = job->id,
+        .audio_key = job->audio_key,
+        .language = job->language,
+        .model = job->model,
+    };
+    int rc = FAULT_POINT(job_inserted, &err);
+    if (rc >= 0)
+        rc = broker_send_token(api->o.broker, &t, &err);
+    if (rc >= 0)
+        rc = FAULT_POINT(job_announced, &err);
+    if (rc >= 0)
+        rc = store_mark_announced(api->o.store, job->id, &err);
+    if (rc < 0)
+        log_warn(&rq->log, "job %s is accepted but not announced, workers will find it: %s", job->id, err.msg);
+}
+
+static int answer(struct request *rq, const struct job_new *job, struct err *err)
+{
+    /* As it stands in the table now; the position is a bonus that must not spoil an accepted job. */
+    struct job row;
+    struct err look = ERR_INIT;
+    int64_t position = -1;
+    if (store_get(rq->api->o.store, job->id, &rq->arena, &row, &look) < 0)
+        row = (struct job){.id = job->id,
+                           .state = JOB_PENDING,
+                           .queue = job->queue,
+                           .engine = job->engine,
+                           .model = job->model,
+                           .language = job->language,
+                           .task = job->task ? job->task : "transcribe",
+                           .filename = job->filename,
+                           .content_type = job->content_type,
+                           .audio_bytes = job->audio_bytes,
+                           .audio_sha256 = job->audio_sha256};
+    else if (row.state == JOB_PENDING && store_position(rq->api->o.store, job->id, &position, &look) < 0)
+        position = -1;
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(JOB_JSON_MAX);
+    struct jsonw w = {&b, false};
+    job_json_write(&w, NULL, &row, position);
+    int rc = request_json(rq, 202, &b, err);
+    if (rc < 0)
+        return rc;
+    answer_header(&rq->answer, "Location", "/v1/jobs/%s", job->id);
+    answer_header(&rq->answer, "Retry-After", "%d", JOB_RETRY_PENDING_S);
+    return 0;
+}
+
+int submit(struct request *rq, const struct submission *s, enum problem *ret_problem, struct err *err)
+{
+    struct storage *storage = rq->api->o.storage;
+    struct object_info info;
+    int rc = storage_put_commit(s->put, &info, err);
+    if (rc < 0) {
+        *ret_problem = PROBLEM_storage_unavailable;
+        return rc;
+    }
+    const struct job_new job = {
+        .id = s->id,
+        .queue = queue_of(s->form),
+        .engine = s->form->values[FORM_engine],
+        .model = s->form->values[FORM_model],
+        .language = s->form->values[FORM_language],
+        .task = s->form->values[FORM_task],
+        .prompt = s->form->values[FORM_prompt],
+        .description = s->form->values[FORM_description],
+        .filename = s->filename,
+        .content_type = s->content_type,
+        .audio_key = s->key,
+        .audio_sha256 = info.sha256,
+        .audio_bytes = info.size,
+        .max_queue = rq->api->o.max_queue,
+    };
+    rc = FAULT_POINT(upload_stored, err);
+    if (rc >= 0)
+        rc = insert(rq, &job, err);
+    if (rc < 0) {
+        struct err again = ERR_INIT;
+        *ret_problem = rc == ERR_BUSY ? PROBLEM_queue_full : PROBLEM_COUNT;
+        /* When nobody knows whether the row is there, the object stays: the sweeper knows later. */
+        if (rc != ERR_UNCERTAIN && storage_delete(storage, s->key, &again) < 0)
+            log_warn(&rq->log, "'%s' is left for the sweeper: %s", s->key, again.msg);
+        return rc;
+    }
+    announce(rq, &job);
+    struct log_ctx lc = rq->log;
+    lc.job_id = job.id;
+    log_info(&lc, "accepted, %lld bytes", (long long)job.audio_bytes);
+    return answer(rq, &job, err);
+}
+
+int submit_admit(struct request *rq, enum problem *ret_problem, struct err *err)
+{
+    struct store_counts c;
+    int rc = store_counts(rq->api->o.store, &c, err);
+    if (rc < 0)
+        return rc;
+    if (c.by_state[JOB_PENDING] < rq->api->o.max_queue)
+        return 0;
+    *ret_problem = PROBLEM_queue_full;
+    return err_set(err, ERR_BUSY, "%lld jobs wait already; try again later", (long long)c.by_state[JOB_PENDING]);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* From a stored recording to an accepted job. */
+#ifndef API_SUBMIT_H
+#define API_SUBMIT_H
+
+#include "api/form.h"
+#include "api/request.h"
+#include "storage/storage.h"
+
+struct submission {
+    const char *id, *key, *filename, *content_type; /* content_type may be NULL */
+    const struct form *form;
+    struct storage_put *put; /* all written; submit commits or aborts it */
+};
+
+/*
+ * Makes the object durable, then the row, then tells the workers; answers rq with 202. On failure nothing is left
+ * behind and *ret_problem may say what kind it is. Blocks.
+ */
+int submit(struct request *rq, const struct submission *s, enum problem *ret_problem, struct err *err) MUST_CHECK;
+
+/* Would a submission be refused because the queue is full? BUSY with *ret_problem set, or what the store says. */
+int submit_admit(struct request *rq, enum problem *ret_problem, struct err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * steno transcribe: the worker's pipeline without a server. Files are done one after another, each with all engine
+ * slots; a thread turns Ctrl-C into the cancel flag that decoder and engine look at.
+ */
+#include "base/io.h"
+#include "base/mem.h"
+#include "base/stop.h"
+#include "base/str.h"
+#include "base/thread.h"
+#include "cli/app.h"
+#include "cli/bar.h"
+#include "cli/media.h"
+#include "cli/output.h"
+#include "cli/transcript_get.h"
+#include "worker/pipeline.h"
+#include "worker/slots.h"
+#include "worker/temp.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct session {
+    struct app *app;
+    enum format format;
+    const char *to; /* --output */
+    bool several, folder;
+    struct engine_opts engine_opts;
+    struct engine *engine;
+    struct slots *slots;
+    struct temp *temp;
+    struct cancel cancel;
+};
+
+/* One file in work. */
+struct piece {
+    struct session *s;
+    const char *file;
+    struct transcript transcript;
+    struct output out;
+    struct bar bar;
+    size_t printed; /* segments */
+};
+
+/* ---- Ctrl-C ---- */
+
+struct watcher {
+    struct cancel *cancel;
+    int done_fd; /* readable: the work is over */
+    pthread_t thread;
+};
+
+static void *watch(void *arg)
+{
+    const struct watcher *w = arg;
+    struct pollfd fds[] = {{.fd = stop_fd(), .events = POLLIN}, {.fd = w->done_fd, .events = POLLIN}};
+    while (poll(fds, 2, -1) < 0 && errno == EINTR)
+        ;
+    if (stop_requested())
+        cancel_set(w->cancel);
+    return NULL;
+}
+
+static int watcher_start(struct watcher *w, struct cancel *cancel, struct err *err)
+{
+    *w = (struct watcher){.cancel = cancel, .done_fd = eventfd(0, EFD_CLOEXEC)};
+    if (w->done_fd < 0)
+        return err_sys(err, errno, "cannot watch for Ctrl-C");
+    int rc = thread_start(&w->thread, "watcher", watch, w, err);
+    if (rc < 0)
+        close_fd(&w->done_fd);
+    return rc;
+}
+
+static void watcher_stop(struct watcher *w)
+{
+    if (w->done_fd < 0)
+        return;
+    eventfd_write(w->done_fd, 1);
+    pthread_join(w->thread, NULL);
+    close_fd(&w->done_fd);
+}
+
+/* ---- input ---- */
+
+static int interrupted(struct err *err)
+{
+    return err_set(err, ERR_CANCELLED, "interrupted");
+}
+
+/* A pipe cannot be read by the decoder, which has to seek: all of it goes to a temporary file first. */
+static int spool(struct session *s, int from, const char *path, struct err *err)
+{
+    CLEANUP(close_fd) int to = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (to < 0)
+        return err_sys(err, errno, "cannot write '%s'", path);
+    char block[65536];
+    for (;;) {
+        struct pollfd fds[] = {{.fd = from, .events = POLLIN}, {.fd = stop_fd(), .events = POLLIN}};
+        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+            return err_sys(err, errno, "waiting for input");
+        if (cancel_is_set(&s->cancel) || stop_requested())
+            return interrupted(err);
+        ssize_t n = read(from, block, sizeof block);
+        if (n == 0)
+            return 0;
+        if (n < 0 && errno != EINTR && errno != EAGAIN)
+            return err_sys(err, errno, "reading input");
+        int rc = n > 0 ? io_write_all(to, block, (size_t)n, err) : 0;
+        if (rc < 0)
+            return err_wrap(err, "keeping the input in '%s'", temp_path(s->temp));
+    }
+}
+
+/* *ret: a regular file with the recording, to be freed; *ret_temp: it is ours to remove. */
+static int find_input(struct session *s, const char *file, char **ret, bool *ret_temp, struct err *err)
+{
+    CLEANUP(close_fd) int fd = -1;
+    struct stat st;
+    *ret_temp = false;
+    int from = STDIN_FILENO;
+    if (strcmp(file, "-") != 0) {
+        if (stat(file, &st) < 0)
+            return err_sys(err, errno, "cannot read it");
+        if (S_ISDIR(st.st_mode))
+            return err_set(err, ERR_INVALID, "it is a folder, not a recording");
+        if (S_ISREG(st.st_mode)) {
+            *ret = xstrdup(file);
+            return 0;
+        }
+        from = fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        if (fd < 0)
+            return err_sys(err, errno, "cannot read it");
+    } else if (isatty(STDIN_FILENO)) {
+        return err_set(err, ERR_INVALID, "'-' reads a recording from standard input, but that is a terminal");
+    }
+    *ret = xasprintf("%s/input", temp_path(s->temp));
+    *ret_temp = true;
+    return spool(s, from, *ret, err);
+}
+
+/* ---- output ---- */
+
+/* Plain text is printed as it is finished; the other forms need the whole. */
+static int on_text(void *arg, const struct done_chunk *c, struct err *err)
+{
+    (void)c;
+    struct piece *p = arg;
+    if (p->s->format != FORMAT_TXT)
+        return 0;
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(ARENA_DEFAULT_MAX);
+    for (; p->printed < p->transcript.n_segments; p->printed++)
+        buf_addf(&b, "%s\n", p->transcript.segments[p->printed].text);
+    int rc = buf_check(&b, "the text", err);
+    if (rc < 0 || !b.len)
+        return rc;
+    bar_clear(&p->bar);
+    return output_write(b.data, b.len, &p->out, err);
+}
+
+static void on_progress(void *arg, const struct progress *pr)
+{
+    struct piece *p = arg;
+    bar_update(&p->bar, pr->done_ms, pr->total_ms, pr->stage == STAGE_DECODE ? "reading the recording ..." : NULL);
+}
+
+static int headline(const struct piece *p, struct err *err)
+{
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(8192);
+    buf_adds(&b, "==> ");
+    str_add_printable(&b, p->file);
+    buf_adds(&b, " <==\n");
+    return app_print(&b, err);
+}
+
+/* ---- one file ---- */
+
+static int run(struct piece *p, const char *path, struct err *err)
+{
+    struct session *s = p->s;
+    struct pipeline_opts o = {.engine = s->engine,
+                              .slots = s->slots,
+                              .request = {.language = media_language(s->app->conf), .task = "transcribe"},
+                              .audio_path = path,
+                              .input_sha256 = "",
+                              .temp_folder = temp_path(s->temp),
+                              .decode = media_decode(s->app->conf),
+                              .cancel = &s->cancel,
+                              .hooks = {.arg = p, .text = on_text, .progress = on_progress}};
+    struct pipeline_report report;
+    int rc = pipeline_run(&o, &p->transcript, &report, err);
+    bar_clear(&p->bar);
+    if (rc == 0 && s->format != FORMAT_TXT)
+        rc = format_write(&p->transcript, s->format, output_write, &p->out, err);
+    return rc < 0 ? rc : output_commit(&p->out, err);
+}
+
+static int transcribe_piece(struct piece *p, struct err *err)
+{
+    struct session *s = p->s;
+    CLEANUP(free_p) char *path = NULL;
+    bool ours = false;
+    int rc = find_input(s, p->file, &path, &ours, err);
+    if (rc == 0 && s->several && !s->to)
+        rc = headline(p, err);
+    if (rc == 0)
+        rc = run(p, path, err);
+    if (ours)
+        unlink(path);
+    return rc;
+}
+
+static void warn(const struct piece *p)
+{
+    struct err e = ERR_INIT;
+    err_set(&e, ERR_CORRUPT, "'%s': %s", p->file, p->transcript.warning);
+    app_complain(p->s->app->cmd, &e);
+}
+
+static int transcribe(struct session *s, const char *file, struct err *err)
+{
+    struct piece p = {.s = s, .file = file};
+    const char *slash = strrchr(file, '/');
+    bar_init(&p.bar, slash ? slash + 1 : file, BAR_AUDIO_MS);
+    transcript_init(&p.transcript);
+    int rc = output_open(&p.out, s->to, s->folder, file, format_info(s->format)->ending, err);
+    if (rc == 0)
+        rc = transcribe_piece(&p, err);
+    output_clear(&p.out);
+    bar_clear(&p.bar);
+    if (rc == 0 && p.transcript.warning)
+        warn(&p);
+    transcript_clear(&p.transcript);
+    return rc < 0 ? err_wrap(err, "'%s'", file) : 0;
+}
+
+/* ---- all of them ---- */
+
+static bool is_folder(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* Where scratch files go without a data folder: a place that may be large. */
+static const char *scratch(const struct conf *conf)
+{
+    if (strcmp(conf_where(conf, "temp"), "default") != 0)
+        return conf->temp;
+    const char *dir = getenv("TMPDIR");
+    return dir && dir[0] == '/' ? dir : "/var/tmp";
+}
+
+static int session_open(struct session *s, struct err *err)
+{
+    int removed = 0, rc = engine_open(&s->engine_opts, &s->engine, err);
+    const char *parent = scratch(s->app->conf);
+    if (rc == 0)
+        rc = slots_new(s->engine_opts.slots, &s->slots, err);
+    if (rc == 0)
+        rc = temp_sweep(parent, &removed, err);
+    return rc < 0 ? rc : temp_open(parent, &s->temp, err);
+}
+
+static void session_close(struct session *s)
+{
+    temp_close(s->temp);
+    slots_free(s->slots);
+    engine_close(s->engine);
+}
+
+int cmd_transcribe(struct app *app, int argc, char **argv, struct err *err)
+{
+    struct session s = {
+        .app = app, .to = app_flag(app, "output"), .several = argc > 1, .engine_opts = media_engine(app->conf)};
+    s.folder = s.to && (s.several || is_folder(s.to));
+    struct watcher watcher = {.done_fd = -1};
+    int rc = transcript_format(app, &s.format, err), status = STATUS_OK;
+    if (rc == 0)
+        rc = session_open(&s, err);
+    if (rc == 0)
+        rc = watcher_start(&watcher, &s.cancel, err);
+    for (int i = 0; rc == 0 && i < argc; i++) {
+        struct err e = ERR_INIT;
+        int failed = transcribe(&s, argv[i], &e);
+        if (failed < 0 && cancel_is_set(&s.cancel)) {
+            status = STATUS_INTERRUPTED;
+            break;
+        }
+        if (failed < 0) {
+            app_complain(app->cmd, &e);
+            status = STATUS_FAILED;
+        }
+    }
+    watcher_stop(&watcher);
+    session_close(&s);
+    return rc < 0 ? rc : status;
+}

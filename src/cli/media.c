@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/media.h"
+
+#include "base/str.h"
+
+#include <sched.h>
+
+/* No engine takes this long for 30 s of speech, unless it hangs. */
+enum { CHUNK_TIME_MS = 10 * 60 * 1000 };
+
+static const char *or_null(const char *s)
+{
+    return s[0] ? s : NULL;
+}
+
+/* The processors this process may use. */
+static unsigned processors(void)
+{
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)MAX(CPU_COUNT(&set), 1) : 1;
+}
+
+struct engine_opts media_engine(const struct conf *conf)
+{
+    return (struct engine_opts){.name = conf->engine,
+                                .model = or_null(conf->model),
+                                .model_path = or_null(conf->model_path),
+                                .slots = conf->engine_slots ? (unsigned)conf->engine_slots : processors(),
+                                .chunk_time_ms = CHUNK_TIME_MS};
+}
+
+struct decode_opts media_decode(const struct conf *conf)
+{
+    return (struct decode_opts){.ffmpeg = conf->ffmpeg,
+                                .sandbox = str_eq(conf->sandbox, "require") ? SANDBOX_REQUIRE
+                                           : str_eq(conf->sandbox, "off")   ? SANDBOX_OFF
+                                                                            : SANDBOX_AUTO,
+                                .memory_bytes = conf->decode_memory,
+                                .time_ms = conf->decode_time_limit};
+}
+
+const char *media_language(const struct conf *conf)
+{
+    return or_null(conf->language);
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* From settings to what decoding and engines take: the same for `worker` and `transcribe`. */
+#ifndef CLI_MEDIA_H
+#define CLI_MEDIA_H
+
+#include "audio/decode.h"
+#include "conf/conf.h"
+#include "engine/engine.h"
+
+/* Strings are borrowed from conf. */
+struct engine_opts media_engine(const struct conf *conf);
+struct decode_opts media_decode(const struct conf *conf);
+/* The settings' language; NULL when none is set. */
+const char *media_language(const struct conf *conf);
+
+#endif

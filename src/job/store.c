@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/* The store itself and what its files share. */
+#include "job/store_internal.h"
+
+#include "base/buf.h"
+#include "base/id.h"
+#include "base/str.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { CLAIM_SQL_MAX = 8192, LIST_MAX = 1000 };
+
+/*
+ * One UPDATE takes the next job. The order is queue, then age, then id. Each queue is asked by its own subquery, so
+ * that each is one walk along the index jobs_pending for FIFO and LIFO alike; COALESCE stops at the first that has
+ * something. $4 is where the patience of the poison guard ends (see store_claim).
+ */
+static char *make_claim_sql(enum job_order order, const char *skip_locked)
+{
+    const char *by = order == JOB_LIFO ? "created_at DESC, id DESC" : "created_at, id";
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(CLAIM_SQL_MAX);
+    buf_adds(&b, "UPDATE jobs SET state = 'processing', attempt = attempt + 1, fence = fence + 1, checkpointed = 0, "
+                 "lease_holder = $1, lease_until = $2, started_at = COALESCE(started_at, $3), updated_at = $3, "
+                 "seq = seq + 1 WHERE state = 'pending' AND id = COALESCE(");
+    for (int rank = 0; rank < QUEUE_COUNT; rank++)
+        buf_addf(&b,
+                 "%s(SELECT id FROM jobs WHERE state = 'pending' AND queue_rank = %d AND run_after <= $3 "
+                 "AND (deaths = 0 OR run_after <= $4) ORDER BY %s LIMIT 1%s)",
+                 rank ? ", " : "", rank, by, skip_locked);
+    buf_adds(&b, ") RETURNING " JOB_COLUMNS);
+    return buf_take(&b);
+}
+
+struct int_row {
+    int64_t v[STORE_INTS_MAX];
+    size_t n;
+    bool found;
+};
+
+static int on_ints(const struct db_row *row, void *arg, struct err *err)
+{
+    (void)err;
+    struct int_row *r = arg;
+    for (size_t i = 0; i < r->n; i++)
+        r->v[i] = db_col_int(row, (int)i);
+    r->found = true;
+    return 1;
+}
+
+int store_ints(struct db_tx *tx, const char *sql, const struct db_val *args, size_t n_args, int64_t *ret, size_t n,
+               struct err *err)
+{
+    struct int_row r = {.n = n};
+    int rc = db_query(tx, sql, args, n_args, on_ints, &r, err);
+    if (rc < 0 || !r.found)
+        return rc;
+    memcpy(ret, r.v, n * sizeof *ret);
+    return 1;
+}
+
+struct state_row {
+    enum job_state state;
+    bool found, known;
+};
+
+static int on_state(const struct db_row *row, void *arg, struct err *err)
+{
+    (void)err;
+    struct state_row *r = arg;
+    r->found = true;
+    r->known = job_state_parse(db_col_text(row, 0), &r->state);
+    return 1;
+}
+
+int store_state(struct db_tx *tx, const char *id, enum job_state *ret, struct err *err)
+{
+    struct state_row r = {0};
+    int rc = db_query(tx, "SELECT state FROM jobs WHERE id = $1", DB_ARGS(db_text(id)), on_state, &r, err);
+    if (rc < 0 || !r.found)
+        return rc;
+    if (!r.known)
+        return err_set(err, ERR_CORRUPT, "job %s has a state this program does not know", id);
+    *ret = r.state;
+    return 1;
+}
+
+int store_no_job(const char *id, struct err *err)
+{
+    return err_set(err, ERR_NOT_FOUND, "there is no job '%.64s'", id);
+}
+
+int store_lost(const struct claim *c, struct err *err)
+{
+    return err_set(err, ERR_LOST, "job %s is no longer held by worker %s under fence %lld", c->id, c->holder,
+                   (long long)c->fence);
+}
+
+const char *store_clean(struct arena *a, const char *text, size_t max, bool *oom)
+{
+    if (!text)
+        return NULL;
+    size_t n = strlen(text);
+    n = n > max ? utf8_floor(text, max) : n;
+    /* Each malformed byte becomes three. */
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(3 * n + 1);
+    utf8_add_clean(&b, text, n);
+    const char *s = buf_ok(&b) ? arena_strdup(a, buf_str(&b)) : NULL;
+    *oom = *oom || !s;
+    return s;
+}
+
+const char *store_cursor(struct arena *a, int64_t created_at, const char *id)
+{
+    return arena_printf(a, "%lld-%s", (long long)created_at, id);
+}
+
+int store_cursor_parse(const char *cursor, int64_t *ret_created_at, const char **ret_id, struct err *err)
+{
+    if (!cursor) {
+        *ret_created_at = INT64_MAX;
+        *ret_id = "";
+        return 0;
+    }
+    const char *dash = strchr(cursor, '-');
+    char number[24];
+    size_t n = dash ? (size_t)(dash - cursor) : 0;
+    int64_t at = 0;
+    if (n > 0 && n < sizeof number && id_valid(dash + 1)) {
+        memcpy(number, cursor, n);
+        number[n] = '\0';
+        if (str_to_i64(number, &at) && at >= 0) {
+            *ret_created_at = at;
+            *ret_id = dash + 1;
+            return 0;
+        }
+    }
+    return err_set(err, ERR_INVALID,
+                   "the cursor is not one this server gave out: use the one from the last page, or none");
+}
+
+int store_limit_check(int limit, struct err *err)
+{
+    if (limit < 1 || limit > LIST_MAX)
+        return err_set(err, ERR_INVALID, "a list can hold 1 to %d entries, not %d", LIST_MAX, limit);
+    return 0;
+}
+
+int store_new(struct db *db, const struct store_opts *opts, struct store **ret, struct err *err)
+{
+    if (opts->max_attempts < 1 || opts->max_deaths < 1 || opts->alone_patience_ms < 0 || opts->death_pause_ms < 0)
+        return err_set(err, ERR_INVALID,
+                       "the job store needs at least one attempt and one death, and no negative times");
+    struct store *s = xcalloc(1, sizeof *s);
+    s->db = db;
+    s->opts = *opts;
+    s->claim_sql = make_claim_sql(opts->order, db_dialect(db)->skip_locked);
+    if (!s->claim_sql) {
+        store_free(s);
+        return err_set(err, ERR_NOMEM, "out of memory");
+    }
+    *ret = s;
+    return 0;
+}
+
+void store_free(struct store *s)
+{
+    if (!s)
+        return;
+    free(s->claim_sql);
+    free(s);
+}
+
+int store_ping(struct store *s, int64_t *ret_ms, struct err *err)
+{
+    return db_ping(s->db, ret_ms, err);
+}

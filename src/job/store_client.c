@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/* What clients ask for: submit, look, cancel, purge, retry. */
+#include "job/store_internal.h"
+
+#include "base/id.h"
+
+struct submit_call {
+    const struct store *s;
+    const struct job_new *job;
+};
+
+/* The insert of an earlier try may have been kept although its answer was lost. */
+static int check_same(struct db_tx *tx, struct submit_call *c, struct err *err)
+{
+    int64_t n = 0;
+    int rc =
+        store_ints(tx, "SELECT count(*) FROM jobs WHERE id = $1 AND audio_key = $2 AND audio_sha256 = $3",
+                   DB_ARGS(db_text(c->job->id), db_text(c->job->audio_key), db_text(c->job->audio_sha256)), &n, 1, err);
+    if (rc < 0)
+        return rc;
+    return n ? 0 : err_set(err, ERR_CONFLICT, "a job with the id %s exists already", c->job->id);
+}
+
+/* One pending job beyond the limit is there: this one. Looks at no more rows than the limit. */
+static int check_room(struct db_tx *tx, int64_t max_queue, struct err *err)
+{
+    int64_t one = 0;
+    int rc = store_ints(tx, "SELECT 1 FROM jobs WHERE state = 'pending' LIMIT 1 OFFSET $1", DB_ARGS(db_int(max_queue)),
+                        &one, 1, err);
+    if (rc <= 0)
+        return rc;
+    return err_set(err, ERR_BUSY, "the queue is full: %lld jobs are waiting", (long long)max_queue);
+}
+
+static int submit_fn(struct db_tx *tx, void *arg, struct err *err)
+{
+    struct submit_call *c = arg;
+    const struct job_new *j = c->job;
+    int64_t now = db_now(tx);
+    int64_t n = db_exec(
+        tx,
+        "INSERT INTO jobs (id, state, queue, queue_rank, created_at, updated_at, run_after, engine, model, language, "
+        "task, prompt, description, options, filename, content_type, audio_key, audio_sha256, audio_bytes, "
+        "max_attempts) VALUES ($1, 'pending', $2, $3, $4, $4, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, "
+        "$16, $17) ON CONFLICT (id) DO NOTHING",
+        DB_ARGS(db_text(j->id), db_text(job_queue_name(j->queue)), db_int(j->queue), db_int(now), db_text(j->engine),
+                db_text(j->model), db_text(j->language), db_text(j->task ? j->task : "transcribe"), db_text(j->prompt),
+                db_text(j->description), db_text(j->options), db_text(j->filename), db_text(j->content_type),
+                db_text(j->audio_key), db_text(j->audio_sha256), db_int(j->audio_bytes),
+                db_int(c->s->opts.max_attempts)),
+        err);
+    if (n < 0)
+        return err->code;
+    if (n == 0)
+        return check_same(tx, c, err);
+    return j->max_queue > 0 ? check_room(tx, j->max_queue, err) : 0;
+}
+
+int store_submit(struct store *s, const struct job_new *job, struct err *err)
+{
+    if (!job->id || !id_valid(job->id))
+        return err_set(err, ERR_INVALID, "a job id must be a UUID in lower case");
+    struct submit_call c = {s, job};
+    int rc = db_write(s->db, DB_DURABLE, submit_fn, &c, err);
+    return rc < 0 ? rc : 0;
+}
+
+struct id_call {
+    const char *id;
+    int64_t seq;
+};
+
+static int announced_fn(struct db_tx *tx, void *arg, struct err *err)
+{
+    const struct id_call *c = arg;
+    int64_t n = db_exec(tx, "UPDATE jobs SET announced_at = $2 WHERE id = $1 AND state = 'pending'",
+                        DB_ARGS(db_text(c->id), db_int(db_now(tx))), err);
+    return n < 0 ? err->code : 0;
+}
+
+int store_mark_announced(struct store *s, const char *id, struct err *err)
+{
+    return db_write(s->db, DB_RELAXED, announced_fn, &(struct id_call){.id = id}, err);
+}
+
+struct get_call {
+    const char *id;
+    struct arena *arena;
+    struct job job;
+    struct job_result result;
+    bool found;
+};
+
+static int on_job(const struct db_row *row, void *arg, struct err *err)
+{
+    struct get_call *c = arg;
+    c->found = true;
+    return row_job(row, c->arena, &c->job, err);
+}
+
+static int get_fn(struct db_tx *tx, void *arg, struct err *err)
+{
+    struct get_call *c = arg;
+    c->found = false;
+    int rc = db_query(tx, "SELECT " JOB_COLUMNS " FROM jobs WHERE id = $1", DB_ARGS(db_text(c->id)), on_job, c, err);
+    if (rc < 0)
+        return rc;
+    return c->found ? 0 : store_no_job(c->id, err);
+}
+
+int store_get(struct store *s, const char *id, struct arena *a, struct job *ret, struct err *err)
+{
+    struct get_call c = {.id = id, .arena = a};
+    int rc = db_read(s->db, get_fn, &c, err);
+    if (rc < 0)
+        return rc;
+    *ret = c.job;
+    return 0;
+}
+
+static int on_result(const struct db_row *row, void *arg, struct err *err)
+{
+    struct get_call *c = arg;
+    struct row_reader r = {.row = row, .arena = c->arena};
+    c->found = true;
+    struct job_result x = {0};
+    x.fence = row_int(&r);
+    x.result_key = row_text(&r);
+    x.text = row_text(&r);
+    x.language = row_text(&r);
+    x.engine = row_text(&r);
+    x.model = row_text(&r);
+    x.duration_ms = row_int(&r);
+    x.speech_ms = row_int(&r);
+    x.covered_ms = row_int(&r);
+    x.word_count = row_int(&r);
+    x.confidence = row_real(&r, -1);
+    x.processing_ms = row_int(&r);
+    x.created_at = row_int(&r);
+    c->result = x;
+    return row_check(&r, err);
+}
+
+static int result_fn(struct db_tx *tx, void *arg, struct err *err)
+{
+    struct get_call *c = arg;
+    c->found = false;
+    int rc = db_query(tx,
+                      "SELECT fence, result_key, text, language, engine, model, duration_ms, speech_ms, covered_ms, "
+                      "word_count, confidence, processing_ms, created_at FROM results WHERE job_id = $1",
+                      DB_ARGS(db_text(c->id)), on_result, c, err);
+    if (rc < 0 || c->found)
+        return rc;
+    enum job_state state;
+    rc = store_state(tx, c->id, &state, err);
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return store_no_job(c->id, err);
+    return err_set(err, ERR_CONFLICT, "job %s is %s: it has no transcript%s", c->id, job_state_name(state),
+                   job_state_terminal(state) ? "" : " yet");
+}
+
+int store_get_result(struct store *s, const char *id, struct arena *a, struct job_result *ret, struct err *err)
+{
+    struct get_call c = {.id = id, .arena = a};
+    int rc = db_read(s->db, result_fn, &c, err);
+    if (rc < 0)
+        return rc;
+    *ret = c.result;
+    return 0;
+}
+
+static int cancel_fn(struct db_tx *tx, void *arg, struct err *err)
+{
+    struct id_call *c = arg;
+    int rc = store_ints(tx,
+                        "UPDATE jobs SET state = 'cancelled', finished_at = $2, updated_at = $2, lease_until = NULL, "
+                        "seq = seq + 1 WHERE id = $1 AND state IN ('pending', 'processing') RETURNING seq",
+                        DB_ARGS(db_text(c->id), db_int(db_now(tx))), &c->seq, 1, err);
+    if (rc != 0)
+        return rc;
+    enum job_state state;
+    rc = store_state(tx, c->id, &state, err);
+    if (rc < 0)
+        return rc;
+    return rc ? 0 : store_no_job(c->id, err);
+}
+
+int store_cancel(struct store *s, const char *id, int64_t *ret_seq, struct err *err)
+{
+    struct id_call c = {.id = id};
+    int rc = db_write(s->db, DB_DURABLE, cancel_fn, &c, err);
+    if (rc == 1)
+        *ret_seq = c.seq;
+    return rc;
+}
+
+/* NOT_FOUND, or CONFLICT because the job is in another state than the call needs. */
+static int wrong_state(struct db_tx *tx, const char *id, const char *needs, struct err *err)
+{
+    enum job_state state;
+    int rc = store_state(tx, id, &state, err);
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return store_no_job(id, err);
+    return err_set(err, ERR_CONFLICT, "job %s is %s: %s", id, job_state_name(state), needs);
+}
+
+static int purge_fn(struct db_tx *tx, void *arg, struct err *err)
+{
+    const struct id_call *c = arg;
+    /* Chunks, result and errors go with it. */
+    int64_t n = db_exec(tx, "DELETE FROM jobs WHERE id = $1 AND state IN ('completed', 'failed', 'cancelled')",
+                        DB_ARGS(db_text(c->id)), err);
+    if (n < 0)
+        return err->code;
+    if (n == 0)
+        return wrong_state(tx, c->id, "only an ended job can be purged, cancel it first", err);
+    return db_exec(tx, "DELETE FROM uploads WHERE job_id = $1", DB_ARGS(db_text(c->id)), err) < 0 ? err->code : 0;
+}
+
+int store_purge(struct store *s, const char *id, struct err *err)
+{
+    return db_write(s->db, DB_DURABLE, purge_fn, &(struct id_call){.id = id}, err);
+}
+
+static int retry_fn(struct db_tx *tx, void *arg, struct err *err)
+{
+    struct id_call *c = arg;
+    int64_t now = db_now(tx), found[2];
+    int rc = store_ints(tx,
+                        "UPDATE jobs SET state = 'pending', queue = $2, queue_rank = $3, run_after = $4, "
+                        "updated_at = $4, finished_at = NULL, announced_at = NULL, attempt = 0, deaths = 0, "
+                        "checkpointed = 0, error_class = NULL, error_message = NULL, seq = seq + 1 "
+                        "WHERE id = $1 AND state = 'failed' RETURNING seq, audio_gone_at",
+                        DB_ARGS(db_text(c->id), db_text(job_queue_name(QUEUE_RETRY)), db_int(QUEUE_RETRY), db_int(now)),
+                        found, 2, err);
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return wrong_state(tx, c->id, "only a failed job can be retried", err);
+    if (found[1])
+        return err_set(err, ERR_CONFLICT, "the recording of job %s was deleted: submit it again", c->id);
+    c->seq = found[0];
+    return db_exec(tx,
+                   "UPDATE error_logs SET resolved = 1, resolved_at = $2 "
+                   "WHERE job_id = $1 AND dead = 1 AND resolved = 0",
+                   DB_ARGS(db_text(c->id), db_int(now)), err) < 0
+               ? err->code
+               : 0;
+}
+
+int store_retry_failed(struct store *s, const char *id, int64_t *ret_seq, struct err *err)
+{
+    struct id_call c = {.id = id};
+    int rc = db_write(s->db, DB_DURABLE, retry_fn, &c, err);
+    if (rc < 0)
+        return rc;
+    *ret_seq = c.seq;
+    return 0;
+}

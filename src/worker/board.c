@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/* A list under one mutex: there are at most `concurrency` runs. */
+#include "worker/board.h"
+
+#include "base/clock.h"
+#include "base/thread.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A job's row with its plan. */
+enum { RUN_ARENA_MAX = 256 << 20 };
+
+struct board {
+    pthread_mutex_t mu;
+    pthread_cond_t changed;
+    struct run *first; /* guarded by mu, as below */
+    size_t n;
+};
+
+struct run *run_new(void)
+{
+    struct run *r = xcalloc(1, sizeof *r);
+    r->arena = (struct arena)ARENA_INIT;
+    r->arena.max = RUN_ARENA_MAX;
+    r->began_ms = clock_mono_ms();
+    return r;
+}
+
+void run_free(struct run *r)
+{
+    if (!r)
+        return;
+    arena_clear(&r->arena);
+    free(r);
+}
+
+static void run_halt(struct run *r, enum run_stop why)
+{
+    int goes_on = RUN_GOES_ON;
+    atomic_compare_exchange_strong(&r->stop, &goes_on, (int)why);
+    cancel_set(&r->cancel);
+}
+
+void board_new(struct board **ret)
+{
+    struct board *b = xcalloc(1, sizeof *b);
+    pthread_mutex_init(&b->mu, NULL);
+    cond_init(&b->changed);
+    *ret = b;
+}
+
+void board_free(struct board *b)
+{
+    if (!b)
+        return;
+    pthread_cond_destroy(&b->changed);
+    pthread_mutex_destroy(&b->mu);
+    free(b);
+}
+
+void board_add(struct board *b, struct run *r)
+{
+    pthread_mutex_lock(&b->mu);
+    r->next = b->first;
+    b->first = r;
+    b->n++;
+    pthread_mutex_unlock(&b->mu);
+}
+
+void board_remove(struct board *b, struct run *r)
+{
+    pthread_mutex_lock(&b->mu);
+    struct run **at = &b->first;
+    while (*at != r)
+        at = &(*at)->next;
+    *at = r->next;
+    b->n--;
+    pthread_cond_broadcast(&b->changed);
+    pthread_mutex_unlock(&b->mu);
+}
+
+size_t board_count(struct board *b)
+{
+    pthread_mutex_lock(&b->mu);
+    size_t n = b->n;
+    pthread_mutex_unlock(&b->mu);
+    return n;
+}
+
+bool board_has_suspect(struct board *b)
+{
+    bool has = false;
+    pthread_mutex_lock(&b->mu);
+    for (const struct run *r = b->first; r; r = r->next)
+        has = has || (r->job.deaths > 0 && !atomic_load(&r->saved));
+    pthread_mutex_unlock(&b->mu);
+    return has;
+}
+
+size_t board_list(struct board *b, struct held *ret, size_t max)
+{
+    size_t n = 0;
+    pthread_mutex_lock(&b->mu);
+    for (const struct run *r = b->first; r && n < max; r = r->next, n++) {
+        snprintf(ret[n].id, sizeof ret[n].id, "%s", r->claim.id);
+        ret[n].fence = r->claim.fence;
+    }
+    pthread_mutex_unlock(&b->mu);
+    return n;
+}
+
+void board_wait(struct board *b, size_t n, int64_t timeout_ms)
+{
+    pthread_mutex_lock(&b->mu);
+    int64_t until = clock_mono_ms() + timeout_ms, left;
+    while (b->n == n && (left = until - clock_mono_ms()) > 0)
+        cond_wait_ms(&b->changed, &b->mu, left);
+    pthread_mutex_unlock(&b->mu);
+}
+
+bool board_stop(struct board *b, const struct held *which, enum run_stop why)
+{
+    bool stopped = false;
+    pthread_mutex_lock(&b->mu);
+    for (struct run *r = b->first; r; r = r->next)
+        if (strcmp(r->claim.id, which->id) == 0 && r->claim.fence == which->fence) {
+            stopped = run_stopped(r) == RUN_GOES_ON;
+            run_halt(r, why);
+        }
+    pthread_mutex_unlock(&b->mu);
+    return stopped;
+}
+
+void board_stop_all(struct board *b, enum run_stop why)
+{
+    pthread_mutex_lock(&b->mu);
+    for (struct run *r = b->first; r; r = r->next)
+        run_halt(r, why);
+    pthread_mutex_unlock(&b->mu);
+}
+
+void board_stop_overdue(struct board *b, int64_t limit_ms)
+{
+    int64_t now = clock_mono_ms();
+    pthread_mutex_lock(&b->mu);
+    for (struct run *r = b->first; r; r = r->next)
+        if (now - r->began_ms > limit_ms)
+            run_halt(r, RUN_TIMED_OUT);
+    pthread_mutex_unlock(&b->mu);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The jobs a worker has in work, seen by all its threads: the claiming thread adds one, the job's thread takes it off,
+ * the keeper compares the board with the database and stops what is lost.
+ *
+ * A struct run belongs to its job's thread; others reach it only through these calls, under the board's lock.
+ */
+#ifndef WORKER_BOARD_H
+#define WORKER_BOARD_H
+
+#include "base/mem.h"
+#include "base/stop.h"
+#include "job/store.h"
+
+struct board;
+
+/* Why a run was stopped; the first reason stays. */
+enum run_stop {
+    RUN_GOES_ON,
+    RUN_LOST,      /* cancelled, or another worker's: write nothing */
+    RUN_TIMED_OUT, /* the job's time limit */
+    RUN_HALTED,    /* this worker ends: hand it back */
+};
+
+/* One claimed job. */
+struct run {
+    struct arena arena; /* of `job` and all else that lives as long as the run */
+    struct job job;
+    struct claim claim;
+    int64_t began_ms;     /* monotonic */
+    struct cancel cancel; /* set together with `stop` */
+    atomic_int stop;      /* enum run_stop */
+    atomic_bool saved;    /* made a checkpoint since the claim */
+    struct run *next;     /* the board's */
+};
+
+struct run *run_new(void);
+void run_free(struct run *r); /* NULL is fine */
+static inline enum run_stop run_stopped(const struct run *r)
+{
+    return (enum run_stop)atomic_load(&r->stop);
+}
+
+void board_new(struct board **ret);
+void board_free(struct board *b); /* must be empty; NULL is fine */
+
+void board_add(struct board *b, struct run *r);
+/* Also wakes who waits in board_wait. */
+void board_remove(struct board *b, struct run *r);
+size_t board_count(struct board *b);
+/* Does a job that a worker died on run without having saved anything yet? Then nothing may run beside it. */
+bool board_has_suspect(struct board *b);
+/* What runs now; returns how many, at most max. */
+size_t board_list(struct board *b, struct held *ret, size_t max);
+/* Waits while there are still `n` runs, which the caller has seen, or until the time is out. */
+void board_wait(struct board *b, size_t n, int64_t timeout_ms);
+
+/* True when this claim still runs and goes on until now: it is stopped with that reason. */
+bool board_stop(struct board *b, const struct held *which, enum run_stop why);
+void board_stop_all(struct board *b, enum run_stop why);
+/* Stops what runs longer than limit_ms. */
+void board_stop_overdue(struct board *b, int64_t limit_ms);
+
+#endif

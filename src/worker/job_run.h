@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+/* One claimed job, from its claim to a row that is no longer ours. */
+#ifndef WORKER_JOB_RUN_H
+#define WORKER_JOB_RUN_H
+
+#include "worker/state.h"
+
+/* Runs on a job thread. Never fails: what goes wrong is written into the row, or left to the end of the lease. */
+void job_run(struct worker *w, struct run *r);
+
+#endif

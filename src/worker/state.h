@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside src/worker: what the threads of one worker share. Fixed after the start, but for what says otherwise. */
+#ifndef WORKER_STATE_H
+#define WORKER_STATE_H
+
+#include "base/id.h"
+#include "base/log.h"
+#include "worker/board.h"
+#include "worker/engines.h"
+#include "worker/slots.h"
+#include "worker/temp.h"
+#include "worker/worker.h"
+
+#include <pthread.h>
+
+/* Since the start; shown by the heartbeat. */
+struct counters {
+    atomic_llong completed, failed, retried, handed_back, lost;
+    atomic_llong audio_ms;   /* of completed jobs */
+    atomic_llong unreturned; /* could not be handed back */
+};
+
+struct worker {
+    const struct worker_opts *o;
+    char id[ID_SIZE]; /* the lease holder; new at every start */
+    int64_t started_at;
+    struct log_ctx log;
+    struct temp *temp;
+    struct slots *slots;
+    struct engines *engines;
+    struct board *board;
+    struct cancel drain; /* no new chunk is started */
+    struct counters counts;
+    atomic_llong no_expiry_until; /* monotonic: after an outage of the database the sweeper expires no lease before */
+
+    pthread_mutex_t mu;
+    pthread_cond_t ended;
+    bool ending; /* keeper and sweeper leave; guarded by mu */
+};
+
+/* For keeper and sweeper: waits; false when they shall leave. */
+bool worker_pause(struct worker *w, int64_t ms);
+
+/* Best effort: who misses an event looks at the row. */
+void worker_event(struct worker *w, const char *job_id, int64_t seq, const char *type, const char *json);
+
+/* One outage, one line: the first failure is logged, and the end of it. */
+struct outage {
+    int64_t since; /* monotonic; 0: all is well */
+    int64_t pause_ms;
+};
+enum { OUTAGE_PAUSE_MIN_MS = 1000, OUTAGE_PAUSE_MAX_MS = 5000 };
+/* Returns how long to wait before the next try. */
+int64_t outage_hit(struct outage *o, const struct log_ctx *lc, const char *what, const struct err *err);
+/* Returns how long it lasted, 0 when there was none. */
+int64_t outage_over(struct outage *o, const struct log_ctx *lc, const char *what);
+
+#endif

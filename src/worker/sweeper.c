@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Two rhythms: rows every sweep_ms, storage and temp folders (which cost a walk over all objects) every DEEP_EVERY
+ * sweeps. Times are jittered, so that many workers do not sweep as one. Work per sweep is bounded by BATCH; a larger
+ * backlog takes more sweeps.
+ */
+#include "worker/sweeper.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+
+enum {
+    BATCH = 200,
+    DEEP_EVERY = 10,
+    FIRST_SWEEP_MS = 1000,   /* at most: after a restart there may be much to take over */
+    WORKER_SILENT_MS = 60000 /* many missed heartbeats */
+};
+
+/* ---- rows ---- */
+
+static void tell_swept(struct worker *w, const struct swept *s)
+{
+    static const char *const why = "workers died on it, without progress";
+    struct err err = ERR_INIT;
+    log_warn(&w->log, "the lease of job %s ran out: %s", s->id, s->dead ? "given up" : "pending again");
+    worker_event(w, s->id, s->seq, "state", s->dead ? "{\"state\":\"failed\"}" : "{\"state\":\"pending\"}");
+    if (s->dead && broker_send_dead_letter(w->o->broker, s->id, err_name(ERR_CRASHED), why, &err) < 0)
+        log_debug(&w->log, "the dead letter of %s was not sent: %s", s->id, err.msg);
+}
+
+static int expire_leases(struct worker *w, struct err *err)
+{
+    if (clock_mono_ms() < atomic_load(&w->no_expiry_until))
+        return 0;
+    struct arena a = ARENA_INIT;
+    struct swept *swept = NULL;
+    size_t n = 0;
+    int rc = store_expire_leases(w->o->store, BATCH, &a, &swept, &n, err);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        tell_swept(w, &swept[i]);
+    arena_clear(&a);
+    return rc;
+}
+
+/* How many wake-ups each queue lacks; a broker that keeps none lacks one for every job. */
+static int count_missing(struct worker *w, int64_t missing[QUEUE_COUNT], struct err *err)
+{
+    struct store_counts counts;
+    int rc = store_counts(w->o->store, &counts, err);
+    for (int q = 0; rc == 0 && q < QUEUE_COUNT; q++) {
+        int64_t depth = -1;
+        rc = broker_depth(w->o->broker, job_queue_name((enum job_queue)q), &depth, err);
+        missing[q] = depth < 0 ? INT64_MAX : MAX(counts.ready[q] - depth, 0);
+    }
+    return rc;
+}
+
+static int announce_one(struct worker *w, const struct job *j, int64_t missing[QUEUE_COUNT], struct err *err)
+{
+    struct token t = {.queue = job_queue_name(j->queue),
+                      .job_id = j->id,
+                      .audio_key = j->audio_key,
+                      .language = j->language,
+                      .model = j->model};
+    int rc = 0;
+    if (missing[j->queue] > 0) {
+        missing[j->queue]--;
+        rc = broker_send_token(w->o->broker, &t, err);
+    }
+    return rc < 0 ? rc : store_mark_announced(w->o->store, j->id, err);
+}
+
+static int announce(struct worker *w, struct err *err)
+{
+    struct arena a = ARENA_INIT;
+    struct job *jobs = NULL;
+    size_t n = 0;
+    int64_t missing[QUEUE_COUNT] = {0};
+    int rc = store_unannounced(w->o->store, BATCH, &a, &jobs, &n, err);
+    if (rc == 0 && n > 0)
+        rc = count_missing(w, missing, err);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        rc = announce_one(w, &jobs[i], missing, err);
+    arena_clear(&a);
+    return rc;
+}
+
+static int drop_workers(struct worker *w, struct err *err)
+{
+    return store_drop_workers(w->o->store, clock_wall_ms() - WORKER_SILENT_MS, err);
+}
+
+/* ---- storage ---- */
+
+/* First the row gives the recording up, then the object goes: a kill in between leaves an orphan, no broken job. */
+static int drop_audio(struct worker *w, struct err *err)
+{
+    if (w->o->keep_audio_ms < 0)
+        return 0;
+    struct arena a = ARENA_INIT;
+    struct job *jobs = NULL;
+    size_t n = 0, dropped = 0;
+    int rc = store_audio_before(w->o->store, clock_wall_ms() - w->o->keep_audio_ms, BATCH, &a, &jobs, &n, err);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        rc = store_give_up_audio(w->o->store, jobs[i].id, err);
+        if (rc == 0)
+            rc = storage_delete(w->o->storage, jobs[i].audio_key, err);
+        dropped += rc == 0;
+        if (rc == ERR_CONFLICT || rc == ERR_NOT_FOUND)
+            rc = 0; /* tried again or removed meanwhile */
+    }
+    if (dropped)
+        log_info(&w->log, "removed %zu recordings of jobs that ended", dropped);
+    arena_clear(&a);
+    return rc;
+}
+
+struct walk {
+    struct worker *w;
+    int64_t before_ms;
+    int orphans;
+};
+
+static int on_object(const char *key, const struct object_info *info, void *arg, struct err *err)
+{
+    struct walk *k = arg;
+    /* Young ones may be uploads that have no row yet. */
+    if (info->modified_ms >= k->before_ms)
+        return 0;
+    bool wanted = true;
+    int rc = store_key_wanted(k->w->o->store, key, &wanted, err);
+    if (rc < 0 || wanted)
+        return rc;
+    k->orphans++;
+    return storage_delete(k->w->o->storage, key, err);
+}
+
+static int drop_orphans(struct worker *w, struct err *err)
+{
+    struct walk k = {.w = w, .before_ms = clock_wall_ms() - w->o->upload_max_age_ms};
+    int rc = storage_list(w->o->storage, "uploads/", on_object, &k, err);
+    if (rc == 0)
+        rc = storage_list(w->o->storage, "results/", on_object, &k, err);
+    if (k.orphans)
+        log_info(&w->log, "removed %d objects that belong to no job", k.orphans);
+    return rc;
+}
+
+static int drop_unfinished_writes(struct worker *w, struct err *err)
+{
+    int removed = 0;
+    int rc = storage_sweep(w->o->storage, clock_wall_ms() - w->o->upload_max_age_ms, &removed, err);
+    if (removed)
+        log_info(&w->log, "removed %d unfinished writes from storage", removed);
+    return rc;
+}
+
+static int drop_temp_folders(struct worker *w, struct err *err)
+{
+    int removed = 0;
+    int rc = temp_sweep(w->o->temp_folder, &removed, err);
+    if (removed)
+        log_info(&w->log, "removed %d temporary folders of processes that died", removed);
+    return rc;
+}
+
+/* ---- the sweep ---- */
+
+static const struct step {
+    int (*run)(struct worker *w, struct err *err);
+    bool deep;
+} steps[] = {
+    {expire_leases, false},    {announce, false},    {drop_workers, false},
+    {drop_audio, false},       {drop_orphans, true}, {drop_unfinished_writes, true},
+    {drop_temp_folders, true},
+};
+
+int sweep(struct worker *w, bool deep, struct err *err)
+{
+    int first = FAULT_POINT(sweep_started, err);
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        struct err e = ERR_INIT;
+        if (steps[i].deep && !deep)
+            continue;
+        int rc = steps[i].run(w, &e);
+        if (rc < 0 && first == 0) {
+            first = rc;
+            *err = e;
+        }
+    }
+    return first;
+}
+
+void *sweeper_main(void *arg)
+{
+    struct worker *w = arg;
+    struct outage outage = {0};
+    int64_t pause = random_below(MIN(w->o->sweep_ms, FIRST_SWEEP_MS) + 1);
+    for (unsigned n = 0; worker_pause(w, pause); n++) {
+        struct err err = ERR_INIT;
+        pause = w->o->sweep_ms / 2 + random_below(w->o->sweep_ms + 1);
+        if (sweep(w, n % DEEP_EVERY == 0, &err) < 0)
+            pause = MAX(pause, outage_hit(&outage, &w->log, "sweeping", &err));
+        else
+            outage_over(&outage, &w->log, "sweeping");
+    }
+    return NULL;
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The claim loop. A free place on the board and no suspect on it: claim; nothing due: wait for a wake-up, for a job to
+ * end (its thread interrupts the wait), or for poll_ms. Claims go on until nothing is due, so a lost wake-up costs at
+ * most poll_ms.
+ *
+ * The end: no more claims; the drain flag keeps jobs from starting chunks; when drain_ms are over or a second stop is
+ * asked for, whatever still runs is stopped and handed back. The keeper goes on renewing until the last job is off
+ * the board.
+ */
+#include "worker/worker.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/thread.h"
+#include "worker/job_run.h"
+#include "worker/keeper.h"
+#include "worker/sweeper.h"
+
+#include <stdlib.h>
+
+enum { LOOK_MS = 200 };
+
+static bool stopping(const struct worker *w)
+{
+    return stop_requested() > 0 || cancel_is_set(w->o->stop);
+}
+
+static void pause_claims(const struct worker *w, int64_t ms)
+{
+    for (; ms > 0 && !stopping(w); ms -= LOOK_MS)
+        clock_sleep_ms(MIN(ms, LOOK_MS));
+}
+
+struct task {
+    struct worker *w;
+    struct run *r;
+};
+
+static void on_job_thread(void *arg)
+{
+    struct task t = *(struct task *)arg;
+    free(arg);
+    job_run(t.w, t.r);
+    board_remove(t.w->board, t.r);
+    run_free(t.r);
+    broker_interrupt(t.w->o->broker);
+}
+
+/* 1: claimed one, 0: nothing is due. */
+static int claim_one(struct worker *w, size_t running, struct pool *jobs, struct err *err)
+{
+    struct run *r = run_new();
+    struct claim_opts o = {.holder = w->id, .lease_ms = w->o->lease_ms, .idle = running == 0};
+    int rc = store_claim(w->o->store, &o, &r->arena, &r->job, err);
+    if (rc <= 0) {
+        run_free(r);
+        return rc;
+    }
+    r->claim = (struct claim){.id = r->job.id, .holder = w->id, .fence = r->job.fence};
+    struct task *t = xcalloc(1, sizeof *t);
+    *t = (struct task){w, r};
+    board_add(w->board, r);
+    struct err fault = ERR_INIT;
+    if (FAULT_POINT(job_claimed, &fault) < 0)
+        log_warn(&w->log, "%s", fault.msg);
+    if (!pool_try_run(jobs, on_job_thread, t)) {
+        /* Cannot be: the pool's queue holds as many as the board. */
+        board_remove(w->board, r);
+        free(t);
+        run_free(r);
+        return err_set(err, ERR_INTERNAL, "no job thread took a claimed job");
+    }
+    return 1;
+}
+
+static void claim_loop(struct worker *w, struct pool *jobs)
+{
+    struct outage outage = {0};
+    while (!stopping(w)) {
+        size_t running = board_count(w->board);
+        if (running >= w->o->concurrency || board_has_suspect(w->board)) {
+            board_wait(w->board, running, LOOK_MS);
+            continue;
+        }
+        struct err err = ERR_INIT;
+        int rc = claim_one(w, running, jobs, &err);
+        if (rc < 0) {
+            pause_claims(w, outage_hit(&outage, &w->log, "looking for work", &err));
+            continue;
+        }
+        outage_over(&outage, &w->log, "looking for work");
+        if (rc == 0 && broker_wait(w->o->broker, w->o->poll_ms, &err) < 0)
+            pause_claims(w, w->o->poll_ms); /* without the broker there is still looking */
+    }
+}
+
+static void drain(struct worker *w)
+{
+    size_t n = board_count(w->board);
+    int64_t until = clock_mono_ms() + w->o->drain_ms;
+    if (n)
+        log_info(&w->log, "stopping: %zu jobs may finish their running chunks for %.0f s", n,
+                 (double)w->o->drain_ms / 1000);
+    cancel_set(&w->drain);
+    while ((n = board_count(w->board)) > 0 && clock_mono_ms() < until && stop_requested() < 2)
+        board_wait(w->board, n, LOOK_MS);
+    board_stop_all(w->board, RUN_HALTED);
+    while ((n = board_count(w->board)) > 0)
+        board_wait(w->board, n, LOOK_MS);
+}
+
+/* An engine that is ready before the first job, and a line that says which it is. */
+static void warm_up(struct worker *w)
+{
+    static const struct engine_request any = {.task = "transcribe"};
+    struct engine *e = NULL;
+    struct err err = ERR_INIT;
+    if (engines_get(w->engines, NULL, &e, &err) < 0)
+        log_error(&w->log, "no engine: %s (jobs will be tried and fail until this is mended)", err.msg);
+    else
+        log_info(&w->log, "worker %s: engine %s, model %s, %u slots, %u jobs at a time", w->id, engine_info(e)->name,
+                 engine_model(e, &any), slots_count(w->slots), w->o->concurrency);
+}
+
+static void leave(struct worker *w)
+{
+    pthread_mutex_lock(&w->mu);
+    w->ending = true;
+    pthread_cond_broadcast(&w->ended);
+    pthread_mutex_unlock(&w->mu);
+}
+
+/* With everything open: threads, the loop, the drain. */
+static int run(struct worker *w, struct pool *jobs, struct err *err)
+{
+    pthread_t keeper, sweeper;
+    int rc = thread_start(&keeper, "keeper", keeper_main, w, err);
+    if (rc < 0)
+        return rc;
+    rc = thread_start(&sweeper, "sweeper", sweeper_main, w, err);
+    if (rc == 0) {
+        warm_up(w);
+        claim_loop(w, jobs);
+        drain(w);
+    }
+    leave(w);
+    pthread_join(keeper, NULL);
+    if (rc == 0)
+        pthread_join(sweeper, NULL);
+    return rc;
+}
+
+int worker_run(const struct worker_opts *o, struct err *err)
+{
+    struct worker w = {.o = o, .started_at = clock_wall_ms(), .log = {.component = "worker"}};
+    struct pool *jobs = NULL;
+    id_new(w.id);
+    pthread_mutex_init(&w.mu, NULL);
+    cond_init(&w.ended);
+    board_new(&w.board);
+    engines_new(o->engine, &w.engines);
+    int rc = temp_open(o->temp_folder, &w.temp, err);
+    if (rc == 0)
+        rc = slots_new(o->engine->slots, &w.slots, err);
+    if (rc == 0)
+        rc = pool_new("job", o->concurrency, o->concurrency, &jobs, err);
+    if (rc == 0)
+        rc = run(&w, jobs, err);
+
+    pool_free(jobs);
+    slots_free(w.slots);
+    engines_free(w.engines);
+    temp_close(w.temp);
+    board_free(w.board);
+    pthread_cond_destroy(&w.ended);
+    pthread_mutex_destroy(&w.mu);
+    struct err gone = ERR_INIT;
+    if (store_worker_gone(o->store, w.id, &gone) < 0)
+        log_debug(&w.log, "the worker's row stays until it is swept: %s", gone.msg);
+    long long left = atomic_load(&w.counts.unreturned);
+    if (rc == 0 && left > 0)
+        return err_set(err, ERR_UNAVAILABLE, "%lld jobs could not be handed back; they go on when their leases run out",
+                       left);
+    return rc;
+}

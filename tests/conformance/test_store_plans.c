@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every statement of the store must find its rows by an index, and claims must come in index order: a long queue and a
+ * long history may not make them slow. SQLite explains its plans; the statements are caught where they are prepared.
+ */
+#include "fixture.h"
+
+#include "base/id.h"
+
+#include <dlfcn.h>
+#include <sqlite3.h>
+
+enum { TEXTS_MAX = 200 };
+
+static char *texts[TEXTS_MAX]; /* every statement there was, once */
+static int n_texts;
+static bool catching;
+
+typedef int (*prepare_fn)(sqlite3 *, const char *, int, unsigned, sqlite3_stmt **, const char **);
+
+/* Stands before SQLite's own. One thread only. */
+int sqlite3_prepare_v3(sqlite3 *h, const char *sql, int n, unsigned flags, sqlite3_stmt **ret, const char **ret_rest)
+{
+    static prepare_fn real;
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "sqlite3_prepare_v3");
+    bool known = !catching;
+    for (int i = 0; i < n_texts && !known; i++)
+        known = strcmp(texts[i], sql) == 0;
+    if (!known && n_texts < TEXTS_MAX)
+        texts[n_texts++] = xstrdup(sql);
+    return real(h, sql, n, flags, ret, ret_rest);
+}
+
+/* Calls whatever the store offers, in both orders. What the calls answer is tested elsewhere. */
+static void call_everything(struct fixture *f, enum job_order order)
+{
+    struct err e = ERR_INIT;
+    struct store *s = NULL;
+    struct job j, *jobs;
+    struct job_result r;
+    struct job_page page;
+    struct job_chunk *chunks;
+    struct error_page errors;
+    struct job_error one;
+    struct store_counts counts;
+    struct worker_row *workers;
+    struct swept *swept;
+    struct held held[4];
+    struct arena *a = &f->arena;
+    size_t n;
+    int64_t seq;
+    bool wanted;
+    OK(fixture_open_store(f->db, order, &s, &e));
+    char id[ID_SIZE], key[80];
+    for (int round = 0; round < 4; round++) {
+        id_new(id);
+        struct job_new job = {
+            .id = id, .queue = QUEUE_NORMAL, .filename = "a", .audio_key = "k", .audio_sha256 = "s", .max_queue = 100};
+        OK(store_submit(s, &job, &e));
+        OK(store_submit(s, &job, &e));
+        OK(store_position(s, id, &seq, &e));
+        OK(store_counts(s, &counts, &e));
+        OK(store_mark_announced(s, id, &e));
+        OK(store_claim(s, &(struct claim_opts){.holder = "w", .lease_ms = 1000, .idle = true}, a, &j, &e));
+        struct claim c = {id, "w", j.fence};
+        OK(store_position(s, id, &seq, &e));
+        OK(store_renew(s, "w", 1000, held, 4, &n, &e));
+        OK(store_held(s, "w", held, 4, &n, &e));
+        OK(store_save_plan(s, &c, "{}", 1, 1, &seq, &e));
+        OK(store_save_chunk(s, &c, &(struct job_chunk){.result = "[]"}, 1, &seq, &e));
+        OK(store_load_chunks(s, id, a, &chunks, &n, &e));
+        struct job_failure failure = {.message = "m"};
+        if (round == 0) {
+            OK(store_retry_later(s, &c, &failure, 5000, &seq, &e));
+            OK(store_position(s, id, &seq, &e));
+            OK(store_cancel(s, id, &seq, &e));
+            OK(store_cancel(s, id, &seq, &e));
+        } else if (round == 1) {
+            OK(store_complete(s, &c, &(struct job_result){.result_key = "k", .text = "t", .engine = "e", .model = "m"},
+                              &seq, &e));
+            OK(store_get_result(s, id, a, &r, &e));
+            OK(store_give_up_audio(s, id, &e));
+        } else if (round == 2) {
+            OK(store_hand_back(s, &c, 0, &seq, &e));
+            OK(store_claim(s, &(struct claim_opts){.holder = "w", .lease_ms = 1000}, a, &j, &e));
+            c.fence = j.fence;
+            OK(store_fail(s, &c, &failure, &seq, &e));
+            OK(store_list_errors(s, &(struct error_filter){.limit = 5}, a, &errors, &e));
+            OK(store_get_error(s, errors.errors[0].id, a, &one, &e));
+            OK(store_resolve_error(s, errors.errors[0].id, &e));
+            OK(store_retry_failed(s, id, &seq, &e));
+            OK(store_cancel(s, id, &seq, &e));
+        } else {
+            for (int i = 0; i < 3; i++) {
+                fixture_set_clock(fixture_clock() + 100000);
+                OK(store_expire_leases(s, 5, a, &swept, &n, &e));
+                fixture_set_clock(fixture_clock() + 100000);
+                OK(store_claim(s, &(struct claim_opts){.holder = "w", .lease_ms = 1000, .idle = true}, a, &j, &e));
+            }
+            fixture_set_clock(fixture_clock() + 100000);
+            OK(store_expire_leases(s, 5, a, &swept, &n, &e));
+            fixture_set_clock(fixture_clock() + 100000);
+            OK(store_claim(s, &(struct claim_opts){.holder = "w", .lease_ms = 1000, .idle = true}, a, &j, &e));
+            OK(store_get(s, id, a, &j, &e));
+            assert_int_equal(j.state, JOB_FAILED);
+        }
+        for (int all = 0; all < 2; all++) {
+            OK(store_list(s, &(struct job_filter){.any_state = all, .limit = 5}, a, &page, &e));
+            OK(store_list_errors(s, &(struct error_filter){.all = all, .limit = 5}, a, &errors, &e));
+            OK(store_list_errors(s, &(struct error_filter){.all = all, .job_id = id, .limit = 5}, a, &errors, &e));
+        }
+        OK(store_unannounced(s, 5, a, &jobs, &n, &e));
+        OK(store_ended_before(s, fixture_clock(), 5, a, &jobs, &n, &e));
+        OK(store_audio_before(s, fixture_clock(), 5, a, &jobs, &n, &e));
+        snprintf(key, sizeof key, "uploads/%s/x", id);
+        OK(store_key_wanted(s, key, &wanted, &e));
+        snprintf(key, sizeof key, "results/%s/1/x", id);
+        OK(store_key_wanted(s, key, &wanted, &e));
+        struct worker_row w = {.id = "w", .host = "h", .version = "1", .state = "running"};
+        OK(store_heartbeat(s, &w, &e));
+        OK(store_list_workers(s, a, &workers, &n, &e));
+        OK(store_drop_workers(s, 0, &e));
+        OK(store_worker_gone(s, "w", &e));
+        OK(store_purge(s, id, &e));
+    }
+    store_free(s);
+}
+
+/* Few rows by nature: one per worker, or one per job in work. */
+static bool is_small(const char *sql, const char *step)
+{
+    return strstr(step, "workers") ||
+           (strstr(step, "TEMP B-TREE") && (strstr(sql, "FROM workers") || strstr(sql, "ORDER BY lease_until")));
+}
+
+static int check_plan(sqlite3 *h, const char *sql)
+{
+    int bad = 0;
+    char *explain = xasprintf("EXPLAIN QUERY PLAN %s", sql);
+    sqlite3_stmt *st = NULL;
+    assert_int_equal(sqlite3_prepare_v2(h, explain, -1, &st, NULL), SQLITE_OK);
+    while (sqlite3_step(st) == SQLITE_ROW) {
+        const char *step = (const char *)sqlite3_column_text(st, 3);
+        bool scan = strncmp(step, "SCAN", 4) == 0 && strcmp(step, "SCAN CONSTANT ROW") != 0;
+        /* Walking an index in order and stopping, or counting on it, reads no table. */
+        bool covered = strstr(step, "USING COVERING INDEX") != NULL;
+        if (((scan && !covered) || strstr(step, "TEMP B-TREE")) && !is_small(sql, step)) {
+            print_error("%s\n    in: %s\n", step, sql);
+            bad++;
+        }
+    }
+    sqlite3_finalize(st);
+    free(explain);
+    return bad;
+}
+
+static void test_no_statement_reads_a_whole_table(void **state)
+{
+    struct fixture *f = *state;
+    catching = true;
+    call_everything(f, JOB_FIFO);
+    call_everything(f, JOB_LIFO);
+    catching = false;
+    assert_in_range(n_texts, 50, TEXTS_MAX - 1);
+    sqlite3 *h = NULL;
+    assert_int_equal(sqlite3_open_v2(f->url + strlen("sqlite:"), &h, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    int bad = 0, claims = 0;
+    for (int i = 0; i < n_texts; i++) {
+        bool control = !strncmp(texts[i], "BEGIN", 5) || !strncmp(texts[i], "COMMIT", 6) ||
+                       !strncmp(texts[i], "SAVEPOINT", 9) || !strncmp(texts[i], "RELEASE", 7) ||
+                       !strncmp(texts[i], "ROLLBACK", 8);
+        claims += strstr(texts[i], "lease_holder = $1, lease_until") != NULL;
+        bad += control ? 0 : check_plan(h, texts[i]);
+        if (getenv("STENO_TEST_SHOW_SQL"))
+            fprintf(stderr, "%s;\n", texts[i]);
+        free(texts[i]);
+    }
+    n_texts = 0;
+    sqlite3_close(h);
+    assert_int_equal(claims, 2);
+    assert_int_equal(bad, 0);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup_store, fixture_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(test_no_statement_reads_a_whole_table),
+    };
+    unsetenv("STENO_TEST_DATABASE"); /* other databases explain themselves in other words */
+    return cmocka_run_group_tests(tests, fixture_setup_group, fixture_teardown_group);
+}

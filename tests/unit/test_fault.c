@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/* Deadly actions are tried on a child: this program again, with the fault in its environment. */
+#include "base/fault.h"
+
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/mem.h"
+#include "base/proc.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void test_names(void **state)
+{
+    (void)state;
+    assert_string_equal(fault_name(FAULT_upload_stored), "upload_stored");
+    assert_string_equal(fault_name(FAULT_sweep_started), "sweep_started");
+    assert_string_equal(fault_name(FAULT_COUNT), "?");
+    for (int i = 0; i < FAULT_COUNT; i++)
+        for (int k = 0; k < i; k++)
+            assert_string_not_equal(fault_name((enum fault_point)i), fault_name((enum fault_point)k));
+}
+
+/* Child role: passes two points; exit status 40 + how many of them failed. */
+static int pass_points(void)
+{
+    struct err e = ERR_INIT;
+    int failed = 0;
+    failed += FAULT_POINT(chunk_saved, &e)
+    < 0;
+    failed += FAULT_POINT(job_merged, &e)
+    < 0;
+    return 40 + failed;
+}
+
+#ifdef STENO_FAULTS
+
+enum { LONG_MS = 120000 }; /* only reached when something is broken */
+
+static struct proc *start(const char *fault, const char *dir)
+{
+    struct err e = ERR_INIT;
+    CLEANUP(free_p) char *a = xasprintf("STENO_FAULT=%s", fault), *b = xasprintf("STENO_FAULT_DIR=%s", dir);
+    const char *const argv[] = {"self", "--points", NULL}, *const env[] = {a, b, NULL};
+    struct proc *p = NULL;
+    assert_int_equal(proc_spawn(&(struct proc_opts){.argv = argv, .setenv = env}, &p, &e), 0);
+    return p;
+}
+
+static int run(const char *fault, const char *dir)
+{
+    struct err e = ERR_INIT;
+    struct proc *p = start(fault, dir);
+    int status = -1;
+    assert_int_equal(proc_wait(p, LONG_MS, &status, &e), 1);
+    proc_free(p);
+    return status;
+}
+
+struct folder {
+    char dir[64];
+};
+
+static int setup(void **state)
+{
+    struct folder *f = xcalloc(1, sizeof *f);
+    const char *tmp = getenv("TMPDIR");
+    snprintf(f->dir, sizeof f->dir, "%.40s/steno-fault-XXXXXX", tmp ? tmp : "/tmp");
+    *state = f;
+    return mkdtemp(f->dir) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    struct folder *f = *state;
+    struct err e = ERR_INIT;
+    int rc = io_remove_tree(f->dir, &e);
+    free(f);
+    return rc;
+}
+
+static bool fired(const struct folder *f, const char *point)
+{
+    CLEANUP(free_p) char *path = xasprintf("%s/%s", f->dir, point);
+    return access(path, F_OK) == 0;
+}
+
+static void test_fail_fires_once_for_all_processes(void **state)
+{
+    struct folder *f = *state;
+    assert_int_equal(WEXITSTATUS(run("", f->dir)), 40);
+    assert_int_equal(WEXITSTATUS(run("job_claimed=fail", f->dir)), 40); /* not passed here */
+    assert_false(fired(f, "job_claimed"));
+    assert_int_equal(WEXITSTATUS(run("chunk_saved=fail", f->dir)), 41);
+    assert_true(fired(f, "chunk_saved"));
+    assert_int_equal(WEXITSTATUS(run("chunk_saved=fail", f->dir)), 40); /* another process: it has fired */
+    assert_int_equal(WEXITSTATUS(run("job_claimed=fail,chunk_saved=fail,job_merged=fail", f->dir)), 41);
+    assert_true(fired(f, "job_merged"));
+}
+
+static void test_the_sentence(void **state)
+{
+    struct folder *f = *state;
+    struct err e = ERR_INIT;
+    assert_int_equal(setenv("STENO_FAULT", "job_claimed=fail", 1), 0);
+    assert_int_equal(setenv("STENO_FAULT_DIR", f->dir, 1), 0);
+    assert_int_equal(FAULT_POINT(chunk_saved, &e), 0);
+    assert_int_equal(FAULT_POINT(job_claimed, &e), ERR_UNAVAILABLE);
+    assert_string_equal(e.msg, "injected fault at job_claimed");
+    assert_int_equal(FAULT_POINT(job_claimed, &e), 0);
+    unsetenv("STENO_FAULT_DIR"); /* without a memory: every time */
+    assert_int_equal(FAULT_POINT(job_claimed, &e), ERR_UNAVAILABLE);
+    assert_int_equal(FAULT_POINT(job_claimed, &e), ERR_UNAVAILABLE);
+    unsetenv("STENO_FAULT");
+    assert_int_equal(FAULT_POINT(job_claimed, &e), 0);
+}
+
+static void test_kill(void **state)
+{
+    struct folder *f = *state;
+    assert_int_equal(run("chunk_saved=kill", f->dir), SIGKILL);
+    assert_int_equal(WEXITSTATUS(run("chunk_saved=kill", f->dir)), 40); /* restarted: it goes on */
+}
+
+static void test_stop(void **state)
+{
+    struct folder *f = *state;
+    struct err e = ERR_INIT;
+    struct proc *p = start("job_merged=stop", f->dir);
+    int status = -1;
+    assert_int_equal(waitpid(proc_pid(p), &status, WUNTRACED), proc_pid(p));
+    assert_true(WIFSTOPPED(status));
+    assert_int_equal(proc_wait(p, 0, &status, &e), 0); /* stopped is not ended */
+    proc_kill(p, SIGCONT);
+    assert_int_equal(proc_wait(p, LONG_MS, &status, &e), 1);
+    assert_int_equal(WEXITSTATUS(status), 40);
+    proc_free(p);
+}
+
+static void test_sleep(void **state)
+{
+    struct folder *f = *state;
+    int64_t t = clock_mono_ms();
+    assert_int_equal(WEXITSTATUS(run("chunk_saved=sleep:50", f->dir)), 40);
+    assert_true(clock_mono_ms() - t >= 49);
+}
+
+static void test_mistakes_are_loud(void **state)
+{
+    struct folder *f = *state;
+    CLEANUP(free_p) char *nowhere = xasprintf("%s/nowhere", f->dir);
+    assert_int_equal(WTERMSIG(run("chunk_savd=fail", f->dir)), SIGABRT);
+    assert_int_equal(WTERMSIG(run("chunk_saved=explode", f->dir)), SIGABRT);
+    assert_int_equal(WTERMSIG(run("chunk_saved", f->dir)), SIGABRT);
+    assert_int_equal(WTERMSIG(run("job_merged=sleep:soon", f->dir)), SIGABRT);
+    assert_int_equal(WTERMSIG(run("chunk_saved=fail", nowhere)), SIGABRT);
+}
+
+#else
+
+static void test_without_hooks_nothing_happens(void **state)
+{
+    (void)state;
+    assert_int_equal(setenv("STENO_FAULT", "chunk_saved=kill", 1), 0);
+    assert_int_equal(pass_points(), 40);
+}
+
+#endif
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "--points") == 0)
+        return pass_points();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_names),
+#ifdef STENO_FAULTS
+        cmocka_unit_test_setup_teardown(test_fail_fires_once_for_all_processes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_sentence, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_kill, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_sleep, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_mistakes_are_loud, setup, teardown),
+#else
+        cmocka_unit_test(test_without_hooks_nothing_happens),
+#endif
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
