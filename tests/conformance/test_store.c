@@ -78,8 +78,15 @@ static void test_submit_again_is_the_same_submission(void **state)
     n.max_queue = 1; /* the queue holds this very job */
     OK(store_submit(f->store, &n, &e));
     assert_int_equal(fixture_int(f->db, "SELECT count(*) FROM jobs"), 1);
-    n.audio_sha256 = "other";
-    FAILS(ERR_CONFLICT, "exists already", store_submit(f->store, &n, &e));
+    static const char *const others[] = {"aa", "zz"};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        n = a_job(id.id);
+        n.audio_sha256 = others[i];
+        FAILS(ERR_CONFLICT, "exists already", store_submit(f->store, &n, &e));
+        n = a_job(id.id);
+        n.audio_key = others[i];
+        FAILS(ERR_CONFLICT, "exists already", store_submit(f->store, &n, &e));
+    }
     /* Also once the job has gone on. */
     int64_t seq;
     OK(store_cancel(f->store, id.id, &seq, &e));

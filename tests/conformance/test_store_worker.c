@@ -377,9 +377,14 @@ static void test_a_stale_claim_writes_nothing(void **state)
     check_lost(f, &first); /* pending */
     struct claim second = claim(f, "w1");
     check_lost(f, &first); /* held again by the same worker under the next fence */
-    struct claim wrong_holder = {second.id, "w2", second.fence}, future = {second.id, "w1", second.fence + 1};
-    check_lost(f, &wrong_holder);
-    check_lost(f, &future);
+    const struct claim wrong[] = {
+        {second.id, "w0", second.fence},
+        {second.id, "w2", second.fence},
+        {second.id, "", second.fence},
+        {second.id, "w1", second.fence + 1},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+        check_lost(f, &wrong[i]);
     OK(save_chunk(f, &second, 1, &seq, &e));
     OK(store_complete(f->store, &second, &a_result, &seq, &e));
     check_lost(f, &second); /* completed: also its own claim is over */
@@ -510,17 +515,20 @@ static void test_progress_clears_deaths(void **state)
     struct claim c = claim(f, "w");
     OK(store_complete(f->store, &c, &a_result, &seq, &e));
 
-    /* A chunk also clears deaths that were counted before. */
+    /* What is saved also clears deaths that were counted before: the first plan, and a chunk. */
     id = submit(f, QUEUE_NORMAL);
     claim(f, "w");
     expire_one(f);
     assert_int_equal(get(f, id.id).deaths, 1);
     c = planned(f, "w", 3);
-    assert_int_equal(get(f, id.id).deaths, 0); /* and so does the first plan */
+    assert_int_equal(get(f, id.id).deaths, 0);
     expire_one(f);
     claim(f, "w");
     expire_one(f);
     assert_int_equal(get(f, id.id).deaths, 1);
+    c = claim(f, "w");
+    OK(save_chunk(f, &c, 0, &seq, &e));
+    assert_int_equal(get(f, id.id).deaths, 0);
 }
 
 static void test_planning_again_is_no_progress(void **state)
