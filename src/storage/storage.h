@@ -66,7 +66,8 @@ void storage_get_end(struct storage_get *g); /* NULL is fine */
 int storage_get_bytes(struct storage *s, const char *key, size_t max, char **ret, size_t *ret_len, struct err *err)
     MUST_CHECK;
 /* Puts the object at `path`, which must not exist (CONFLICT): a seekable, read-only copy that outlives the object (a
- * hard link where that is the same: never write to it). */
+ * hard link where that is the same: never write to it). NOT_FOUND is about the object; `path` that cannot be made is
+ * UNAVAILABLE. */
 int storage_fetch(struct storage *s, const char *key, const char *path, struct err *err) MUST_CHECK;
 
 int storage_stat(struct storage *s, const char *key, struct object_info *ret, struct err *err) MUST_CHECK;

@@ -388,8 +388,11 @@ static int file_fetch(struct storage *base, const char *key, const char *path, s
         return 0;
     /* Another file system, no links there, too many of them, deleted this very moment: a copy always works. */
     CLEANUP(close_fd) int to = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0400);
-    if (to < 0)
-        return err_sys(err, errno, "cannot make '%s'", path);
+    if (to < 0) {
+        /* Not NOT_FOUND when the folder is missing: that would say the object is. */
+        int rc = err_sys(err, errno, "cannot make '%s'", path);
+        return rc == ERR_CONFLICT || rc == ERR_NOMEM ? rc : (err->code = ERR_UNAVAILABLE);
+    }
     int rc = copy_out(s, from, to, err);
     if (rc < 0) {
         unlink(path);

@@ -272,6 +272,7 @@ static int load(struct stage *st, struct work *w, struct err *err)
     st->report->chunks_loaded++;
     st->ready[w->idx] = w;
     merge_ready(st);
+    tell_progress(st);
     return 1;
 }
 

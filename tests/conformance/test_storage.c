@@ -463,8 +463,7 @@ static void test_fetch_is_a_private_copy(void **state)
     assert_int_equal(access(path, F_OK), -1);
     put(key("f/x.mp3"), "sound");
     snprintf(path, sizeof path, "%s/no/folder", folder);
-    struct err err = ERR_INIT;
-    assert_true(storage_fetch(store, key("f/x.mp3"), path, &err) < 0);
+    fails(UNAVAILABLE, storage_fetch(store, key("f/x.mp3"), path, e));
     assert_holds(key("f/x.mp3"), "sound");
 }
 

@@ -78,6 +78,7 @@ static void test_ini(void **state)
         {"a = 1\t; comment", "1 a=1;", 0},
         {"a = 1#2;3", "1 a=1#2;3;", 0},
         {"a = # nothing", "1 a=;", 0},
+        {"a=#x", "1 a=;", 0},
         {"a = x # y # z", "1 a=x;", 0},
         {"a = celery.worker.autoscale:Autoscaler", "1 a=celery.worker.autoscale:Autoscaler;", 0},
         /* quotes */

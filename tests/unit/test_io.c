@@ -221,6 +221,15 @@ static void test_remove_tree(void **state)
     assert_int_equal(access(in(p, "keep"), F_OK), -1);
 }
 
+/* Files of /proc cannot be removed: that is said, not that they are no folders. */
+static void test_what_cannot_be_removed(void **state)
+{
+    struct place *p = *state;
+    assert_int_equal(io_remove_tree("/proc/self/status", &p->err), ERR_INVALID);
+    assert_true(p->err.sys == EPERM || p->err.sys == EACCES);
+    assert_non_null(strstr(p->err.msg, "cannot remove '/proc/self/status'"));
+}
+
 static void test_remove_many(void **state)
 {
     struct place *p = *state;
@@ -256,6 +265,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_mkdir_p, setup, teardown),
         cmocka_unit_test_setup_teardown(test_relative_mkdir_p, setup, teardown),
         cmocka_unit_test_setup_teardown(test_remove_tree, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_cannot_be_removed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_remove_many, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sync_and_free_space, setup, teardown),
     };

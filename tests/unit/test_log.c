@@ -93,7 +93,9 @@ static void test_nobody_forges_a_line(void **state)
 static void test_long_messages_are_cut_not_lost(void **state)
 {
     (void)state;
-    char *big = xcalloc(1, 20001);
+    char *big = xcalloc(1, 20001), *id = xasprintf("x%0200d", 0);
+    for (size_t i = 1; i < 201; i += 2)
+        memcpy(id + i, "\xC3\xBC", 2);
     for (size_t i = 0; i < 20000; i += 2)
         memcpy(big + i, "\xC3\xBC", 2);
     for (int json = 0; json < 2; json++) {
@@ -102,7 +104,8 @@ static void test_long_messages_are_cut_not_lost(void **state)
                 memset(big, 1, 20000); /* six bytes each in JSON */
             log_setup(LOG_INFO, json);
             capture();
-            const struct log_ctx lc = {.component = "api", .job_id = big, .request_id = big};
+            /* The cut of one id falls between characters, that of the other into one. */
+            const struct log_ctx lc = {.component = "api", .job_id = big, .request_id = id};
             log_info(&lc, "%s", big);
             char *out = captured();
             size_t n = strlen(out);
@@ -118,6 +121,7 @@ static void test_long_messages_are_cut_not_lost(void **state)
             memcpy(big + i, "\xC3\xBC", 2);
     }
     free(big);
+    free(id);
     log_setup(LOG_INFO, false);
 }
 

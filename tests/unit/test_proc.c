@@ -43,6 +43,15 @@ static int role_list_fds(void)
     return closedir(d) || fflush(stdout) ? 1 : 0;
 }
 
+/* Child role: prints its environment as it is, doubled names too (a shell would hide them). */
+static int role_env(void)
+{
+    for (char **e = environ; *e; e++)
+        if (str_starts(*e, "STENO_T_"))
+            printf("%s\n", *e);
+    return fflush(stdout) ? 1 : 0;
+}
+
 /* Child role: which signals are ignored or blocked? */
 static int role_signals(void)
 {
@@ -203,10 +212,10 @@ static void test_environment(void **state)
     assert_int_equal(setenv("STENO_T_OVER_NOT", "other", 1), 0);
     const char *const set[] = {"STENO_T_OVER=new", "STENO_T_MADE=a=b", "STENO_T_EMPTY=", NULL};
     CLEANUP(buf_clear) struct buf out = BUF_INIT(1000);
-    assert_int_equal(
-        run((struct proc_opts){.path = "/bin/sh", .argv = sh("env | grep ^STENO_T_ | sort"), .setenv = set}, &out), 0);
-    assert_string_equal(buf_str(&out), "STENO_T_EMPTY=\nSTENO_T_KEPT=kept\nSTENO_T_MADE=a=b\nSTENO_T_OVER=new\n"
-                                       "STENO_T_OVER_NOT=other\n");
+    const char *const argv[] = {"self", "--env", NULL};
+    assert_int_equal(run((struct proc_opts){.argv = argv, .setenv = set}, &out), 0);
+    assert_string_equal(buf_str(&out), "STENO_T_KEPT=kept\nSTENO_T_OVER_NOT=other\n"
+                                       "STENO_T_OVER=new\nSTENO_T_MADE=a=b\nSTENO_T_EMPTY=\n");
     assert_string_equal(getenv("STENO_T_OVER"), "old"); /* ours is as it was */
     unsetenv("STENO_T_KEPT");
     unsetenv("STENO_T_OVER");
@@ -262,10 +271,21 @@ static void test_descriptors_swap_places(void **state)
         close(w);
     }
     int a = fds[0], b = fds[1], c = fds[2], d = fds[3];
+    /* From the next free numbers on, where careless copies would lie, in reverse. */
+    int f = dup(0);
+    assert_true(f >= 0);
+    close(f);
     const struct {
         struct proc_fd map[4];
         size_t n;
     } rows[] = {
+#define REVERSED(f) {{{(f) + 3, a}, {(f) + 2, b}, {(f) + 1, c}, {(f), d}}, 4}
+        REVERSED(f),
+        REVERSED(f + 1),
+        REVERSED(f + 2),
+        REVERSED(f + 3),
+        REVERSED(f + 4),
+#undef REVERSED
         {{{b, a}, {a, b}}, 2},                 /* swap */
         {{{b, a}, {c, b}, {d, c}, {a, d}}, 4}, /* circle */
         {{{a, a}}, 1},                         /* its own number: must survive exec all the same */
@@ -430,10 +450,10 @@ static void test_kill_reaches_the_group(void **state)
         int r, w, in_r, in_w;
         assert_int_equal(proc_pipe(&r, &w, &e), 0);
         assert_int_equal(proc_pipe(&in_r, &in_w, &e), 0);
-        struct proc_fd map[] = {{0, in_r}, {1, w}};
+        struct proc_fd map[] = {{3, in_r}, {1, w}}; /* not 0: a shell takes that from its background jobs */
         struct proc *p = NULL;
         struct proc_opts o = {.path = "/bin/sh",
-                              .argv = sh("sh -c 'echo up; read x' <&0 & wait"),
+                              .argv = sh("sh -c 'echo up; read x' <&3 & wait"),
                               .fds = map,
                               .n_fds = 2,
                               .own_group = true};
@@ -482,6 +502,8 @@ int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "--list-fds") == 0)
         return role_list_fds();
+    if (argc == 2 && strcmp(argv[1], "--env") == 0)
+        return role_env();
     if (argc == 2 && strcmp(argv[1], "--signals") == 0)
         return role_signals();
     if (argc == 2 && strcmp(argv[1], "--std") == 0)

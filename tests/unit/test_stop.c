@@ -51,8 +51,10 @@ static void test_a_broken_pipe_is_an_error_not_a_death(void **state)
     int fds[2];
     assert_int_equal(pipe(fds), 0);
     close(fds[0]);
+    int before = stop_requested();
     assert_int_equal(write(fds[1], "x", 1), -1);
     assert_int_equal(errno, EPIPE);
+    assert_int_equal(stop_requested(), before);
     close(fds[1]);
 }
 
