@@ -117,8 +117,8 @@ class Server:
     def connect(self, timeout=30):
         return socket.create_connection((self.host, self.port), timeout=timeout)
 
-    def raw(self, data, *, half_close=False, timeout=30):
-        """Sends bytes, reads until the server closes. Returns the answers."""
+    def raw(self, data, *, half_close=False, head=False, timeout=30):
+        """Sends bytes, reads until the server closes. Returns the answers. `head`: answers have no body."""
         with self.connect(timeout) as s:
             try:
                 s.sendall(data)
@@ -126,7 +126,7 @@ class Server:
                     s.shutdown(socket.SHUT_WR)
             except (BrokenPipeError, ConnectionResetError):
                 pass
-            return read_answers(s)
+            return read_answers(s, head)
 
     def ask(self, method, path, body=None, headers=()):
         """One request over a connection of its own."""
@@ -175,7 +175,7 @@ class Answer:
         return f"<{self.status} {self.body[:300]!r}>"
 
 
-def parse_answers(data):
+def parse_answers(data, no_body=False):
     """Splits bytes into HTTP answers; `100 Continue` is dropped."""
     answers = []
     while data:
@@ -189,7 +189,7 @@ def parse_answers(data):
         assert match, f"no status line: {lines[0]!r}"
         headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
         status = int(match.group(1))
-        length = int(headers.get("content-length", 0))
+        length = 0 if no_body else int(headers.get("content-length", 0))
         assert len(rest) >= length, f"body of {len(rest)} bytes, not {length}"
         if status != 100:
             answers.append(Answer(status, headers, rest[:length]))
@@ -197,7 +197,7 @@ def parse_answers(data):
     return answers
 
 
-def read_answers(s):
+def read_answers(s, no_body=False):
     """Reads until the server closes. A reset after an answer loses nothing that counts."""
     data = b""
     while True:
@@ -208,7 +208,7 @@ def read_answers(s):
         if not piece:
             break
         data += piece
-    return parse_answers(data)
+    return parse_answers(data, no_body)
 
 
 def multipart(parts, boundary="xYzBoundary", end=True, kind="multipart/form-data"):
