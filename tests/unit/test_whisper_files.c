@@ -807,7 +807,8 @@ static void test_hf_shards(void **state)
     json_object_clear(map);
     for (int k = 0; k < 100; k++) {
         CLEANUP(free_p) char *name = xasprintf("x%d.safetensors", k);
-        put_text(folder, name, "\2\0\0\0\0\0\0\0{}");
+        CLEANUP(free_p) char *shard = xasprintf("%s/%s", folder, name);
+        write_file(shard, "\2\0\0\0\0\0\0\0{}", 10);
         json_object_set_new(map, name, json_string(name));
     }
     put_json(folder, "model.safetensors.index.json", index);
