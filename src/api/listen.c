@@ -137,14 +137,11 @@ static int open_unix(const char *text, struct listener *l, struct err *err)
     if (rc < 0)
         return rc;
     CLEANUP(close_fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    struct stat st;
     /* fchmod before bind: there is no moment in which others could connect. */
     if (fd < 0 || fchmod(fd, mode) < 0 || bind(fd, (const struct sockaddr *)&sa, sizeof sa) < 0 ||
-        chmod(path, mode) < 0 || listen(fd, BACKLOG) < 0 || lstat(path, &st) < 0)
+        chmod(path, mode) < 0 || listen(fd, BACKLOG) < 0)
         return cannot_listen(errno, text, err);
     snprintf(l->name, sizeof l->name, "%s", text);
-    l->dev = st.st_dev;
-    l->ino = st.st_ino;
     l->fd = fd;
     fd = -1;
     return 0;
@@ -180,8 +177,6 @@ int listen_open(const char *addresses, struct listener *ret, size_t max, size_t 
 void listen_close(struct listener *l)
 {
     close_fd(&l->fd);
-    struct stat st;
-    const char *path = l->name + strlen("unix:");
-    if (str_starts(l->name, "unix:") && lstat(path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
-        unlink(path);
+    if (str_starts(l->name, "unix:"))
+        unlink(l->name + strlen("unix:"));
 }

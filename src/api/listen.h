@@ -9,15 +9,12 @@
 #include "base/err.h"
 
 #include <stddef.h>
-#include <sys/types.h>
 
 enum { LISTEN_NAME_SIZE = 160 };
 
 struct listener {
     int fd;
     char name[LISTEN_NAME_SIZE]; /* what it is really bound to: "127.0.0.1:34567" or "unix:/path" */
-    dev_t dev;                   /* of a Unix socket's file: removed at the end only if it is still ours */
-    ino_t ino;
 };
 
 /* Opens all; on failure none stays open. INVALID: malformed address; UNAVAILABLE: in use or not ours. */

@@ -311,7 +311,7 @@ static ptrdiff_t read_data(struct multipart *m, const char *p, size_t n, struct 
 
 static int start_byte(struct multipart *m, char c, struct err *err)
 {
-    /* The CR LF before the first delimiter is optional. */
+    /* Line breaks may stand before the first delimiter. */
     if (m->matched == 2 && c == '\r') {
         m->matched = 1;
         return 0;

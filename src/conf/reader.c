@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Why a reader of our own: inih (Debian's build) silently cuts lines at 200 bytes, which a URL with a password
- * reaches, and takes a malformed line for a key without value; libini-config is a second library with its own
- * collections to load thirty lines of text, and gives no line number for a value that is out of range. Neither reads
+ * Why a reader of our own: Debian's inih cuts lines at 200 bytes, which a URL with a password reaches; libini-config
+ * brings four more libraries; and both take `value   # comment`, as many files have it, for the value. Neither reads
  * `.env`. Both formats here fit in one screen each, and every error names file and line.
  *
  * The text is cut up in place: unquoting never makes it longer.

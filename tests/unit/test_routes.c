@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: MIT */
+/* Routes, queries, problems, form fields and metrics of the API: everything that is a table. */
+#include "api/form.h"
+#include "api/job_json.h"
+#include "api/metrics.h"
+#include "api/percent.h"
+#include "api/problem.h"
+#include "api/query.h"
+#include "api/routes.h"
+#include "base/str.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void test_route_matching(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *method, *path, *pattern, *param, *allow;
+    } cases[] = {
+        {"GET", "/", "/", NULL, "GET, HEAD, OPTIONS"},
+        {"HEAD", "/", "/", NULL, "GET, HEAD, OPTIONS"},
+        {"POST", "/", NULL, NULL, "GET, HEAD, OPTIONS"},
+        {"POST", "/v1/jobs", "/v1/jobs", NULL, NULL},
+        {"GET", "/v1/jobs", "/v1/jobs", NULL, NULL},
+        {"PUT", "/v1/jobs", NULL, NULL, "POST, GET, HEAD, OPTIONS"},
+        {"OPTIONS", "/v1/jobs", NULL, NULL, "POST, GET, HEAD, OPTIONS"},
+        {"GET", "/v1/jobs/abc", "/v1/jobs/{id}", "abc", NULL},
+        {"DELETE", "/v1/jobs/a.b-c", "/v1/jobs/{id}", "a.b-c", NULL},
+        {"POST", "/v1/jobs/abc", NULL, NULL, "GET, HEAD, DELETE, OPTIONS"},
+        {"GET", "/v1/jobs/abc/transcript", "/v1/jobs/{id}/transcript", "abc", NULL},
+        {"get", "/v1/jobs", NULL, NULL, "POST, GET, HEAD, OPTIONS"},
+        {"GET", "", NULL, NULL, ""},
+        {"GET", "/v1", NULL, NULL, ""},
+        {"GET", "/v1/jobs/", NULL, NULL, ""},
+        {"GET", "/v1/jobs//transcript", NULL, NULL, ""},
+        {"GET", "/v1/jobs/abc/", NULL, NULL, ""},
+        {"GET", "/v1/jobs/abc/transcript/x", NULL, NULL, ""},
+        {"GET", "/v1/jobs/abc/transcrip", NULL, NULL, ""},
+        {"GET", "/v1/jobs/{id}/x", NULL, NULL, ""},
+        {"GET", "//v1/jobs", NULL, NULL, ""},
+        {"GET", "/V1/jobs", NULL, NULL, ""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct route_match m;
+        route_find(cases[i].method, cases[i].path, &m);
+        if (!str_eq(m.route ? m.route->pattern : NULL, cases[i].pattern))
+            fail_msg("%s %s: %s", cases[i].method, cases[i].path, m.route ? m.route->pattern : "none");
+        if (cases[i].allow)
+            assert_string_equal(m.allow, cases[i].allow);
+        assert_int_equal(m.n_params, cases[i].param ? 1 : 0);
+        if (cases[i].param) {
+            assert_int_equal(m.param_lens[0], strlen(cases[i].param));
+            assert_memory_equal(m.params[0], cases[i].param, m.param_lens[0]);
+        }
+    }
+}
+
+static void test_the_route_table_is_sound(void **state)
+{
+    (void)state;
+    assert_true(route_count() < METRIC_ROUTES_MAX);
+    for (const struct route *r = api_routes; r->method; r++) {
+        assert_non_null(r->run);
+        assert_non_null(r->query);
+        assert_true(strlen(r->help) > 0);
+        for (const struct route *o = api_routes; o < r; o++)
+            assert_false(strcmp(o->method, r->method) == 0 && strcmp(o->pattern, r->pattern) == 0);
+    }
+}
+
+static void test_percent_decoding(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *in, *out;
+        bool plus;
+    } cases[] = {
+        {"abc", "abc", false}, {"a%20b", "a b", false}, {"%41%6a", "Aj", false}, {"%e2%82%AC", "\xE2\x82\xAC", false},
+        {"a+b", "a+b", false}, {"a+b", "a b", true},    {"%2B+", "+ ", true},    {"", "", false},
+        {"%", NULL, false},    {"%2", NULL, false},     {"%2g", NULL, false},    {"%g2", NULL, false},
+        {"%00", NULL, false},  {"a%0", NULL, false},    {"%%41", NULL, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct arena a = ARENA_INIT;
+        const char *got = percent_decode(cases[i].in, strlen(cases[i].in), cases[i].plus, &a);
+        if (!str_eq(got, cases[i].out))
+            fail_msg("'%s' gives '%s'", cases[i].in, got ? got : "nothing");
+        arena_clear(&a);
+    }
+}
+
+static void test_queries(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *raw, *problem; /* NULL: fine */
+    } cases[] = {
+        {NULL, NULL},
+        {"", NULL},
+        {"a=1&b=2", NULL},
+        {"a", NULL},
+        {"a=&b", NULL},
+        {"a=b=c", NULL},
+        {"a=%26%3d", NULL},
+        {"a=1&", NULL},
+        {"&a=1", "without a name"},
+        {"a=1&&b=2", "without a name"},
+        {"=1", "without a name"},
+        {"a=1&a=2", "given twice"},
+        {"a=1&%61=2", "given twice"},
+        {"a=%", "percent-encoded"},
+        {"a=%zz", "percent-encoded"},
+        {"a=%00", "percent-encoded"},
+        {"a=%ff", "percent-encoded"},
+        {"%ff=1", "percent-encoded"},
+        {"a&b&c&d&e&f&g&h&i&j&k&l&m&n&o&p&q", "more than"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct arena a = ARENA_INIT;
+        struct query q;
+        struct err err = ERR_INIT;
+        int rc = query_parse(cases[i].raw, &a, &q, &err);
+        if (cases[i].problem ? rc != ERR_INVALID || !strstr(err.msg, cases[i].problem) : rc < 0)
+            fail_msg("'%s': %d %s", cases[i].raw, rc, err.msg);
+        arena_clear(&a);
+    }
+}
+
+static void test_query_values(void **state)
+{
+    (void)state;
+    struct arena a = ARENA_INIT;
+    struct query q;
+    struct err err = ERR_INIT;
+    assert_int_equal(query_parse("n=12&x=abc&yes=true&no=0&maybe=yes&empty=&blank=a+b", &a, &q, &err), 0);
+    assert_string_equal(query_get(&q, "blank"), "a b");
+    assert_string_equal(query_get(&q, "empty"), "");
+    assert_null(query_get(&q, "none"));
+    int64_t n = -1;
+    assert_int_equal(query_int(&q, "n", 1, 12, 5, &n, &err), 0);
+    assert_int_equal(n, 12);
+    assert_int_equal(query_int(&q, "none", 1, 12, 5, &n, &err), 0);
+    assert_int_equal(n, 5);
+    assert_int_equal(query_int(&q, "n", 1, 11, 5, &n, &err), ERR_INVALID);
+    assert_int_equal(query_int(&q, "n", 13, 20, 5, &n, &err), ERR_INVALID);
+    assert_int_equal(query_int(&q, "x", 1, 11, 5, &n, &err), ERR_INVALID);
+    assert_int_equal(query_int(&q, "empty", 0, 11, 5, &n, &err), ERR_INVALID);
+    bool b;
+    assert_int_equal(query_bool(&q, "yes", &b, &err), 0);
+    assert_true(b);
+    assert_int_equal(query_bool(&q, "no", &b, &err), 0);
+    assert_false(b);
+    assert_int_equal(query_bool(&q, "none", &b, &err), 0);
+    assert_false(b);
+    assert_int_equal(query_bool(&q, "maybe", &b, &err), ERR_INVALID);
+    assert_int_equal(query_allow(&q, "n x yes no maybe empty blank more", &err), 0);
+    assert_int_equal(query_allow(&q, "n x yes no maybe empty", &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "unknown query parameter 'blank'"));
+    assert_int_equal(query_allow(&q, "", &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "takes none"));
+    arena_clear(&a);
+}
+
+static void test_problems(void **state)
+{
+    (void)state;
+    for (enum problem p = 0; p < PROBLEM_COUNT; p++) {
+        const struct problem_info *i = problem_info(p);
+        assert_true(i->status >= 400 && i->status < 600);
+        assert_true(strlen(i->title) > 0 && strlen(i->advice) > 0);
+        for (enum problem o = 0; o < p; o++)
+            assert_string_not_equal(problem_info(o)->code, i->code);
+    }
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(4096);
+    problem_write(&b, PROBLEM_queue_full, "say \"when\"", "/v1/jobs", "r1");
+    assert_string_equal(buf_str(&b),
+                        "{\"type\":\"urn:steno:problem:queue_full\",\"title\":\"Queue full\",\"status\":503,"
+                        "\"detail\":\"say \\\"when\\\"\",\"instance\":\"/v1/jobs\",\"code\":\"queue_full\","
+                        "\"request_id\":\"r1\"}\n");
+}
+
+static void test_every_error_class_has_a_problem(void **state)
+{
+    (void)state;
+    static const struct {
+        int code;
+        unsigned status;
+    } cases[] = {
+        {ERR_NOMEM, 503},       {ERR_INVALID, 400},     {ERR_NOT_FOUND, 404}, {ERR_CONFLICT, 409},  {ERR_BUSY, 503},
+        {ERR_TIMEOUT, 503},     {ERR_UNAVAILABLE, 503}, {ERR_UNCERTAIN, 503}, {ERR_TOO_LARGE, 500}, {ERR_CORRUPT, 500},
+        {ERR_UNSUPPORTED, 400}, {ERR_CANCELLED, 409},   {ERR_LOST, 409},      {ERR_CRASHED, 500},   {ERR_INTERNAL, 500},
+    };
+    int classes = 0;
+#define X(name, value, word, retry) classes++;
+    ERR_CLASSES(X)
+#undef X
+    assert_int_equal(classes, ARRAY_LEN(cases));
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        assert_int_equal(problem_info(problem_of_error(cases[i].code))->status, cases[i].status);
+}
+
+static void test_form_fields(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *value;
+        const char *kept;    /* NULL: as if not given */
+        const char *problem; /* the code; NULL: taken */
+    } cases[] = {
+        {"model", "base.en", "base.en", NULL},
+        {"model", "openai/whisper-1", "openai/whisper-1", NULL},
+        {"model", "", NULL, NULL},
+        {"model", "../x", NULL, "bad_field"},
+        {"model", "a b", NULL, "bad_field"},
+        {"language", "en", "en", NULL},
+        {"language", "EN", "en", NULL},
+        {"language", "pt-BR", "pt-BR", NULL},
+        {"language", "yue", "yue", NULL},
+        {"language", "auto", NULL, NULL},
+        {"language", "english", NULL, "bad_field"},
+        {"language", "e", NULL, "bad_field"},
+        {"language", "en-", NULL, "bad_field"},
+        {"language", "en_US", NULL, "bad_field"},
+        {"language", "en-US;drop", NULL, "bad_field"},
+        {"task", "translate", "translate", NULL},
+        {"task", "Transcribe", NULL, "bad_field"},
+        {"queue", "high", "high", NULL},
+        {"queue", "retry", NULL, "bad_field"},
+        {"queue", "urgent", NULL, "bad_field"},
+        {"priority", "normal", "normal", NULL},
+        {"priority", "1", NULL, "bad_field"},
+        {"engine", "null", "null", NULL},
+        {"engine", "auto", NULL, NULL},
+        {"engine", "nul", NULL, "bad_field"},
+        {"engine", "null,", NULL, "bad_field"},
+        {"engine", "whisper", NULL, "bad_field"},
+        {"prompt", "Steno, Thorsten; \n\xE2\x82\xAC", "Steno, Thorsten; \n\xE2\x82\xAC", NULL},
+        {"prompt", "\xFF", NULL, "bad_field"},
+        {"description", "x", "x", NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct arena a = ARENA_INIT;
+        struct form f = {.engine_names = "pocketsphinx,null"};
+        struct err err = ERR_INIT;
+        enum problem p = PROBLEM_COUNT;
+        enum form_field field = form_field_find(cases[i].name);
+        assert_int_not_equal(field, FORM_COUNT);
+        int rc = form_set(&f, field, cases[i].value, strlen(cases[i].value), &a, &p, &err);
+        if ((rc < 0) != (cases[i].problem != NULL) || !str_eq(f.values[field], cases[i].kept))
+            fail_msg("%s=%s: %d '%s' %s", cases[i].name, cases[i].value, rc, f.values[field] ? f.values[field] : "-",
+                     err.msg);
+        if (rc < 0)
+            assert_string_equal(problem_info(p)->code, cases[i].problem);
+        else {
+            assert_int_equal(form_set(&f, field, "x", 1, &a, &p, &err), ERR_INVALID);
+            assert_int_equal(p, PROBLEM_duplicate_field);
+        }
+        arena_clear(&a);
+    }
+    assert_int_equal(form_field_find("file"), FORM_COUNT);
+    assert_int_equal(form_field_find("Model"), FORM_COUNT);
+}
+
+static void test_form_limits(void **state)
+{
+    (void)state;
+    struct arena a = ARENA_INIT;
+    struct form f = {.engine_names = "null"};
+    struct err err = ERR_INIT;
+    enum problem p = PROBLEM_COUNT;
+    char text[FORM_VALUE_MAX + 1];
+    memset(text, 'a', sizeof text);
+    assert_int_equal(form_set(&f, FORM_prompt, text, FORM_VALUE_MAX, &a, &p, &err), 0);
+    assert_int_equal(form_set(&f, FORM_description, text, FORM_VALUE_MAX + 1, &a, &p, &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "over 4096 bytes"));
+    assert_int_equal(form_set(&f, FORM_model, "a\0b", 3, &a, &p, &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "NUL"));
+    assert_int_equal(form_set(&f, FORM_queue, "high", 4, &a, &p, &err), 0);
+    assert_int_equal(form_set(&f, FORM_priority, "normal", 6, &a, &p, &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "must not differ"));
+    arena_clear(&a);
+}
+
+static void test_file_names_are_data(void **state)
+{
+    (void)state;
+    struct arena a = ARENA_INIT;
+    assert_string_equal(form_filename("../../a\\b.wav", &a), "../../a\\b.wav");
+    assert_string_equal(form_filename("a\x01\r\n\x7F"
+                                      "b",
+                                      &a),
+                        "ab");
+    assert_string_equal(form_filename("\xFF.wav", &a), "\xEF\xBF\xBD.wav");
+    assert_string_equal(form_filename("", &a), "audio");
+    assert_string_equal(form_filename("\x01", &a), "audio");
+    assert_string_equal(form_filename(NULL, &a), "audio");
+    char text[1000] = "";
+    for (int i = 0; i < 300; i++)
+        memcpy(text + 3 * i, "\xE2\x82\xAC", 4);
+    const char *cut = form_filename(text, &a);
+    assert_int_equal(strlen(cut), FILENAME_MAX_BYTES);
+    assert_true(utf8_valid(cut, strlen(cut)));
+    text[0] = 'a'; /* so that the limit falls into a character */
+    cut = form_filename(text + 0, &a);
+    assert_true(strlen(cut) <= FILENAME_MAX_BYTES);
+    assert_true(utf8_valid(cut, strlen(cut)));
+    arena_clear(&a);
+}
+
+static void test_metrics_page(void **state)
+{
+    (void)state;
+    static struct metrics m;
+    memset(&m, 0, sizeof m);
+    metrics_request(&m, 1, 202, 1500);
+    metrics_request(&m, 1, 202, 1);
+    metrics_request(&m, 1, 299, 0);
+    metrics_request(&m, 9999, 404, 0);
+    struct store_counts counts = {
+        .by_state = {[JOB_PENDING] = 3}, .ready = {[QUEUE_HIGH] = 2}, .oldest_pending_ms = 61005};
+    const struct metrics_gauges g = {.version = "1\"2\\3\n", .in_flight = 4, .uploads = 5, .counts = &counts};
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(1 << 20);
+    metrics_write(&b, &m, &g);
+    static const char *const lines[] = {
+        "\nsteno_build_info{version=\"1\\\"2\\\\3\\n\"} 1\n",
+        "\nsteno_up 1\n",
+        "# TYPE steno_http_requests_total counter\n",
+        "\nsteno_http_requests_total{method=\"POST\",route=\"/v1/jobs\",status=\"202\"} 2\n",
+        "\nsteno_http_requests_total{method=\"POST\",route=\"/v1/jobs\",status=\"0\"} 1\n",
+        "\nsteno_http_requests_total{method=\"\",route=\"none\",status=\"404\"} 1\n",
+        "\nsteno_http_request_seconds_total{method=\"POST\",route=\"/v1/jobs\"} 1.501\n",
+        "\nsteno_http_requests_in_flight 4\n",
+        "\nsteno_uploads_in_flight 5\n",
+        "\nsteno_jobs{state=\"pending\"} 3\n",
+        "\nsteno_jobs_ready{queue=\"high\"} 2\n",
+        "\nsteno_jobs_oldest_pending_seconds 61.005\n",
+    };
+    assert_true(buf_ok(&b));
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++)
+        if (!strstr(buf_str(&b), lines[i]))
+            fail_msg("missing %sin %s", lines[i], buf_str(&b));
+#define X(name, type, help) \
+    assert_non_null(strstr(buf_str(&b), "# HELP " #name " " help "\n# TYPE " #name " " type "\n"));
+    METRICS(X)
+#undef X
+    buf_reset(&b);
+    metrics_write(&b, &m, &(struct metrics_gauges){.version = "1"});
+    assert_non_null(strstr(buf_str(&b), "\nsteno_up 0\n"));
+    assert_null(strstr(buf_str(&b), "steno_jobs{"));
+}
+
+static void test_job_json(void **state)
+{
+    (void)state;
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(1 << 20);
+    struct jsonw w = {&b, false};
+    struct job j = {.id = "i",
+                    .state = JOB_FAILED,
+                    .queue = QUEUE_RETRY,
+                    .created_at = 1,
+                    .filename = "a\"b",
+                    .task = "t",
+                    .duration_ms = 4000,
+                    .progress_ms = 1000,
+                    .error_class = "corrupt",
+                    .error_message = "no"};
+    jw_open(&w, NULL, '[');
+    job_json_write(&w, NULL, &j, -1);
+    j.error_class = NULL;
+    j.state = JOB_PENDING;
+    job_json_write(&w, NULL, &j, 7);
+    jw_close(&w, ']');
+    const char *s = buf_str(&b);
+    assert_non_null(strstr(
+        s, "[{\"id\":\"i\",\"status\":\"failed\",\"queue\":\"retry\",\"created_at\":\"1970-01-01T00:00:00.001Z\""));
+    assert_non_null(strstr(s, "\"filename\":\"a\\\"b\",\"content_type\":null"));
+    assert_non_null(strstr(s, "\"done_ms\":1000,\"total_ms\":4000,\"percent\":25"));
+    assert_non_null(strstr(s, "\"error\":{\"code\":\"corrupt\",\"message\":\"no\"}"));
+    assert_non_null(
+        strstr(s, "\"transcript\":\"/v1/jobs/i/"
+                  "transcript\"}},{\"id\":\"i\",\"status\":\"pending\",\"queue\":\"retry\",\"position\":7"));
+    assert_non_null(strstr(s, "\"error\":null"));
+    assert_int_equal(job_retry_after(&j), JOB_RETRY_PENDING_S);
+    j.state = JOB_COMPLETED;
+    assert_int_equal(job_retry_after(&j), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_route_matching),
+        cmocka_unit_test(test_the_route_table_is_sound),
+        cmocka_unit_test(test_percent_decoding),
+        cmocka_unit_test(test_queries),
+        cmocka_unit_test(test_query_values),
+        cmocka_unit_test(test_problems),
+        cmocka_unit_test(test_every_error_class_has_a_problem),
+        cmocka_unit_test(test_form_fields),
+        cmocka_unit_test(test_form_limits),
+        cmocka_unit_test(test_file_names_are_data),
+        cmocka_unit_test(test_metrics_page),
+        cmocka_unit_test(test_job_json),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
