@@ -105,6 +105,10 @@ int cmd_migrate_status(struct app *app, int argc, char **argv, struct err *err);
 int cmd_config_print(struct app *app, int argc, char **argv, struct err *err);
 int cmd_config_check(struct app *app, int argc, char **argv, struct err *err);
 int cmd_config_sample(struct app *app, int argc, char **argv, struct err *err);
+int cmd_model_list(struct app *app, int argc, char **argv, struct err *err);
+int cmd_model_info(struct app *app, int argc, char **argv, struct err *err);
+int cmd_model_pull(struct app *app, int argc, char **argv, struct err *err);
+int cmd_model_verify(struct app *app, int argc, char **argv, struct err *err);
 int cmd_version(struct app *app, int argc, char **argv, struct err *err);
 int cmd_help(struct app *app, int argc, char **argv, struct err *err);
 /* Not for people. */

@@ -43,3 +43,8 @@ const char *media_language(const struct conf *conf)
 {
     return or_null(conf->language);
 }
+
+char *media_model_folder(const struct conf *conf)
+{
+    return conf->model_path[0] ? xstrdup(conf->model_path) : xasprintf("%s/models", conf->data);
+}

@@ -72,7 +72,11 @@
     X("Transcription", model, STRING, "", 0, CONF_TEXT, 0, NULL, 0,                                                    \
       "Model for jobs that name none, such as `base`. When empty: the engine's own.")                                  \
     X("Transcription", model_path, STRING, "", 0, CONF_PATHS, 0, NULL, 0,                                              \
-      "Folder with model files. When empty: where the engine's package installed them.")                               \
+      "Folder with model files. When empty: `models` in the data folder for Whisper; PocketSphinx's are where its "    \
+      "package put them.")                                                                                             \
+    X("Transcription", model_url, URL, "https://huggingface.co/ggerganov/whisper.cpp/resolve/main", 1, CONF_PATHS, 0,  \
+      "http|https", 0,                                                                                                 \
+      "Where `steno model pull` gets models: it asks for `ggml-NAME.bin` below this address.")                         \
     X("Transcription", language, STRING, "", 0, 35, 0, NULL, 0,                                                        \
       "Language for jobs that name none, as a code such as `en`. When empty: the engine detects it, or has only one.") \
     X("Transcription", engine_slots, INT, "auto", 1, 1024, 0, "auto=0", 0,                                             \

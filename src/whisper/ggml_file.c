@@ -103,12 +103,8 @@ static int read_tensor(struct model_file *f, struct cursor *c, enum tensor_type 
     return 0;
 }
 
-int ggml_read(struct model_file *f, const char *path, struct err *err)
+int ggml_read_bytes(struct model_file *f, struct mapping m, struct err *err)
 {
-    struct mapping m;
-    int rc = model_file_map(f, path, &m, err);
-    if (rc < 0)
-        return rc;
     struct cursor c = {.at = m.data, .end = m.data + m.size};
     if (take_i32(&c) != GGML_MAGIC || c.failed)
         return err_set(err, ERR_CORRUPT, "it is no ggml model: it does not begin with 'lmgg'");
@@ -129,7 +125,7 @@ int ggml_read(struct model_file *f, const char *path, struct err *err)
         .text_layers = h[8],
         .n_mels = h[9],
     };
-    rc = model_file_expect(f, &dims, err);
+    int rc = model_file_expect(f, &dims, err);
     if (rc == 0)
         rc = read_filters(f, &c, err);
     if (rc == 0)
@@ -146,4 +142,11 @@ int ggml_read(struct model_file *f, const char *path, struct err *err)
         snprintf(f->type, sizeof f->type, "ggml %s", words[type]);
     }
     return rc;
+}
+
+int ggml_read(struct model_file *f, const char *path, struct err *err)
+{
+    struct mapping m;
+    int rc = model_file_map(f, path, &m, err);
+    return rc < 0 ? rc : ggml_read_bytes(f, m, err);
 }

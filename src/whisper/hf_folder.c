@@ -89,12 +89,8 @@ static int64_t number(const json_t *config, const char *key)
                : -1;
 }
 
-static int read_config(struct model_file *f, const char *folder, struct err *err)
+int hf_read_config(struct model_file *f, const json_t *c, struct err *err)
 {
-    json_t *c = NULL;
-    int rc = load_json(folder, "config.json", &c, err);
-    if (rc <= 0)
-        return rc < 0 ? rc : err_set(err, ERR_NOT_FOUND, "the folder has no config.json");
     const char *type = json_string_value(json_object_get(c, "model_type"));
     struct whisper_dims d = {
         .n_vocab = (int)number(c, "vocab_size"),
@@ -109,11 +105,8 @@ static int read_config(struct model_file *f, const char *folder, struct err *err
         .text_layers = (int)number(c, "decoder_layers"),
     };
     if (!type || strcmp(type, "whisper") != 0)
-        rc = err_set(err, ERR_UNSUPPORTED, "config.json describes a '%.40s' model, not a Whisper", type ? type : "?");
-    else
-        rc = model_file_expect(f, &d, err);
-    json_decref(c);
-    return rc;
+        return err_set(err, ERR_UNSUPPORTED, "config.json describes a '%.40s' model, not a Whisper", type ? type : "?");
+    return model_file_expect(f, &d, err);
 }
 
 static int place(struct model_file *f, const char *name, const json_t *entry, const struct mapping *m, size_t data,
@@ -151,12 +144,9 @@ static int place(struct model_file *f, const char *name, const json_t *entry, co
     return model_file_place(f, ours, &v, (size_t)(to - from), err);
 }
 
-static int read_safetensors(struct model_file *f, const char *path, struct err *err)
+int hf_read_safetensors(struct model_file *f, struct mapping m, struct err *err)
 {
-    struct mapping m;
-    int rc = model_file_map(f, path, &m, err);
-    if (rc < 0)
-        return rc;
+    int rc = 0;
     uint64_t n = 0;
     if (m.size >= 8)
         memcpy(&n, m.data, 8);
@@ -179,6 +169,13 @@ static int read_safetensors(struct model_file *f, const char *path, struct err *
     return rc;
 }
 
+static int map_safetensors(struct model_file *f, const char *path, struct err *err)
+{
+    struct mapping m;
+    int rc = model_file_map(f, path, &m, err);
+    return rc < 0 ? rc : hf_read_safetensors(f, m, err);
+}
+
 /* The files that the index names, each once. */
 static int read_shards(struct model_file *f, const char *folder, const json_t *index, struct err *err)
 {
@@ -193,13 +190,13 @@ static int read_shards(struct model_file *f, const char *folder, const json_t *i
         const char *name = json_string_value(file);
         if (rc < 0 || (name && json_object_get(seen, name)))
             continue;
-        if (!name || strchr(name, '/') || name[0] == '.') {
+        if (!name || !name[0] || strchr(name, '/') || name[0] == '.') {
             rc = err_set(err, ERR_CORRUPT, "model.safetensors.index.json names no file for '%.60s'", tensor);
             continue;
         }
         json_object_set_new(seen, name, json_true());
         CLEANUP(free_p) char *path = xasprintf("%s/%s", folder, name);
-        rc = read_safetensors(f, path, err);
+        rc = map_safetensors(f, path, err);
     }
     json_decref(seen);
     return rc;
@@ -217,7 +214,7 @@ static int read_weights(struct model_file *f, const char *folder, struct err *er
         return rc;
     }
     CLEANUP(free_p) char *path = xasprintf("%s/model.safetensors", folder);
-    return read_safetensors(f, path, err);
+    return map_safetensors(f, path, err);
 }
 
 /* GPT-2's alphabet: bytes that print stand for themselves, the others for characters from U+0100 on. Returns -1 for a
@@ -256,22 +253,13 @@ static int take_token(struct model_file *f, const char *text, int64_t id, struct
     return 0;
 }
 
-static int read_vocabulary(struct model_file *f, const char *folder, struct err *err)
+int hf_read_vocabulary(struct model_file *f, const json_t *vocab, struct err *err)
 {
-    json_t *file = NULL;
-    int rc = load_json(folder, "vocab.json", &file, err);
-    const json_t *vocab = file;
-    if (rc == 0) {
-        rc = load_json(folder, "tokenizer.json", &file, err);
-        vocab = json_object_get(json_object_get(file, "model"), "vocab");
-    }
-    if (rc <= 0)
-        return rc < 0 ? rc : err_set(err, ERR_NOT_FOUND, "the folder has neither vocab.json nor tokenizer.json");
     size_t n = (size_t)f->dims.n_vocab;
     f->tokens = calloc(n, sizeof *f->tokens);
     f->token_lens = calloc(n, sizeof *f->token_lens);
     f->n_tokens = n;
-    rc = f->tokens && f->token_lens ? 0 : err_set(err, ERR_NOMEM, "no memory for the vocabulary");
+    int rc = f->tokens && f->token_lens ? 0 : err_set(err, ERR_NOMEM, "no memory for the vocabulary");
     if (rc == 0 && !json_is_object(vocab))
         rc = err_set(err, ERR_CORRUPT, "its vocabulary is no table of tokens");
     const char *text;
@@ -286,20 +274,15 @@ static int read_vocabulary(struct model_file *f, const char *folder, struct err 
         else
             rc = take_token(f, text, v, err);
     }
-    json_decref(file);
     return rc;
 }
 
 /* Optional: without it, or without heads in it, the words' times come from half of all heads. */
-static int read_heads(struct model_file *f, const char *folder, struct err *err)
+int hf_read_heads(struct model_file *f, const json_t *c, struct err *err)
 {
-    json_t *c = NULL;
-    int rc = load_json(folder, "generation_config.json", &c, err);
-    if (rc <= 0)
-        return rc;
     const json_t *list = json_object_get(c, "alignment_heads");
     size_t n = json_array_size(list);
-    rc = n > MAX_HEADS ? err_set(err, ERR_CORRUPT, "it names %zu alignment heads", n) : 0;
+    int rc = n > MAX_HEADS ? err_set(err, ERR_CORRUPT, "it names %zu alignment heads", n) : 0;
     if (rc == 0 && n) {
         f->heads = calloc(n, sizeof *f->heads);
         if (!f->heads)
@@ -314,19 +297,41 @@ static int read_heads(struct model_file *f, const char *folder, struct err *err)
         else
             f->heads[f->n_heads++] = (struct head){(int)l, (int)h};
     }
-    json_decref(c);
+    return rc;
+}
+
+static int read_vocabulary(struct model_file *f, const char *folder, struct err *err)
+{
+    json_t *file = NULL;
+    int rc = load_json(folder, "vocab.json", &file, err);
+    const json_t *vocab = file;
+    if (rc == 0) {
+        rc = load_json(folder, "tokenizer.json", &file, err);
+        vocab = json_object_get(json_object_get(file, "model"), "vocab");
+    }
+    if (rc <= 0)
+        return rc < 0 ? rc : err_set(err, ERR_NOT_FOUND, "the folder has neither vocab.json nor tokenizer.json");
+    rc = hf_read_vocabulary(f, vocab, err);
+    json_decref(file);
     return rc;
 }
 
 int hf_read(struct model_file *f, const char *folder, struct err *err)
 {
-    int rc = read_config(f, folder, err);
+    json_t *config = NULL, *generation = NULL;
+    int rc = load_json(folder, "config.json", &config, err);
+    if (rc == 0)
+        return err_set(err, ERR_NOT_FOUND, "the folder has no config.json");
+    if (rc > 0)
+        rc = hf_read_config(f, config, err);
+    json_decref(config);
     if (rc == 0)
         rc = read_weights(f, folder, err);
     if (rc == 0)
         rc = read_vocabulary(f, folder, err);
-    if (rc == 0)
-        rc = read_heads(f, folder, err);
+    if (rc == 0 && (rc = load_json(folder, "generation_config.json", &generation, err)) > 0)
+        rc = hf_read_heads(f, generation, err);
+    json_decref(generation);
     if (rc < 0)
         return rc;
     f->mel_filters = malloc((size_t)f->dims.n_mels * 201 * sizeof(float));

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,6 +54,82 @@ static char *name_of(const char *path)
     return xasprintf("%.*s", (int)(n - from), path + from);
 }
 
+static bool can_translate(const struct whisper_dims *d)
+{
+    /* Turbo: the large encoder with four decoder layers, which were never taught to translate. */
+    bool turbo = d->audio_layers == 32 && d->text_layers <= 4;
+    return d->n_vocab > 51864 && !turbo;
+}
+
+static struct whisper_info describe(const struct model_file *f, const char *name)
+{
+    const struct whisper_dims *d = model_file_dims(f);
+    return (struct whisper_info){.name = name,
+                                 .dims = *d,
+                                 .multilingual = d->n_vocab > 51864,
+                                 .can_translate = can_translate(d),
+                                 .file_type = model_file_type(f),
+                                 .parameters = model_file_parameters(f),
+                                 .file_bytes = model_file_bytes(f)};
+}
+
+int whisper_inspect(const char *path, struct arena *a, struct whisper_info *ret, struct err *err)
+{
+    struct model_file *f = NULL;
+    int rc = model_file_open(path, &f, err);
+    if (rc < 0)
+        return rc;
+    CLEANUP(free_p) char *name = name_of(path);
+    struct whisper_info info = describe(f, arena_strdup(a, name));
+    info.file_type = arena_strdup(a, model_file_type(f));
+    model_file_close(f);
+    if (!info.name || !info.file_type)
+        return err_set(err, ERR_NOMEM, "no memory to describe a model");
+    *ret = info;
+    return 0;
+}
+
+/* `values` holds a row of the tensor, or all of it when it has one dimension. */
+static int verify_tensor(const struct tensor_view *t, const char *name, float *values, int64_t len, struct err *err)
+{
+    bool flat = t->n_dims == 1;
+    for (int64_t i = 0; i < (flat ? 1 : t->dims[0]); i++) {
+        tensor_rows_f32(t, i, flat ? len : 1, values);
+        for (int64_t k = 0; k < len; k++)
+            if (!isfinite(values[k]))
+                return err_set(err, ERR_CORRUPT, "tensor '%s' holds a value that is no number", name);
+    }
+    return 0;
+}
+
+int whisper_verify(const char *path, const struct cancel *cancel, struct err *err)
+{
+    struct model_file *f = NULL;
+    int rc = model_file_open(path, &f, err);
+    if (rc < 0)
+        return rc;
+    const char *name;
+    const struct tensor_view *t;
+    for (size_t i = 0; rc == 0 && (t = model_file_tensor_at(f, i, &name)); i++) {
+        int64_t len = t->n_dims == 1 ? t->dims[0] : 1;
+        for (int k = 1; k < t->n_dims; k++)
+            len *= t->dims[k];
+        float *row = malloc((size_t)len * sizeof *row);
+        if (cancel_is_set(cancel))
+            rc = err_set(err, ERR_CANCELLED, "stopped");
+        else
+            rc = row ? verify_tensor(t, name, row, len, err) : err_set(err, ERR_NOMEM, "no memory for a row");
+        free(row);
+    }
+    model_file_close(f);
+    return rc < 0 ? err_wrap(err, "model '%s'", path) : 0;
+}
+
+const char *whisper_cpu(void)
+{
+    return dnn_cpu();
+}
+
 int whisper_model_open(const char *path, const struct whisper_model_opts *o, struct whisper_model **ret,
                        struct err *err)
 {
@@ -69,20 +146,11 @@ int whisper_model_open(const char *path, const struct whisper_model_opts *o, str
         return rc;
     }
     m->name = name_of(path);
-    const struct whisper_dims *d = model_file_dims(m->file);
-    /* Turbo: the large encoder with four decoder layers, which were never taught to translate. */
-    bool turbo = d->audio_layers == 32 && d->text_layers <= 4;
-    m->info = (struct whisper_info){.name = m->name,
-                                    .dims = *d,
-                                    .multilingual = m->tokenizer->n_languages > 0,
-                                    .can_translate = m->tokenizer->n_languages > 0 && !turbo,
-                                    .precision = net_precision(m->net),
-                                    .file_type = model_file_type(m->file),
-                                    .parameters = model_file_parameters(m->file),
-                                    .file_bytes = model_file_bytes(m->file),
-                                    .packed_bytes = net_bytes(m->net),
-                                    .from_cache = net_from_cache(m->net),
-                                    .load_ms = clock_mono_ms() - began};
+    m->info = describe(m->file, m->name);
+    m->info.precision = net_precision(m->net);
+    m->info.packed_bytes = net_bytes(m->net);
+    m->info.from_cache = net_from_cache(m->net);
+    m->info.load_ms = clock_mono_ms() - began;
     *ret = m;
     return 0;
 }

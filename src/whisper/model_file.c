@@ -208,7 +208,8 @@ int model_file_map(struct model_file *f, const char *path, struct mapping *ret, 
 {
     if (f->n_maps == ARRAY_LEN(f->maps))
         return err_set(err, ERR_UNSUPPORTED, "it is split into more than %zu files", ARRAY_LEN(f->maps));
-    CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* Not to wait for a writer when somebody names a pipe. */
+    CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0)
         return err_sys(err, errno, "cannot open model '%s'", path);
@@ -219,6 +220,7 @@ int model_file_map(struct model_file *f, const char *path, struct mapping *ret, 
         return err_sys(err, errno, "cannot map '%s'", path);
     *ret = f->maps[f->n_maps++] = (struct mapping){.data = p, .size = (size_t)st.st_size};
     f->bytes += st.st_size;
+    f->mtime_ns = MAX(f->mtime_ns, (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec);
     return 0;
 }
 
@@ -231,15 +233,23 @@ static int check_complete(const struct model_file *f, struct err *err)
     return 0;
 }
 
-/* FNV-1a over what changes when a model does: sizes and times of its files, and the bytes at their beginning. */
-static void make_key(struct model_file *f, const struct stat *st)
+/* The ids below end-of-text are ordinary tokens; a text with holes would lose words silently. */
+static int check_vocabulary(const struct model_file *f, struct err *err)
+{
+    size_t eot = f->dims.n_vocab == 51864 ? 50256 : 50257, n = 0;
+    while (n < f->n_tokens && n < eot && f->tokens[n])
+        n++;
+    return n == eot ? 0 : err_set(err, ERR_CORRUPT, "its vocabulary has no token %zu: it is not a whole one", n);
+}
+
+/* What changes when a model does: sizes and times of its files, and FNV-1a over the bytes at their beginning. */
+static void make_key(struct model_file *f)
 {
     uint64_t h = 0xCBF29CE484222325u;
     for (size_t i = 0; i < f->n_maps; i++)
         for (size_t k = 0; k < MIN(f->maps[i].size, (size_t)65536); k++)
             h = (h ^ f->maps[i].data[k]) * 0x100000001B3u;
-    snprintf(f->key, sizeof f->key, "%llx-%llx-%016llx", (unsigned long long)f->bytes,
-             (unsigned long long)st->st_mtim.tv_sec * 1000000000u + (unsigned long long)st->st_mtim.tv_nsec,
+    snprintf(f->key, sizeof f->key, "%llx-%llx-%016llx", (unsigned long long)f->bytes, (unsigned long long)f->mtime_ns,
              (unsigned long long)h);
 }
 
@@ -253,11 +263,15 @@ int model_file_open(const char *path, struct model_file **ret, struct err *err)
     int rc = S_ISDIR(st.st_mode) ? hf_read(f, path, err) : ggml_read(f, path, err);
     if (rc == 0)
         rc = check_complete(f, err);
+    if (rc == 0)
+        rc = check_vocabulary(f, err);
+    if (rc == 0 && !(f->path = realpath(path, NULL)))
+        rc = err_sys(err, errno, "its folder cannot be read");
     if (rc < 0) {
         model_file_close(f);
         return err_wrap(err, "model '%s' cannot be used", path);
     }
-    make_key(f, &st);
+    make_key(f);
     *ret = f;
     return 0;
 }
@@ -278,6 +292,7 @@ void model_file_close(struct model_file *f)
     free(f->tokens);
     free(f->token_lens);
     free(f->heads);
+    free(f->path);
     arena_clear(&f->arena);
     free(f);
 }
@@ -334,6 +349,19 @@ int64_t model_file_parameters(const struct model_file *f)
 int64_t model_file_bytes(const struct model_file *f)
 {
     return f->bytes;
+}
+
+const char *model_file_path(const struct model_file *f)
+{
+    return f->path;
+}
+
+const struct tensor_view *model_file_tensor_at(const struct model_file *f, size_t i, const char **ret_name)
+{
+    if (i >= f->n_tensors)
+        return NULL;
+    *ret_name = f->tensors[i].name;
+    return &f->tensors[i].view;
 }
 
 const char *model_file_key(const struct model_file *f)

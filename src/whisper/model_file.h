@@ -60,7 +60,10 @@ const struct head *model_file_alignment_heads(const struct model_file *f, size_t
 const char *model_file_type(const struct model_file *f); /* "ggml q5_0" */
 int64_t model_file_parameters(const struct model_file *f);
 int64_t model_file_bytes(const struct model_file *f);
-/* What the packed cache is keyed by: size, mtime and a digest of the headers, as hex text. */
+const char *model_file_path(const struct model_file *f); /* absolute */
+/* The i-th of its tensors in the order of their names, NULL past the last. */
+const struct tensor_view *model_file_tensor_at(const struct model_file *f, size_t i, const char **ret_name);
+/* What the packed cache is keyed by: size, newest mtime and a digest of the headers, as hex text. */
 const char *model_file_key(const struct model_file *f);
 
 #endif

@@ -5,6 +5,8 @@
 
 #include "whisper/model_file.h"
 
+#include <jansson.h>
+
 enum { TENSOR_NAME_MAX = 64, MAX_VOCAB = 65536, MAX_LAYERS = 64, MAX_STATE = 4096, MAX_MELS = 256 };
 
 /* One tensor that must be there; `view.data` is NULL until a reader found it. */
@@ -29,7 +31,8 @@ struct model_file {
     struct head *heads;
     size_t n_heads;
     char type[32], key[80];
-    int64_t bytes;
+    char *path;              /* absolute */
+    int64_t bytes, mtime_ns; /* of all files together; of the newest */
     struct mapping maps[64];
     size_t n_maps;
     struct arena arena;
@@ -52,5 +55,12 @@ void mel_filters_slaney(int n_mels, float *ret);
 
 int ggml_read(struct model_file *f, const char *path, struct err *err) MUST_CHECK;
 int hf_read(struct model_file *f, const char *folder, struct err *err) MUST_CHECK;
+
+/* The readers behind the files, for whoever has the bytes in memory already; `m` must outlive f. */
+int ggml_read_bytes(struct model_file *f, struct mapping m, struct err *err) MUST_CHECK;
+int hf_read_safetensors(struct model_file *f, struct mapping m, struct err *err) MUST_CHECK;
+int hf_read_config(struct model_file *f, const json_t *config, struct err *err) MUST_CHECK;
+int hf_read_vocabulary(struct model_file *f, const json_t *vocab, struct err *err) MUST_CHECK;
+int hf_read_heads(struct model_file *f, const json_t *generation_config, struct err *err) MUST_CHECK;
 
 #endif

@@ -71,6 +71,24 @@ struct whisper_info {
     int64_t load_ms;
 };
 
+/*
+ * The path of a model: `name` with a '/' is one already, else NAME is ggml-NAME.bin, NAME.bin, or NAME itself (a file
+ * .bin or a Hugging Face folder) in `folder`. NOT_FOUND says how to get one; INVALID: no possible name. Caller frees.
+ */
+int whisper_find_model(const char *folder, const char *name, char **ret, struct err *err) MUST_CHECK;
+/* Calls fn for the path of each model in `folder`, by name; none when there is no such folder. Stops at its first
+ * failure. */
+typedef int (*whisper_list_fn)(const char *path, void *arg, struct err *err);
+int whisper_list_models(const char *folder, whisper_list_fn fn, void *arg, struct err *err) MUST_CHECK;
+
+/* What whisper_model_open would find, without packing anything: milliseconds for any size. `name` lives in `a`. The
+ * fields about packing are 0. */
+int whisper_inspect(const char *path, struct arena *a, struct whisper_info *ret, struct err *err) MUST_CHECK;
+/* As whisper_inspect, and reads every weight: CORRUPT names the first tensor that holds a NaN or an infinity. */
+int whisper_verify(const char *path, const struct cancel *cancel, struct err *err) MUST_CHECK;
+/* The instruction set that products run on here, as oneDNN calls it ("avx512_core_amx"). */
+const char *whisper_cpu(void);
+
 /* `path`: a ggml .bin file or a Hugging Face folder. Everything in it is checked before use. */
 int whisper_model_open(const char *path, const struct whisper_model_opts *o, struct whisper_model **ret,
                        struct err *err) MUST_CHECK;
