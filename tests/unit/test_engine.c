@@ -31,7 +31,7 @@
 
 #include <cmocka.h>
 
-#define MODEL_DIR "/usr/share/pocketsphinx/model/en-us"
+#define MODEL_DIR POCKETSPHINX_MODEL_DIR
 
 enum { LONG_MS = 120000, NOISE_S = 30, MANY = 8 };
 
