@@ -98,8 +98,7 @@ const struct engine_info *engine_info(const struct engine *e)
 
 const char *engine_model(const struct engine *e, const struct engine_request *r)
 {
-    struct engine_request full = with_defaults(r);
-    return e->ops->model(e, &full);
+    return e->ops->model(e, r);
 }
 
 int engine_check(struct engine *e, const struct engine_request *r, struct err *err)
