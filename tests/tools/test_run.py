@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""The runner counts what happened, and takes nothing that went wrong for a pass."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "text, status, passed, failed, skipped",
+    [
+        ("1..2\nok 1 - a\nok 2 - b\n", 0, 2, 0, 0),
+        ("1..2\nok 1 - a\nnot ok 2 - b\n# why\n", 1, 1, 1, 0),
+        ("1..3\nok 1 - a\nok 2 # SKIP no server\nok 3 - skip is in the name\n", 0, 2, 0, 1),
+        ("1..3\nok 1 - a\n", -11, 1, 2, 0),  # crashed in the second
+        ("1..1\nok 1 - a\n", 99, 1, 1, 0),  # a sanitizer ended it
+        ("ok 1 - a\n", 0, 1, 1, 0),  # no plan
+        ("", 0, 0, 1, 0),
+        ("1..1\nok 1 - a\n1..2\nok 1 - b\nok 2 - c\n", 0, 3, 0, 0),  # two groups in one program
+    ],
+)
+def test_tap(runner, text, status, passed, failed, skipped):
+    outcome = runner.parse_tap(text, status)
+    assert (outcome.passed, outcome.failed, outcome.skipped) == (passed, failed, skipped)
+
+
+def test_junit_counts(runner, tmp_path):
+    path = tmp_path / "x.xml"
+    path.write_text('<testsuites><testsuite tests="7" failures="1" errors="1" skipped="2"/></testsuites>')
+    outcome = runner.parse_junit(path, 1)
+    assert (outcome.passed, outcome.failed, outcome.skipped) == (3, 2, 2)
+
+
+def test_junit_missing_is_a_failure(runner, tmp_path):
+    assert runner.parse_junit(tmp_path / "none.xml", 0).failed == 1
+
+
+def test_junit_bad_status_is_a_failure(runner, tmp_path):
+    path = tmp_path / "x.xml"
+    path.write_text('<testsuites><testsuite tests="1" failures="0" errors="0" skipped="0"/></testsuites>')
+    assert runner.parse_junit(path, 3).failed == 1
+
+
+def test_sanitizer_report_is_a_failure(runner, tmp_path, capsys):
+    suites = runner.Suites(tmp_path)
+
+    def work():
+        (tmp_path / "report.123").write_text("ERROR: LeakSanitizer")
+        return runner.Outcome(passed=5)
+
+    suites.run("first", [work], 1)
+    assert (suites.total.passed, suites.total.failed) == (5, 1)
+    assert "LeakSanitizer" in capsys.readouterr().out
+    # It counts once, for the suite it happened in.
+    suites.run("second", [lambda: runner.Outcome(passed=1)], 1)
+    assert (suites.total.passed, suites.total.failed) == (6, 1)
+
+
+def test_empty_suite_is_a_failure(runner, tmp_path):
+    suites = runner.Suites(tmp_path)
+    suites.run("empty", [], 1)
+    assert suites.total.failed == 1
+
+
+def test_timeout_kills_the_whole_group(runner):
+    status, output = runner.run(
+        [sys.executable, "-c", "import subprocess; subprocess.run(['sleep', '1000'])"], timeout=1
+    )
+    assert status == -9
+    assert "killed" in output
+
+
+@pytest.mark.parametrize("failed, status", [(0, 0), (2, 1)])
+def test_last_line_and_status(runner, capsys, failed, status):
+    with pytest.raises(SystemExit) as e:
+        runner.finish(runner.Outcome(passed=3, failed=failed, skipped=1))
+    assert e.value.code == status
+    assert capsys.readouterr().out.splitlines()[-1] == f"3 passed, {failed} failed, 1 skipped"
+
+
+def test_last_line_is_alone_when_the_build_fails(tmp_path):
+    code = (
+        "import importlib.machinery, importlib.util, sys\n"
+        "loader = importlib.machinery.SourceFileLoader('runner', 'tests/run')\n"
+        "m = importlib.util.module_from_spec(importlib.util.spec_from_loader('runner', loader))\n"
+        "sys.modules['runner'] = m\n"
+        "loader.exec_module(m)\n"
+        "m.must(['false'], 'build')\n"
+    )
+    done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "0 passed, 1 failed, 0 skipped"
