@@ -176,71 +176,87 @@ static enum MHD_Result problem(struct request *rq, enum problem p, const char *d
 
 /* ---- the headers ---- */
 
-/* How often a header stands in the request, and the last value. */
-struct header_count {
-    const char *name, *value;
-    unsigned n;
+/* What the server itself wants to know of the headers; values are libmicrohttpd's and live as long as the request. */
+struct head {
+    unsigned n_host, n_length, n_encoding;
+    const char *length, *encoding, *type, *request_id, *accept, *if_none_match;
+    bool malformed;
 };
 
-static enum MHD_Result count_header(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+static bool is_token(const char *s, size_t n)
 {
+    static const char chars[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    for (size_t i = 0; i < n; i++)
+        if (!memchr(chars, s[i], sizeof chars - 1))
+            return false;
+    return n > 0;
+}
+
+static enum MHD_Result read_header(void *cls, enum MHD_ValueKind kind, const char *name, size_t name_len,
+                                   const char *value, size_t value_len)
+{
+    struct head *h = cls;
     (void)kind;
-    struct header_count *h = cls;
-    if (str_ieq(name, h->name)) {
-        h->n++;
-        h->value = value;
-    }
+    (void)value_len;
+    /* libmicrohttpd lets these pass; others on the way may read them in another way. */
+    if (!is_token(name, name_len))
+        h->malformed = true;
+    if (str_ieq(name, MHD_HTTP_HEADER_HOST))
+        h->n_host++;
+    const struct {
+        const char *name, **slot;
+        unsigned *count;
+    } known[] = {
+        {MHD_HTTP_HEADER_CONTENT_LENGTH, &h->length, &h->n_length},
+        {MHD_HTTP_HEADER_TRANSFER_ENCODING, &h->encoding, &h->n_encoding},
+        {MHD_HTTP_HEADER_CONTENT_TYPE, &h->type, NULL},
+        {MHD_HTTP_HEADER_ACCEPT, &h->accept, NULL},
+        {MHD_HTTP_HEADER_IF_NONE_MATCH, &h->if_none_match, NULL},
+        {"X-Request-Id", &h->request_id, NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        if (str_ieq(name, known[i].name)) {
+            *known[i].slot = value ? value : "";
+            if (known[i].count)
+                ++*known[i].count;
+        }
     return MHD_YES;
 }
 
-static struct header_count header(struct request *rq, const char *name)
-{
-    struct header_count h = {.name = name};
-    MHD_get_connection_values(rq->conn, MHD_HEADER_KIND, count_header, &h);
-    return h;
-}
-
 /*
- * Length of the body; *ret is -1 for a chunked one. What could be understood in two ways (and so be used to hide one
- * request in another from a proxy) is refused.
+ * NULL: all is well, and *ret is the length of the body, -1 for a chunked one. Else what is wrong: among it all that
+ * could be understood in two ways, and so be used to hide one request in another from a proxy.
  */
-static bool body_length(struct request *rq, int64_t *ret, enum problem *ret_problem, const char **ret_detail)
+static const char *check_head(const struct head *h, const char *version, int64_t *ret, enum problem *ret_problem)
 {
-    struct header_count length = header(rq, MHD_HTTP_HEADER_CONTENT_LENGTH);
-    struct header_count encoding = header(rq, MHD_HTTP_HEADER_TRANSFER_ENCODING);
     int64_t n = 0;
     *ret_problem = PROBLEM_bad_request;
-    if (encoding.n && length.n)
-        *ret_detail = "Content-Length and Transfer-Encoding must not stand together";
-    else if (length.n > 1)
-        *ret_detail = "more than one Content-Length header";
-    else if (length.n && !str_to_i64(length.value, &n))
-        *ret_detail = "malformed Content-Length header";
-    else if (encoding.n > 1 || (encoding.n && !str_ieq(encoding.value, "chunked"))) {
+    if (h->malformed)
+        return "a header has a malformed name";
+    if (h->n_host != 1 && (h->n_host || strcmp(version, MHD_HTTP_VERSION_1_0) != 0))
+        return "there must be one Host header";
+    if (h->n_encoding && h->n_length)
+        return "Content-Length and Transfer-Encoding must not stand together";
+    if (h->n_length > 1)
+        return "more than one Content-Length header";
+    if (h->n_length && (!str_to_i64(h->length, &n) || n < 0))
+        return "malformed Content-Length header";
+    if (h->n_encoding > 1 || (h->n_encoding && !str_ieq(h->encoding, "chunked"))) {
         *ret_problem = PROBLEM_bad_transfer_encoding;
-        *ret_detail = NULL;
-    } else {
-        *ret = encoding.n ? -1 : n;
-        return true;
+        return "the only transfer encoding understood is 'chunked'";
     }
-    return false;
+    *ret = h->n_encoding ? -1 : n;
+    return NULL;
 }
 
-static void set_request_id(struct request *rq)
+static void set_request_id(struct request *rq, const char *given)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-    const char *given = header(rq, "X-Request-Id").value;
     size_t n = given ? strspn(given, allowed) : 0;
     if (n && n < REQUEST_ID_SIZE && !given[n])
         memcpy(rq->id, given, n + 1);
     else
         id_new(rq->id);
-}
-
-static const char *copy_header(struct request *rq, const char *name)
-{
-    struct header_count h = header(rq, name);
-    return h.n ? arena_strdup(&rq->arena, h.value) : NULL;
 }
 
 /* Path, query and route. PROBLEM_COUNT: all is well. */
@@ -280,12 +296,12 @@ static void admit_task(void *arg)
     http_task_end(rq);
 }
 
-static enum MHD_Result begin_upload(struct request *rq, int64_t length)
+static enum MHD_Result begin_upload(struct request *rq, const char *type, int64_t length)
 {
     struct api *api = rq->api;
     char boundary[MULTIPART_BOUNDARY_MAX + 1], detail[128];
     struct err err = ERR_INIT;
-    int rc = multipart_boundary(header(rq, MHD_HTTP_HEADER_CONTENT_TYPE).value, boundary, &err);
+    int rc = multipart_boundary(type, boundary, &err);
     if (rc < 0)
         return problem(rq, rc == ERR_UNSUPPORTED ? PROBLEM_not_multipart : PROBLEM_bad_boundary, err.msg);
     if (!length)
@@ -310,20 +326,22 @@ static enum MHD_Result begin_upload(struct request *rq, int64_t length)
     return MHD_YES;
 }
 
-static enum MHD_Result begin(struct request *rq, const char *method)
+static enum MHD_Result begin(struct request *rq, const char *method, const char *version)
 {
     char allow[ROUTE_ALLOW_SIZE];
     struct err err = ERR_INIT;
     int64_t length = 0;
     enum problem p;
-    const char *detail = NULL;
-    set_request_id(rq);
+    struct head head = {0};
+    MHD_get_connection_values_n(rq->conn, MHD_HEADER_KIND, read_header, &head);
+    set_request_id(rq, head.request_id);
     atomic_fetch_add(&rq->api->active, 1);
     rq->counted = true;
     enum problem route_problem = find_route(rq, method, allow, &err);
-    if (!body_length(rq, &length, &p, &detail)) {
-        rq->has_body = true; /* who knows: read, throw away, close */
-        return problem(rq, p, detail);
+    const char *wrong = check_head(&head, version, &length, &p);
+    if (wrong) {
+        rq->has_body = true; /* who knows: the connection ends here */
+        return problem(rq, p, wrong);
     }
     rq->has_body = length != 0;
     if (route_problem == PROBLEM_method_not_allowed && strcmp(method, "OPTIONS") == 0) {
@@ -338,12 +356,12 @@ static enum MHD_Result begin(struct request *rq, const char *method)
         return refuse(rq);
     }
     if (rq->route->body == BODY_UPLOAD)
-        return begin_upload(rq, length);
+        return begin_upload(rq, head.type, length);
     if (length > IGNORED_BODY_MAX)
         return problem(rq, PROBLEM_body_too_large, NULL);
     rq->body_left = IGNORED_BODY_MAX;
-    rq->accept = copy_header(rq, MHD_HTTP_HEADER_ACCEPT);
-    rq->if_none_match = copy_header(rq, MHD_HTTP_HEADER_IF_NONE_MATCH);
+    rq->accept = arena_strdup(&rq->arena, head.accept);
+    rq->if_none_match = arena_strdup(&rq->arena, head.if_none_match);
     rq->phase = PHASE_BODY;
     return MHD_YES;
 }
@@ -426,13 +444,12 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
     (void)cls;
     (void)conn;
     (void)url;
-    (void)version;
     struct request *rq = *con_cls;
     if (!rq)
         return MHD_NO;
     switch (rq->phase) {
     case PHASE_HEADERS:
-        return begin(rq, method);
+        return begin(rq, method, version);
     case PHASE_ADMIT:
         rq->phase = PHASE_BODY;
         return rq->answer.status ? refuse(rq) : MHD_YES;
@@ -517,8 +534,7 @@ int http_start(struct api *api, int fd, struct MHD_Daemon **ret, struct err *err
         MHD_OPTION_URI_LOG_CALLBACK, on_uri, api, MHD_OPTION_NOTIFY_COMPLETED, on_completed, api,
         MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
         MHD_OPTION_CONNECTION_LIMIT, http_connections_max(), MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)((api->o.idle_ms + 999) / 1000), MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, pool,
-        MHD_OPTION_END);
+        (unsigned)((api->o.idle_ms + 999) / 1000), MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
     if (!d)
         return err_set(err, ERR_UNAVAILABLE, "cannot start the HTTP server: threads or descriptors ran out");
     *ret = d;

@@ -80,7 +80,7 @@ static const char *skip_tags(const char *line, const char **ret_level)
 /* Untrusted bytes as one printable line of UTF-8. */
 static void clean_into(const char *s, size_t n, char *ret, size_t size)
 {
-    CLEANUP(buf_clear) struct buf utf8 = BUF_INIT(4 * MAX_STDERR), text = BUF_INIT(16 * MAX_STDERR);
+    CLEANUP(buf_clear) struct buf utf8 = BUF_INIT((size_t)4 * MAX_STDERR), text = BUF_INIT((size_t)16 * MAX_STDERR);
     utf8_add_clean(&utf8, s, n);
     str_add_printable(&text, buf_str(&utf8));
     size_t keep = utf8_floor(buf_str(&text), MIN(text.len, size - 1));
@@ -185,7 +185,7 @@ int verdict_judge(struct verdict *v, const struct decode_end *end, bool *ret_dam
 
 void verdict_tail(const struct verdict *v, char *ret, size_t size)
 {
-    CLEANUP(buf_clear) struct buf utf8 = BUF_INIT(4 * MAX_STDERR);
+    CLEANUP(buf_clear) struct buf utf8 = BUF_INIT((size_t)4 * MAX_STDERR);
     utf8_add_clean(&utf8, v->tail, v->tail_len);
     size_t n = 0;
     for (const char *p = buf_str(&utf8); *p && n + 1 < size; p++)

@@ -3,8 +3,9 @@
  * The chunk plan: which sample ranges go to the engine, decided once per job from the speech spans.
  *
  * Neighbouring speech is joined up to about `target`, never beyond `max`; the cut is made at the longest pause near
- * the target, and inside unbroken speech at the quietest place. Long silence belongs to no chunk. Every sample of every
- * span is in exactly one chunk; chunks ascend and do not overlap.
+ * the target, and inside unbroken speech at the quietest place. Long silence belongs to no chunk: a pause of 2 s ends
+ * one always. Every sample of every span is in exactly one chunk; chunks ascend, do not overlap, and begin and end in
+ * speech.
  */
 #ifndef AUDIO_PLAN_H
 #define AUDIO_PLAN_H

@@ -53,51 +53,56 @@ static const int deadly[] = {
     SCMP_SYS(open_by_handle_at), SCMP_SYS(setuid), SCMP_SYS(setreuid), SCMP_SYS(setresuid), SCMP_SYS(bind),
     SCMP_SYS(connect), SCMP_SYS(listen), SCMP_SYS(accept), SCMP_SYS(accept4),
 };
+
+/* A right that is missing rather than a call that is missing: some would retry ENOSYS in another way. */
+static const int refused[] = {
+    SCMP_SYS(socket), SCMP_SYS(socketpair), SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(kill),
+};
 /* clang-format on */
 
-static int add_allowed(scmp_filter_ctx c)
+static int add_rows(scmp_filter_ctx c, uint32_t action, const int *calls, size_t n)
 {
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(allowed); i++)
-        rc = seccomp_rule_add(c, SCMP_ACT_ALLOW, allowed[i], 0);
-    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(deadly); i++)
-        rc = seccomp_rule_add(c, SCMP_ACT_KILL_PROCESS, deadly[i], 0);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        rc = seccomp_rule_add(c, action, calls[i], 0);
     return rc;
 }
 
-/* Calls that pass only with these arguments; otherwise they fail as a right that is missing would. */
+/* Calls that pass only when `argument` & mask == value. */
 static int add_conditional(scmp_filter_ctx c)
 {
-    /* Opening for reading only, should Landlock be missing. */
-    const scmp_datum_t writing = O_ACCMODE | O_CREAT | O_TRUNC;
-    int rc = seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(open), 1, SCMP_A1(SCMP_CMP_MASKED_EQ, writing, O_RDONLY));
-    if (rc == 0)
-        rc = seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, writing, O_RDONLY));
-    /* Threads, but no processes. */
-    if (rc == 0)
-        rc = seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
-                              SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
-    /* One's own limits: they can only be lowered, CAP_SYS_RESOURCE is gone. */
-    if (rc == 0)
-        rc = seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, SCMP_A0(SCMP_CMP_EQ, 0));
-    if (rc == 0)
-        rc = seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(setrlimit), 0);
-    /* Signals to oneself: abort(). The pid stays the same across exec. */
-    if (rc == 0)
-        rc = seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
-    /* isatty and the width of a terminal. */
-    static const unsigned long ioctls[] = {TCGETS, TIOCGWINSZ};
-    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(ioctls); i++)
-        rc = seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, ioctls[i]));
-    /* Not among them: PR_SET_PDEATHSIG, so that the child cannot outlive us, and PR_SET_DUMPABLE. */
-    static const int prctls[] = {PR_SET_NAME, PR_GET_NAME, PR_CAPBSET_READ, PR_SET_NO_NEW_PRIVS, PR_SET_VMA};
-    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(prctls); i++)
-        rc = seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)prctls[i]));
-    /* A right that is missing rather than a call that is missing: some would retry ENOSYS in another way. */
-    static const int refused[] = {SCMP_SYS(socket), SCMP_SYS(socketpair), SCMP_SYS(fork), SCMP_SYS(vfork),
-                                  SCMP_SYS(kill)};
-    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(refused); i++)
-        rc = seccomp_rule_add(c, SCMP_ACT_ERRNO(EPERM), refused[i], 0);
+    /* Of an int argument the kernel looks at these bits only. */
+    const scmp_datum_t whole = UINT32_MAX, writing = O_ACCMODE | O_CREAT | O_TRUNC;
+    const struct {
+        int call;
+        unsigned argument;
+        scmp_datum_t mask, value;
+    } rows[] = {
+        /* Opening for reading only, should Landlock be missing. */
+        {SCMP_SYS(open), 1, writing, O_RDONLY},
+        {SCMP_SYS(openat), 2, writing, O_RDONLY},
+        /* Threads, but no processes. */
+        {SCMP_SYS(clone), 0, CLONE_THREAD, CLONE_THREAD},
+        /* One's own limits: they can only be lowered, CAP_SYS_RESOURCE is gone. */
+        {SCMP_SYS(prlimit64), 0, whole, 0},
+        {SCMP_SYS(setrlimit), 0, 0, 0},
+        /* Signals to oneself: abort(). The pid stays the same across exec. */
+        {SCMP_SYS(tgkill), 0, whole, (scmp_datum_t)getpid()},
+        /* isatty and the width of a terminal. */
+        {SCMP_SYS(ioctl), 1, whole, TCGETS},
+        {SCMP_SYS(ioctl), 1, whole, TIOCGWINSZ},
+        /* Not among them: PR_SET_PDEATHSIG, so that the child cannot outlive us, and PR_SET_DUMPABLE. */
+        {SCMP_SYS(prctl), 0, whole, PR_SET_NAME},
+        {SCMP_SYS(prctl), 0, whole, PR_GET_NAME},
+        {SCMP_SYS(prctl), 0, whole, PR_CAPBSET_READ},
+        {SCMP_SYS(prctl), 0, whole, PR_SET_NO_NEW_PRIVS},
+        {SCMP_SYS(prctl), 0, whole, PR_SET_VMA},
+    };
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(rows); i++) {
+        struct scmp_arg_cmp cmp = {rows[i].argument, SCMP_CMP_MASKED_EQ, rows[i].mask, rows[i].value};
+        rc = seccomp_rule_add_array(c, SCMP_ACT_ALLOW, rows[i].call, rows[i].mask ? 1 : 0, &cmp);
+    }
     return rc;
 }
 
@@ -112,7 +117,11 @@ int sandbox_calls_enter(struct err *err)
     scmp_filter_ctx c = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
     if (!c)
         return err_set(err, ERR_NOMEM, "no memory for the system call filter");
-    int rc = add_allowed(c);
+    int rc = add_rows(c, SCMP_ACT_ALLOW, allowed, ARRAY_LEN(allowed));
+    if (rc == 0)
+        rc = add_rows(c, SCMP_ACT_KILL_PROCESS, deadly, ARRAY_LEN(deadly));
+    if (rc == 0)
+        rc = add_rows(c, SCMP_ACT_ERRNO(EPERM), refused, ARRAY_LEN(refused));
     if (rc == 0)
         rc = add_conditional(c);
     if (rc == 0)

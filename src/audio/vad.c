@@ -192,7 +192,7 @@ static void lowest(struct vad *v, int64_t from, int64_t to, float *ret)
     for (int64_t t = from; t <= to; t++) {
         const struct frame *f = at(v, t);
         for (int b = 0; b < BANDS; b++)
-            ret[b] = fminf(ret[b], f->smooth[b]);
+            ret[b] = MIN(ret[b], f->smooth[b]);
     }
 }
 

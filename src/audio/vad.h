@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Speech detection on a stream of PCM: energy over an adaptive noise floor and the shape of the spectrum, with
- * hysteresis.
+ * Speech detection on a stream of PCM: what stands over an adaptive noise floor in many bands, with hysteresis.
  *
- * Frames of 10 ms. A frame is speech-like when its energy stands enough over the noise floor, is not absolutely
- * silent, and its spectrum is not that of a hum, a pure tone or flat noise. Spans open after a few such frames
- * and close after a longer pause; both ends are padded. Deterministic: the same samples give the same spans,
- * however they are cut into calls. Memory is constant but for the spans.
+ * Silence, steady noise of any colour and level, hum, tones, chords held for a second or more and clicks give no spans.
+ * Speech does, down to about 5 dB over noise, with 0.25 s put around each span; pauses shorter than about 0.75 s
+ * end none. Deterministic: the same samples give the same spans, however they are cut into calls. Memory is
+ * constant but for the spans. An hour takes about half a second of one core.
  *
- * It errs towards speech: a missed word is lost for good, a false span costs engine time.
+ * It errs towards speech: a missed word is lost for good, a false span costs engine time. Music, bells, sparse
+ * crackle and noise that swells may count as speech.
  */
 #ifndef AUDIO_VAD_H
 #define AUDIO_VAD_H

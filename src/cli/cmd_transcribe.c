@@ -36,6 +36,8 @@ struct session {
     struct slots *slots;
     struct temp *temp;
     struct cancel cancel;
+    char **written; /* paths of output files so far */
+    size_t n_written;
 };
 
 /* One file in work. */
@@ -181,6 +183,23 @@ static int headline(const struct piece *p, struct err *err)
 
 /* ---- one file ---- */
 
+/* Neither a recording nor the transcript of another one may be lost by writing this one. */
+static int check_output(const struct piece *p, struct err *err)
+{
+    struct session *s = p->s;
+    struct stat in, out;
+    if (!p->out.path)
+        return 0;
+    if (stat(p->file, &in) == 0 && stat(p->out.path, &out) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+        return err_set(err, ERR_INVALID, "the transcript would overwrite the recording: give another --output");
+    for (size_t i = 0; i < s->n_written; i++)
+        if (str_eq(s->written[i], p->out.path))
+            return err_set(err, ERR_INVALID, "'%s' was just written for another recording: give another --output",
+                           p->out.path);
+    s->written[s->n_written++] = xstrdup(p->out.path);
+    return 0;
+}
+
 static int run(struct piece *p, const char *path, struct err *err)
 {
     struct session *s = p->s;
@@ -231,6 +250,8 @@ static int transcribe(struct session *s, const char *file, struct err *err)
     transcript_init(&p.transcript);
     int rc = output_open(&p.out, s->to, s->folder, file, format_info(s->format)->ending, err);
     if (rc == 0)
+        rc = check_output(&p, err);
+    if (rc == 0)
         rc = transcribe_piece(&p, err);
     output_clear(&p.out);
     bar_clear(&p.bar);
@@ -270,15 +291,34 @@ static int session_open(struct session *s, struct err *err)
 
 static void session_close(struct session *s)
 {
+    for (size_t i = 0; i < s->n_written; i++)
+        free(s->written[i]);
+    free(s->written);
     temp_close(s->temp);
     slots_free(s->slots);
     engine_close(s->engine);
+}
+
+/* Nobody shall take a draft for more. */
+static void name_quality(const struct session *s)
+{
+    static const struct engine_request any = {.task = "transcribe"};
+    const struct engine_info *info = engine_info(s->engine);
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(1024);
+    struct err ignored = ERR_INIT;
+    if (!isatty(STDERR_FILENO) || str_eq(info->quality, "standard"))
+        return;
+    buf_addf(&b, "engine %s, model %s: %s quality\n", info->name, engine_model(s->engine, &any), info->quality);
+    if (buf_ok(&b) && io_write_all(STDERR_FILENO, b.data, b.len, &ignored) < 0) {
+        /* Nobody left to tell. */
+    }
 }
 
 int cmd_transcribe(struct app *app, int argc, char **argv, struct err *err)
 {
     struct session s = {
         .app = app, .to = app_flag(app, "output"), .several = argc > 1, .engine_opts = media_engine(app->conf)};
+    s.written = xcalloc((size_t)argc, sizeof *s.written);
     s.folder = s.to && (s.several || is_folder(s.to));
     struct watcher watcher = {.done_fd = -1};
     int rc = transcript_format(app, &s.format, err), status = STATUS_OK;
@@ -286,10 +326,12 @@ int cmd_transcribe(struct app *app, int argc, char **argv, struct err *err)
         rc = session_open(&s, err);
     if (rc == 0)
         rc = watcher_start(&watcher, &s.cancel, err);
+    if (rc == 0)
+        name_quality(&s);
     for (int i = 0; rc == 0 && i < argc; i++) {
         struct err e = ERR_INIT;
         int failed = transcribe(&s, argv[i], &e);
-        if (failed < 0 && cancel_is_set(&s.cancel)) {
+        if (failed < 0 && stop_requested()) {
             status = STATUS_INTERRUPTED;
             break;
         }

@@ -135,7 +135,7 @@ static int beat(struct keeper *k, struct err *err)
                              .running = (int64_t)board_count(w->board)};
     int rc = store_heartbeat(w->o->store, &row, err);
     if (rc == 0)
-        k->next_heartbeat = now + HEARTBEAT_MS;
+        k->next_heartbeat = now + MIN(HEARTBEAT_MS, w->o->lease_ms / 3); /* an idle worker notices outages by it */
     return rc;
 }
 

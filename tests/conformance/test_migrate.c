@@ -2,6 +2,11 @@
 /* The migration runner: src/db/migrate.h. */
 #include "fixture.h"
 
+#include "base/clock.h"
+#include "base/thread.h"
+
+#include <stdatomic.h>
+
 static const char *const one_sql[] = {"CREATE TABLE t (id BIGINT PRIMARY KEY)", "INSERT INTO t (id) VALUES (1)", NULL};
 static const char *const two_sql[] = {"ALTER TABLE t ADD COLUMN n BIGINT", "UPDATE t SET n = 5", NULL};
 static const char *const bad_sql[] = {"UPDATE t SET n = 6", "CREATE NONSENSE", NULL};
@@ -135,7 +140,7 @@ static int migrate_in_process(struct fixture *f, int i)
     struct db *db = NULL;
     int applied = 0;
     (void)i;
-    CHILD_OK(fixture_open_db(f, 1, 20, &db, &e)); /* shorter than a migration: waiting is the runner's */
+    CHILD_OK(fixture_open_db(f, 1, 5000, &db, &e));
     CHILD_OK(migrate_list_up(db, second, &applied, &e));
     CHILD_OK(migrate_list_up(db, second, &applied, &e));
     db_close(db);
@@ -156,6 +161,48 @@ static void test_several_processes_may_start_at_once(void **state)
     }
 }
 
+/* Holds the database for longer than the other connection is willing to wait. */
+static int hold_fn(struct db_tx *tx, void *arg, struct err *err)
+{
+    (void)tx;
+    (void)err;
+    atomic_store((atomic_bool *)arg, true);
+    clock_sleep_ms(200);
+    return 0;
+}
+
+struct holder {
+    struct db *db;
+    atomic_bool inside;
+};
+
+static void *hold(void *arg)
+{
+    struct holder *h = arg;
+    struct err e = ERR_INIT;
+    return db_write(h->db, DB_RELAXED, hold_fn, &h->inside, &e) < 0 ? h : NULL;
+}
+
+static void test_a_long_migration_elsewhere_is_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    struct db *impatient = NULL;
+    int applied = -1;
+    OK(fixture_open_db(f, 1, 5, &impatient, &e));
+    struct holder h = {.db = f->db};
+    pthread_t t;
+    OK(thread_start(&t, "holder", hold, &h, &e));
+    while (!atomic_load(&h.inside))
+        clock_sleep_ms(1);
+    OK(migrate_list_up(impatient, second, &applied, &e));
+    assert_int_equal(applied, 2);
+    void *failed = NULL;
+    pthread_join(t, &failed);
+    assert_null(failed);
+    db_close(impatient);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -164,7 +211,7 @@ int main(void)
         T(test_a_fresh_database_gets_all),           T(test_embedded_migrations_are_well_formed),
         T(test_missing_ones_follow_in_order),        T(test_a_failing_migration_leaves_nothing_of_itself),
         T(test_a_newer_schema_is_refused),           T(test_an_edited_migration_is_refused),
-        T(test_several_processes_may_start_at_once),
+        T(test_several_processes_may_start_at_once), T(test_a_long_migration_elsewhere_is_waited_for),
     };
     return cmocka_run_group_tests(tests, fixture_setup_group, fixture_teardown_group);
 }

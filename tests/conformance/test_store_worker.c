@@ -64,6 +64,25 @@ static void test_renewing_and_losing(void **state)
     assert_int_equal(n, 0);
 }
 
+static void test_a_claim_that_cannot_be_handed_out_is_not_made(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    struct ids id = submit(f, QUEUE_NORMAL);
+    struct arena small = ARENA_INIT;
+    struct job j = {.fence = -7};
+    struct claim_opts o = {.holder = "w", .lease_ms = 30000};
+    small.max = 100;
+    FAILS(ERR_NOMEM, "out of memory", store_claim(f->store, &o, &small, &j, &e));
+    assert_int_equal(j.fence, -7);
+    FAILS(ERR_NOMEM, "out of memory", store_get(f->store, id.id, &small, &j, &e));
+    arena_clear(&small);
+    j = get(f, id.id);
+    assert_int_equal(j.state, JOB_PENDING);
+    assert_int_equal(j.fence, 0);
+    assert_string_equal(claim(f, "w").id, id.id);
+}
+
 /* ---- plan and chunks ---- */
 
 static void test_checkpoints(void **state)
@@ -377,9 +396,14 @@ static void test_a_stale_claim_writes_nothing(void **state)
     check_lost(f, &first); /* pending */
     struct claim second = claim(f, "w1");
     check_lost(f, &first); /* held again by the same worker under the next fence */
-    struct claim wrong_holder = {second.id, "w2", second.fence}, future = {second.id, "w1", second.fence + 1};
-    check_lost(f, &wrong_holder);
-    check_lost(f, &future);
+    const struct claim wrong[] = {
+        {second.id, "w0", second.fence},
+        {second.id, "w2", second.fence},
+        {second.id, "", second.fence},
+        {second.id, "w1", second.fence + 1},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+        check_lost(f, &wrong[i]);
     OK(save_chunk(f, &second, 1, &seq, &e));
     OK(store_complete(f->store, &second, &a_result, &seq, &e));
     check_lost(f, &second); /* completed: also its own claim is over */
@@ -510,17 +534,20 @@ static void test_progress_clears_deaths(void **state)
     struct claim c = claim(f, "w");
     OK(store_complete(f->store, &c, &a_result, &seq, &e));
 
-    /* A chunk also clears deaths that were counted before. */
+    /* What is saved also clears deaths that were counted before: the first plan, and a chunk. */
     id = submit(f, QUEUE_NORMAL);
     claim(f, "w");
     expire_one(f);
     assert_int_equal(get(f, id.id).deaths, 1);
     c = planned(f, "w", 3);
-    assert_int_equal(get(f, id.id).deaths, 0); /* and so does the first plan */
+    assert_int_equal(get(f, id.id).deaths, 0);
     expire_one(f);
     claim(f, "w");
     expire_one(f);
     assert_int_equal(get(f, id.id).deaths, 1);
+    c = claim(f, "w");
+    OK(save_chunk(f, &c, 0, &seq, &e));
+    assert_int_equal(get(f, id.id).deaths, 0);
 }
 
 static void test_planning_again_is_no_progress(void **state)
@@ -573,6 +600,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_a_claim_sets_lease_fence_and_attempt),
         T(test_renewing_and_losing),
+        T(test_a_claim_that_cannot_be_handed_out_is_not_made),
         T(test_checkpoints),
         T(test_another_plan_drops_checkpoints_the_same_keeps_them),
         T(test_checkpoints_outlive_the_claim),

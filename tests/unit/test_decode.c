@@ -446,21 +446,32 @@ static void test_the_child_dies_with_its_parent(void **state)
     prctl(PR_SET_CHILD_SUBREAPER, 0);
 }
 
-static void test_a_stranger_cannot_start_the_child(void **state)
+static int child_main_status(int argc, char **argv)
 {
-    (void)state;
-    char a0[] = "steno", a1[] = "__decode", wrong[] = "1", zero[] = "0", name[] = "ffmpeg";
-    char *too_few[] = {a0, a1, NULL};
-    assert_int_equal(decode_child_main(2, too_few), CHILD_NO_SANDBOX);
-    /* Another parent than it really has, as when that one died. In a child: it changes what happens at its end. */
-    pid_t pid = fork();
-    if (pid == 0) {
-        char *args[] = {a0, a1, wrong, zero, zero, zero, name, NULL};
-        _exit(decode_child_main(ARG_COUNT, args));
-    }
+    fflush(NULL);
+    pid_t pid = fork(); /* it changes what happens when its parent ends */
+    if (pid == 0)
+        exit(decode_child_main(argc, argv));
     int status;
     assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_int_equal(WEXITSTATUS(status), CHILD_NO_SANDBOX);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void test_the_child_looks_at_its_arguments(void **state)
+{
+    (void)state;
+    char a0[] = "steno", a1[] = "__decode", me[24], stranger[] = "1", zero[] = "0", word[] = "x",
+         none[] = "no-such-ffmpeg";
+    snprintf(me, sizeof me, "%d", (int)getpid());
+    char *few[] = {a0, a1, NULL};
+    char *words[] = {a0, a1, word, word, word, word, none, NULL};
+    char *orphan[] = {a0, a1, stranger, zero, zero, zero, none, NULL};
+    char *missing[] = {a0, a1, me, zero, zero, zero, none, NULL};
+    assert_int_equal(child_main_status(2, few), CHILD_NO_SANDBOX);
+    assert_int_equal(child_main_status(ARG_COUNT, words), CHILD_NO_SANDBOX);
+    assert_int_equal(child_main_status(ARG_COUNT, orphan), CHILD_NO_SANDBOX);
+    assert_int_equal(child_main_status(ARG_COUNT, missing), CHILD_NO_FFMPEG);
 }
 
 static int64_t resident_kb(void)
@@ -547,7 +558,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_cancel_is_seen_while_waiting),
         cmocka_unit_test(test_closing_early_kills_the_child),
         cmocka_unit_test(test_the_child_dies_with_its_parent),
-        cmocka_unit_test(test_a_stranger_cannot_start_the_child),
+        cmocka_unit_test(test_the_child_looks_at_its_arguments),
         cmocka_unit_test(test_memory_does_not_grow_with_length),
         cmocka_unit_test(test_a_verdict_does_not_depend_on_how_lines_are_cut),
     };

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: MIT
+"""A steno server for a test: started on a free port with a data folder of its own, looked into, stopped."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+STENO = os.environ.get("STENO_BIN") or str(ROOT / "build-dev" / "steno")
+TERMINAL = ("completed", "failed", "cancelled")
+
+
+def wait_for(what, condition, timeout=60.0):
+    """Waits until condition() is true and returns what it gave. Time-outs are for broken programs, not for slow machines."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {timeout} s")
+        time.sleep(0.02)
+
+
+def clean_env():
+    """Ours without settings of steno, which must not reach into a test."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("STENO_")}
+
+
+class Server:
+    """`steno serve`, or one role of it."""
+
+    def __init__(self, *flags, role="serve", listen="127.0.0.1:0", env=None, data=None):
+        self.folder = Path(tempfile.mkdtemp(prefix="steno-e2e-"))
+        self.data = Path(data) if data else self.folder / "data"
+        self.log_path = self.folder / "log"
+        self.flags, self.role, self.listen, self.env = flags, role, listen, env or {}
+        self.process = None
+        self.address = None
+        self.start()
+
+    def start(self):
+        argv = [STENO, self.role, "--data", str(self.data), *self.flags]
+        if self.role != "worker":
+            argv += ["--listen", self.listen]
+        with open(self.log_path, "ab") as log:
+            at = log.tell()
+            self.process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=clean_env() | self.env, cwd=self.folder
+            )
+        if self.role == "worker":
+            return
+
+        def listening():
+            assert self.process.poll() is None, self.log()
+            found = re.search(r"listening on (?:http://)?(\S+)", self.log()[at:])
+            return found and found.group(1)
+
+        self.address = wait_for("the server listens", listening)
+        if self.address.startswith("unix:"):
+            return
+        host, _, port = self.address.rstrip("/").rpartition(":")
+        self.host, self.port = host.strip("[]"), int(port)
+
+    @property
+    def url(self):
+        return f"http://{self.host}:{self.port}"
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def stop(self, sig=signal.SIGTERM, timeout=60):
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        status = self.process.wait(timeout)
+        return status
+
+    def close(self):
+        """Stops it and removes its folder; a server that does not end well is a failure."""
+        try:
+            status = self.stop()
+            assert status == 0, f"exit status {status}\n{self.log()}"
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    # What it keeps.
+
+    def sql(self, query, *args):
+        db = sqlite3.connect(f"file:{self.data}/steno.db?mode=ro", uri=True, timeout=30)
+        try:
+            return db.execute(query, args).fetchall()
+        finally:
+            db.close()
+
+    def rows(self):
+        """Rows per table."""
+        return {t: self.sql(f"SELECT count(*) FROM {t}")[0][0] for t in ("jobs", "chunks", "results", "error_logs")}
+
+    def objects(self):
+        """Every file in storage, temporary ones too."""
+        root = self.data / "objects"
+        return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
+
+    # Talking to it.
+
+    def connect(self, timeout=30):
+        return socket.create_connection((self.host, self.port), timeout=timeout)
+
+    def raw(self, data, *, half_close=False, head=False, timeout=30):
+        """Sends bytes, reads until the server closes. Returns the answers. `head`: answers have no body."""
+        with self.connect(timeout) as s:
+            try:
+                s.sendall(data)
+                if half_close:
+                    s.shutdown(socket.SHUT_WR)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+            return read_answers(s, head)
+
+    def ask(self, method, path, body=None, headers=()):
+        """One request over a connection of its own."""
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        if body is not None:
+            head += f"Content-Length: {len(body)}\r\n"
+        for name, value in dict(headers).items():
+            head += f"{name}: {value}\r\n"
+        answers = self.raw(head.encode() + b"\r\n" + (body or b""))
+        assert len(answers) == 1, answers
+        return answers[0]
+
+    def submit(self, data=b"RIFF", filename="a.wav", fields=(), **kw):
+        body, headers = multipart([("file", filename, data)] + list(dict(fields).items()), **kw)
+        return self.ask("POST", "/v1/jobs", body, headers)
+
+    def job(self, job_id):
+        answer = self.ask("GET", f"/v1/jobs/{job_id}")
+        assert answer.status == 200, answer
+        return answer.json
+
+    def wait_job(self, job_id, timeout=120):
+        def ended():
+            job = self.job(job_id)
+            return job if job["status"] in TERMINAL else None
+
+        return wait_for(f"the end of job {job_id}", ended, timeout)
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def code(self):
+        """The error code; None when this is no problem of ours."""
+        if not self.headers.get("content-type", "").startswith("application/problem+json"):
+            return None
+        return self.json["code"]
+
+    def __repr__(self):
+        return f"<{self.status} {self.body[:300]!r}>"
+
+
+def parse_answers(data, no_body=False):
+    """Splits bytes into HTTP answers; `100 Continue` is dropped."""
+    answers = []
+    while data:
+        head, blank, rest = data.partition(b"\r\n\r\n")
+        assert blank, f"no whole answer: {data[:200]!r}"
+        # libmicrohttpd 0.9.75 sends the head of some answers to malformed requests twice.
+        while rest.startswith(head + blank):
+            rest = rest[len(head + blank) :]
+        lines = head.decode("latin-1").split("\r\n")
+        match = re.match(r"HTTP/1\.[01] (\d{3}) ", lines[0])
+        assert match, f"no status line: {lines[0]!r}"
+        headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
+        status = int(match.group(1))
+        length = 0 if no_body else int(headers.get("content-length", 0))
+        assert len(rest) >= length, f"body of {len(rest)} bytes, not {length}"
+        if status != 100:
+            answers.append(Answer(status, headers, rest[:length]))
+        data = rest[length:]
+    return answers
+
+
+def read_answers(s, no_body=False):
+    """Reads until the server closes. A reset after an answer loses nothing that counts."""
+    data = b""
+    while True:
+        try:
+            piece = s.recv(65536)
+        except ConnectionResetError:
+            break
+        if not piece:
+            break
+        data += piece
+    return parse_answers(data, no_body)
+
+
+def multipart(parts, boundary="xYzBoundary", end=True, kind="multipart/form-data"):
+    """Body and headers. A part is (name, value) or (name, filename, data)."""
+    body = b""
+    for name, *rest in parts:
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"'.encode()
+        if len(rest) == 2:
+            filename = rest[0] if isinstance(rest[0], bytes) else rest[0].encode()
+            head += b'; filename="' + filename + b'"\r\nContent-Type: application/octet-stream'
+        value = rest[-1] if isinstance(rest[-1], bytes) else rest[-1].encode()
+        body += head + b"\r\n\r\n" + value + b"\r\n"
+    if end:
+        body += f"--{boundary}--\r\n".encode()
+    return body, {"Content-Type": f"{kind}; boundary={boundary}"}

@@ -1,0 +1,708 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A whole worker on real back ends in a temporary folder: SQLite, the folder storage, the local broker, PocketSphinx
+ * and the null engine. Nothing is timed: the tests wait for rows to say what they shall, however long that takes.
+ */
+#include "worker/worker.h"
+
+#include "base/clock.h"
+#include "base/id.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/thread.h"
+#include "db/migrate.h"
+#include "speech.h"
+#include "transcript/format.h"
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { PATIENCE_MS = 120000, LOOK_MS = 20 };
+
+/* Made once: a clip of one chunk and a recording of many. */
+static char *media, *short_clip, *long_clip;
+
+struct rig {
+    char folder[64];
+    struct db *db;
+    struct store *store;
+    struct storage *storage;
+    struct broker *broker;
+    char *temp;
+    struct engine_opts engine;
+    struct worker_opts opts;
+    struct cancel stop;
+    pthread_t thread;
+    bool running;
+    int rc; /* of worker_run */
+    struct arena arena;
+    struct err err;
+};
+
+#define OK(call)                                     \
+    do {                                             \
+        struct err *e_ = &r->err;                    \
+        if ((call) < 0) {                            \
+            print_error("%s: %s\n", #call, e_->msg); \
+            fail();                                  \
+        }                                            \
+    } while (0)
+
+static struct rig *rig_new(void)
+{
+    struct rig *r = xcalloc(1, sizeof *r);
+    snprintf(r->folder, sizeof r->folder, "/tmp/steno-test-worker-XXXXXX");
+    assert_non_null(mkdtemp(r->folder));
+    CLEANUP(free_p) char *db = xasprintf("sqlite:%s/steno.db", r->folder);
+    CLEANUP(free_p) char *objects = xasprintf("file:%s/objects", r->folder);
+    CLEANUP(free_p) char *sockets = xasprintf("local:%s/broker", r->folder);
+    r->temp = xasprintf("%s/tmp", r->folder);
+    r->arena = (struct arena)ARENA_INIT;
+    int applied = 0;
+    const struct db_opts db_opts = {.url = db, .readers = 4, .busy_ms = 10000};
+    const struct store_opts store_opts = {.max_attempts = 3, .alone_patience_ms = 100, .max_deaths = 3};
+    const struct broker_opts broker_opts = {.url = sockets, .tokens = true};
+    OK(db_open(&db_opts, &r->db, &r->err));
+    OK(migrate_up(r->db, &applied, &r->err));
+    OK(store_new(r->db, &store_opts, &r->store, &r->err));
+    OK(storage_open(objects, &r->storage, &r->err));
+    OK(broker_open(&broker_opts, &r->broker, &r->err));
+    r->engine = (struct engine_opts){.name = "pocketsphinx", .slots = 2, .chunk_time_ms = 600000};
+    r->opts = (struct worker_opts){.store = r->store,
+                                   .storage = r->storage,
+                                   .broker = r->broker,
+                                   .engine = &r->engine,
+                                   .temp_folder = r->temp,
+                                   .concurrency = 3,
+                                   .lease_ms = 3000,
+                                   .poll_ms = 50,
+                                   .sweep_ms = 100,
+                                   .drain_ms = PATIENCE_MS,
+                                   .upload_max_age_ms = 3600000,
+                                   .keep_audio_ms = -1,
+                                   .retry = {.max_attempts = 3, .base_ms = 10, .cap_ms = 50},
+                                   .decode = {.time_ms = PATIENCE_MS},
+                                   .stop = &r->stop};
+    return r;
+}
+
+static void *worker_thread(void *arg)
+{
+    struct rig *r = arg;
+    struct err err = ERR_INIT;
+    r->rc = worker_run(&r->opts, &err);
+    return NULL;
+}
+
+static void start(struct rig *r)
+{
+    atomic_store(&r->stop.flag, false);
+    OK(thread_start(&r->thread, "worker", worker_thread, r, &r->err));
+    r->running = true;
+}
+
+static int stop(struct rig *r)
+{
+    cancel_set(&r->stop);
+    broker_interrupt(r->broker);
+    pthread_join(r->thread, NULL);
+    r->running = false;
+    return r->rc;
+}
+
+static void rig_free(struct rig *r)
+{
+    if (r->running)
+        assert_int_equal(stop(r), 0);
+    arena_clear(&r->arena);
+    broker_close(r->broker);
+    storage_close(r->storage);
+    store_free(r->store);
+    db_close(r->db);
+    OK(io_remove_tree(r->folder, &r->err));
+    free(r->temp);
+    free(r);
+}
+
+/* What the api does with an upload. */
+static void submit(struct rig *r, const char *engine, const char *clip, const char *language, char ret_id[ID_SIZE])
+{
+    id_new(ret_id);
+    CLEANUP(free_p) char *key = xasprintf("uploads/%s/clip.wav", ret_id), *data = NULL;
+    size_t n = 0;
+    OK(io_read_file(clip, 100 << 20, &data, &n, &r->err));
+    OK(storage_put_bytes(r->storage, key, data, n, &r->err));
+    const struct job_new job = {.id = ret_id,
+                                .queue = QUEUE_NORMAL,
+                                .engine = engine,
+                                .language = language,
+                                .filename = "clip.wav",
+                                .audio_key = key,
+                                .audio_sha256 = clip,
+                                .audio_bytes = (int64_t)n};
+    OK(store_submit(r->store, &job, &r->err));
+}
+
+static struct job look(struct rig *r, const char *id)
+{
+    struct job job;
+    arena_clear(&r->arena);
+    OK(store_get(r->store, id, &r->arena, &job, &r->err));
+    return job;
+}
+
+static bool is_completed(const struct job *j)
+{
+    return j->state == JOB_COMPLETED;
+}
+static bool is_failed(const struct job *j)
+{
+    return j->state == JOB_FAILED;
+}
+static bool was_retried(const struct job *j)
+{
+    return j->attempt >= 1 && j->state == JOB_PENDING;
+}
+static bool has_progress(const struct job *j)
+{
+    return j->chunks_done >= 1;
+}
+
+static struct job wait_for(struct rig *r, const char *id, bool (*is)(const struct job *))
+{
+    int64_t until = clock_mono_ms() + PATIENCE_MS;
+    for (;;) {
+        struct job j = look(r, id);
+        if (is(&j))
+            return j;
+        if (clock_mono_ms() > until)
+            fail_msg("job %s stays %s: %s", id, job_state_name(j.state), j.error_message ? j.error_message : "-");
+        clock_sleep_ms(LOOK_MS);
+    }
+}
+
+struct sql_call {
+    const char *text;
+    int64_t value;
+};
+
+static int on_value(const struct db_row *row, void *arg, struct err *err)
+{
+    (void)err;
+    ((struct sql_call *)arg)->value = db_col_int(row, 0);
+    return 1;
+}
+
+static int sql_fn(struct db_tx *tx, void *arg, struct err *err)
+{
+    struct sql_call *c = arg;
+    c->value = -1;
+    return db_query(tx, c->text, DB_NO_ARGS, on_value, c, err);
+}
+
+/* One statement (a literal) and the first integer it gives. */
+static int64_t sql(struct rig *r, const char *text)
+{
+    struct sql_call c = {.text = text};
+    OK(db_write(r->db, DB_RELAXED, sql_fn, &c, &r->err));
+    return c.value;
+}
+
+static bool object_exists(struct rig *r, const char *key)
+{
+    struct object_info info;
+    return storage_stat(r->storage, key, &info, &r->err) == 0;
+}
+
+static struct job_result result_of(struct rig *r, const char *id)
+{
+    struct job_result result;
+    OK(store_get_result(r->store, id, &r->arena, &result, &r->err));
+    return result;
+}
+
+/* The stored transcript is whole and is the one that the row describes. */
+static void assert_result_is_sound(struct rig *r, const char *id)
+{
+    struct job j = look(r, id);
+    struct job_result result = result_of(r, id);
+    assert_int_equal(result.fence, j.fence);
+    CLEANUP(free_p) char *json = NULL;
+    size_t n = 0;
+    OK(storage_get_bytes(r->storage, result.result_key, 100 << 20, &json, &n, &r->err));
+    struct transcript t;
+    transcript_init(&t);
+    OK(transcript_from_json(json, n, &t, &r->err));
+    OK(transcript_check(&t, &r->err));
+    assert_string_equal(transcript_text(&t), result.text);
+    assert_int_equal(t.duration_ms, result.duration_ms);
+    transcript_clear(&t);
+}
+
+static int64_t count_left_in_temp(struct rig *r)
+{
+    CLEANUP(free_p) char *cmd = xasprintf("find '%s' -mindepth 1 | wc -l", r->temp);
+    FILE *f = popen(cmd, "r");
+    int n = -1;
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%d", &n), 1);
+    pclose(f);
+    return n;
+}
+
+/* ---- tests ---- */
+
+static void test_jobs_complete(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    char spoken[ID_SIZE], load[ID_SIZE], late[ID_SIZE];
+    submit(r, NULL, short_clip, NULL, spoken);
+    submit(r, "null", short_clip, NULL, load);
+    start(r);
+    struct job j = wait_for(r, spoken, is_completed);
+    assert_int_equal(j.attempt, 1);
+    assert_int_equal(j.fence, 1);
+    assert_int_equal(j.chunks_done, j.chunks_total);
+    assert_true(j.chunks_total >= 1);
+    struct job_result result = result_of(r, spoken);
+    assert_string_equal(result.engine, "pocketsphinx");
+    assert_non_null(strstr(result.text, "brown fox"));
+    assert_true(result.speech_ms > 1000 && result.covered_ms == result.speech_ms);
+    assert_result_is_sound(r, spoken);
+    wait_for(r, load, is_completed);
+    assert_string_equal(result_of(r, load).engine, "null");
+    assert_result_is_sound(r, load);
+    /* One that comes while the worker waits. */
+    submit(r, "null", short_clip, NULL, late);
+    wait_for(r, late, is_completed);
+    assert_int_equal(sql(r, "SELECT count(*) FROM workers"), 1);
+    assert_int_equal(stop(r), 0);
+    assert_int_equal(sql(r, "SELECT count(*) FROM workers"), 0);
+    assert_int_equal(count_left_in_temp(r), 0);
+    rig_free(r);
+}
+
+static void test_wrong_requests_fail_for_good(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *engine, *language, *error_class;
+        bool gone;
+    } wrong[] = {
+        {"nosuchengine", NULL, "unsupported", false},
+        {"pocketsphinx", "de", "unsupported", false},
+        {NULL, NULL, "not_found", true},
+    };
+    struct rig *r = rig_new();
+    start(r);
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        char id[ID_SIZE];
+        if (wrong[i].gone)
+            assert_int_equal(stop(r), 0);
+        submit(r, wrong[i].engine, short_clip, wrong[i].language, id);
+        if (wrong[i].gone) {
+            OK(storage_delete(r->storage, look(r, id).audio_key, &r->err));
+            start(r);
+        }
+        struct job j = wait_for(r, id, is_failed);
+        assert_string_equal(j.error_class, wrong[i].error_class);
+        assert_true(j.error_message && j.error_message[0]);
+        assert_int_equal(j.attempt, 1);
+    }
+    assert_int_equal(sql(r, "SELECT count(*) FROM error_logs WHERE dead = 1"), ARRAY_LEN(wrong));
+    rig_free(r);
+}
+
+/* The model turns up between two attempts. */
+static void test_a_failure_that_passes_is_tried_again(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    CLEANUP(free_p) char *models = xasprintf("%s/models", r->folder);
+    r->engine.model_path = models;
+    r->opts.retry = (struct retry_policy){.max_attempts = 1000, .base_ms = 50, .cap_ms = 50};
+    char id[ID_SIZE];
+    submit(r, NULL, short_clip, NULL, id);
+    sql(r, "UPDATE jobs SET max_attempts = 1000");
+    start(r);
+    struct job j = wait_for(r, id, was_retried);
+    assert_string_equal(j.error_class, "unavailable");
+    assert_int_equal(j.queue, QUEUE_RETRY);
+    assert_int_equal(symlink(POCKETSPHINX_MODEL_DIR, models), 0);
+    j = wait_for(r, id, is_completed);
+    assert_true(j.attempt >= 2);
+    assert_true(sql(r, "SELECT count(*) FROM error_logs WHERE dead = 0") >= 1);
+    assert_int_equal(sql(r, "SELECT count(*) FROM error_logs WHERE dead = 1"), 0);
+    rig_free(r);
+}
+
+static void test_attempts_end_in_a_dead_letter(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    r->engine.model_path = "/nowhere";
+    char id[ID_SIZE];
+    submit(r, NULL, short_clip, NULL, id);
+    start(r);
+    struct job j = wait_for(r, id, is_failed);
+    assert_int_equal(j.attempt, 3);
+    assert_string_equal(j.error_class, "unavailable");
+    assert_int_equal(sql(r, "SELECT count(*) FROM error_logs WHERE dead = 0"), 2);
+    assert_int_equal(sql(r, "SELECT count(*) FROM error_logs WHERE dead = 1"), 1);
+    rig_free(r);
+}
+
+static void test_cancel_stops_the_work(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    r->engine.slots = 1;
+    char id[ID_SIZE], next[ID_SIZE];
+    submit(r, NULL, long_clip, NULL, id);
+    start(r);
+    struct job j = wait_for(r, id, has_progress);
+    assert_true(j.chunks_done < j.chunks_total);
+    int64_t seq = 0;
+    assert_int_equal(store_cancel(r->store, id, &seq, &r->err), 1);
+    int64_t done = look(r, id).chunks_done;
+    /* The slot is free for another one, which would else wait for the whole of the first. */
+    submit(r, NULL, short_clip, NULL, next);
+    wait_for(r, next, is_completed);
+    j = look(r, id);
+    assert_int_equal(j.state, JOB_CANCELLED);
+    assert_int_equal(j.chunks_done, done);
+    assert_int_equal(sql(r, "SELECT count(*) FROM results"), 1);
+    assert_int_equal(sql(r, "SELECT count(*) FROM error_logs"), 0);
+    rig_free(r);
+}
+
+static void test_a_lost_lease_writes_nothing(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    r->engine.slots = 1;
+    r->opts.sweep_ms = 3600000; /* it would take the job back from the stranger */
+    char id[ID_SIZE], next[ID_SIZE];
+    submit(r, NULL, long_clip, NULL, id);
+    start(r);
+    wait_for(r, id, has_progress);
+    sql(r, "UPDATE jobs SET fence = fence + 1, lease_holder = 'stranger', lease_until = lease_until + 3600000");
+    int64_t done = look(r, id).chunks_done, seq = look(r, id).seq;
+    submit(r, NULL, short_clip, NULL, next);
+    wait_for(r, next, is_completed);
+    assert_int_equal(stop(r), 0);
+    struct job j = look(r, id);
+    assert_int_equal(j.state, JOB_PROCESSING);
+    assert_string_equal(j.lease_holder, "stranger");
+    assert_int_equal(j.chunks_done, done);
+    assert_int_equal(j.seq, seq);
+    rig_free(r);
+}
+
+static void test_an_expired_lease_is_taken_over(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    char id[ID_SIZE];
+    submit(r, NULL, short_clip, NULL, id);
+    const struct claim_opts dead = {.holder = "dead worker", .lease_ms = 1, .idle = true};
+    struct job j;
+    assert_int_equal(store_claim(r->store, &dead, &r->arena, &j, &r->err), 1);
+    start(r);
+    j = wait_for(r, id, is_completed);
+    assert_int_equal(j.fence, 2);
+    assert_int_equal(j.attempt, 1); /* a death uses up none */
+    assert_result_is_sound(r, id);
+    rig_free(r);
+}
+
+static void test_drain_hands_back_and_another_goes_on(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    r->engine.slots = 1;
+    char id[ID_SIZE];
+    submit(r, NULL, long_clip, NULL, id);
+    start(r);
+    wait_for(r, id, has_progress);
+    assert_int_equal(stop(r), 0);
+    struct job j = look(r, id);
+    assert_int_equal(j.state, JOB_PENDING);
+    assert_int_equal(j.attempt, 0);
+    assert_null(j.error_message);
+    assert_true(j.chunks_done >= 1 && j.chunks_done < j.chunks_total);
+    assert_int_equal(count_left_in_temp(r), 0);
+    int64_t done = j.chunks_done;
+
+    start(r);
+    j = wait_for(r, id, is_completed);
+    assert_int_equal(j.attempt, 1);
+    assert_int_equal(j.fence, 2);
+    assert_int_equal(sql(r, "SELECT count(*) FROM chunks WHERE fence = 1"), done);
+    assert_int_equal(sql(r, "SELECT count(*) FROM chunks WHERE fence = 2"), j.chunks_total - done);
+    assert_result_is_sound(r, id);
+    rig_free(r);
+}
+
+static void test_drain_limit_cuts_running_chunks_off(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    r->engine.slots = 1;
+    r->opts.drain_ms = 0;
+    char id[ID_SIZE];
+    submit(r, NULL, long_clip, NULL, id);
+    start(r);
+    wait_for(r, id, has_progress);
+    assert_int_equal(stop(r), 0);
+    struct job j = look(r, id);
+    assert_int_equal(j.state, JOB_PENDING);
+    assert_int_equal(j.attempt, 0);
+    rig_free(r);
+}
+
+static void test_job_time_limit_counts_and_keeps_what_is_done(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    r->opts.job_time_ms = 1;
+    char id[ID_SIZE];
+    submit(r, NULL, long_clip, NULL, id);
+    start(r);
+    struct job j = wait_for(r, id, is_failed);
+    assert_string_equal(j.error_class, "timeout");
+    assert_int_equal(j.attempt, 3);
+    assert_non_null(strstr(j.error_message, "job_time_limit"));
+    rig_free(r);
+}
+
+static void test_jobs_share_the_slots(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    r->engine.slots = 1;
+    r->opts.drain_ms = 0;
+    char whale[ID_SIZE], fish[ID_SIZE];
+    submit(r, NULL, long_clip, NULL, whale);
+    start(r);
+    wait_for(r, whale, has_progress);
+    submit(r, NULL, short_clip, NULL, fish);
+    wait_for(r, fish, is_completed);
+    assert_int_equal(look(r, whale).state, JOB_PROCESSING);
+    assert_int_equal(stop(r), 0);
+    rig_free(r);
+}
+
+static bool is_announced(struct rig *r)
+{
+    return sql(r, "SELECT count(*) FROM jobs WHERE state = 'pending' AND announced_at IS NOT NULL") == 1;
+}
+
+static void wait_until(struct rig *r, bool (*is)(struct rig *r))
+{
+    int64_t until = clock_mono_ms() + PATIENCE_MS;
+    while (!is(r)) {
+        assert_true(clock_mono_ms() < until);
+        clock_sleep_ms(LOOK_MS);
+    }
+}
+
+/* Whoever submitted it died before the wake-up, and no place is free to claim it. */
+static void test_unannounced_jobs_are_announced(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    r->opts.concurrency = 1;
+    r->opts.drain_ms = 0;
+    char busy[ID_SIZE], waits[ID_SIZE];
+    submit(r, NULL, long_clip, NULL, busy);
+    start(r);
+    wait_for(r, busy, has_progress);
+    submit(r, "null", short_clip, NULL, waits);
+    wait_until(r, is_announced);
+    rig_free(r);
+}
+
+static const char *const orphans[] = {
+    "uploads/019a8f3e-7c1d-7b42-9d2a-5e0c6f1a2b3c/nobody.wav",
+    "results/019a8f3e-7c1d-7b42-9d2a-5e0c6f1a2b3c/4/transcription.json",
+};
+
+static bool no_orphans(struct rig *r)
+{
+    for (size_t i = 0; i < ARRAY_LEN(orphans); i++)
+        if (object_exists(r, orphans[i]))
+            return false;
+    return true;
+}
+
+static void test_the_sweeper_puts_things_right(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    char id[ID_SIZE], waits[ID_SIZE];
+    for (size_t i = 0; i < ARRAY_LEN(orphans); i++)
+        OK(storage_put_bytes(r->storage, orphans[i], "x", 1, &r->err));
+    OK(storage_put_bytes(r->storage, "uploads/readme.txt", "x", 1, &r->err)); /* not ours */
+
+    /* Young orphans stay. */
+    submit(r, "null", short_clip, NULL, id);
+    start(r);
+    wait_for(r, id, is_completed);
+    assert_int_equal(stop(r), 0);
+    assert_false(no_orphans(r));
+
+    /* Old ones go; what rows point to stays, also the recording of a job that waits. */
+    submit(r, "null", short_clip, NULL, waits);
+    sql(r, "UPDATE jobs SET run_after = run_after + 3600000 WHERE state = 'pending'");
+    sql(r, "INSERT INTO workers (id, host, pid, version, state, started_at, heartbeat_at, running, info) "
+           "VALUES ('silent', 'h', 1, 'v', 'running', 1, 1, 0, '{}')");
+    r->opts.upload_max_age_ms = -60000;
+    start(r);
+    wait_until(r, no_orphans);
+    assert_int_equal(stop(r), 0);
+    assert_true(object_exists(r, "uploads/readme.txt"));
+    assert_true(object_exists(r, look(r, waits).audio_key));
+    assert_true(object_exists(r, look(r, id).audio_key));
+    assert_true(object_exists(r, result_of(r, id).result_key));
+    assert_int_equal(sql(r, "SELECT count(*) FROM workers"), 0);
+    rig_free(r);
+}
+
+static bool no_audio(struct rig *r)
+{
+    return sql(r, "SELECT count(*) FROM jobs WHERE state = 'completed' AND audio_gone_at IS NOT NULL") == 1;
+}
+
+static void test_recordings_go_when_their_time_has_come(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    r->opts.keep_audio_ms = 0;
+    char id[ID_SIZE], waits[ID_SIZE];
+    submit(r, "null", short_clip, NULL, waits);
+    sql(r, "UPDATE jobs SET run_after = run_after + 3600000");
+    submit(r, "null", short_clip, NULL, id);
+    start(r);
+    wait_for(r, id, is_completed);
+    wait_until(r, no_audio);
+    assert_int_equal(stop(r), 0);
+    assert_false(object_exists(r, look(r, id).audio_key));
+    assert_true(object_exists(r, look(r, waits).audio_key));
+    assert_int_equal(look(r, waits).state, JOB_PENDING);
+    assert_result_is_sound(r, id);
+    rig_free(r);
+}
+
+/* A job that a worker died on runs alone: with a full house it waits, and nothing starts beside it. */
+static void test_many_jobs_on_few_threads(void **state)
+{
+    (void)state;
+    enum { MANY = 40 };
+    struct rig *r = rig_new();
+    char id[MANY][ID_SIZE];
+    for (int i = 0; i < MANY; i++)
+        submit(r, i % 8 ? "null" : NULL, short_clip, NULL, id[i]);
+    sql(r, "UPDATE jobs SET deaths = 1 WHERE engine IS NULL");
+    start(r);
+    for (int i = 0; i < MANY; i++) {
+        struct job j = wait_for(r, id[i], is_completed);
+        assert_int_equal(j.fence, 1);
+        assert_int_equal(j.deaths, 0);
+    }
+    assert_int_equal(sql(r, "SELECT count(*) FROM results"), MANY);
+    rig_free(r);
+}
+
+static void test_a_damaged_plan_is_made_anew(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    char id[ID_SIZE];
+    submit(r, "null", short_clip, NULL, id);
+    sql(r, "UPDATE jobs SET plan = '{\"version\":1,', chunks_total = 7");
+    start(r);
+    struct job j = wait_for(r, id, is_completed);
+    assert_int_equal(j.chunks_total, 1);
+    rig_free(r);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    enum { TIMES = 2 };
+    static const char *const once[] = {"The quick brown fox jumps over the lazy dog."};
+    static const char *const text[] = {
+        "Every session of the parliament began with a long speech about the weather and the harvest of the year.",
+        "The engineers measured the temperature of the water in the river at seven places on the same day.",
+        "Nobody in the small village could remember a winter with so much snow on the roofs and the roads.",
+        "After the concert the musicians went to a restaurant near the station and talked until the morning.",
+    };
+    const char *many[TIMES * ARRAY_LEN(text)];
+    for (size_t i = 0; i < ARRAY_LEN(many); i++)
+        many[i] = text[i % ARRAY_LEN(text)];
+    struct err err = ERR_INIT;
+    char template[] = "/tmp/steno-test-media-XXXXXX";
+    if (!mkdtemp(template))
+        return -1;
+    media = xstrdup(template);
+    short_clip = xasprintf("%s/short.wav", media);
+    long_clip = xasprintf("%s/long.wav", media);
+    int rc = speech_make(media, "short.wav", once, 1, &err);
+    if (rc == 0)
+        rc = speech_make(media, "long.wav", many, ARRAY_LEN(many), &err);
+    if (rc < 0)
+        fprintf(stderr, "setup: %s\n", err.msg);
+    return rc;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    int rc = io_remove_tree(media, &err);
+    free(media);
+    free(short_clip);
+    free(long_clip);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "__decode") == 0)
+        return decode_child_main(argc, argv);
+    if (argc > 1 && strcmp(argv[1], "__engine") == 0)
+        return engine_child_main(argc, argv);
+    stop_install();
+    log_setup(getenv("STENO_TEST_VERBOSE") ? LOG_DEBUG : LOG_ERROR, false);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_jobs_complete),
+        cmocka_unit_test(test_wrong_requests_fail_for_good),
+        cmocka_unit_test(test_a_failure_that_passes_is_tried_again),
+        cmocka_unit_test(test_attempts_end_in_a_dead_letter),
+        cmocka_unit_test(test_cancel_stops_the_work),
+        cmocka_unit_test(test_a_lost_lease_writes_nothing),
+        cmocka_unit_test(test_an_expired_lease_is_taken_over),
+        cmocka_unit_test(test_drain_hands_back_and_another_goes_on),
+        cmocka_unit_test(test_drain_limit_cuts_running_chunks_off),
+        cmocka_unit_test(test_job_time_limit_counts_and_keeps_what_is_done),
+        cmocka_unit_test(test_jobs_share_the_slots),
+        cmocka_unit_test(test_unannounced_jobs_are_announced),
+        cmocka_unit_test(test_the_sweeper_puts_things_right),
+        cmocka_unit_test(test_recordings_go_when_their_time_has_come),
+        cmocka_unit_test(test_many_jobs_on_few_threads),
+        cmocka_unit_test(test_a_damaged_plan_is_made_anew),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
