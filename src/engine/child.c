@@ -167,7 +167,7 @@ static int exchange(struct child *c, struct outgoing *out, size_t n_out, const s
                     struct buf *ret, struct err *err)
 {
     CLEANUP(buf_clear) struct buf body = BUF_INIT(CHILD_MAX_REPLY);
-    struct child_reply head;
+    struct child_reply head = {0};
     size_t have = 0;
     for (int done = 0; !done;) {
         int64_t left = limits->until_ms - clock_mono_ms();
