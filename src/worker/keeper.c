@@ -56,7 +56,7 @@ static void hand_back(struct worker *w, const struct held *stray)
 /* After a renewal; `running` runs are listed in k->board, `n` claims in k->held. */
 static void look_for_strays(struct keeper *k, size_t running, size_t n)
 {
-    struct held now[STRAYS_MAX];
+    struct held now[STRAYS_MAX] = {0};
     size_t n_now = 0;
     for (size_t i = 0; i < n && n_now < STRAYS_MAX; i++) {
         if (holds(k->board, running, &k->held[i]))
