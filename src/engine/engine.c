@@ -99,10 +99,7 @@ const struct engine_info *engine_info(const struct engine *e)
 
 const char *engine_model(const struct engine *e, const struct engine_request *r)
 {
-    struct engine_request full = with_defaults(r);
-    /* The text is the request's or the engine's, not part of the copy. */
-    /* cppcheck-suppress returnDanglingLifetime */
-    return e->ops->model(e, &full);
+    return e->ops->model(e, r);
 }
 
 int engine_check(struct engine *e, const struct engine_request *r, struct err *err)
