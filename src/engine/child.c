@@ -302,9 +302,10 @@ int child_side_open(struct child_side *s, struct err *err)
     *s = (struct child_side){.pcm = NULL};
     atomic_store(&s->busy, true);
     /* A signal to the whole service must not end a running chunk: the parent decides when its children end. */
-    signal(SIGTERM, SIG_IGN);
-    signal(SIGINT, SIG_IGN);
-    signal(SIGHUP, SIG_IGN);
+    static const int ignored[] = {SIGTERM, SIGINT, SIGHUP};
+    const struct sigaction ignore = {.sa_handler = SIG_IGN};
+    for (size_t i = 0; i < ARRAY_LEN(ignored); i++)
+        sigaction(ignored[i], &ignore, NULL);
     return thread_start(&s->watcher, "parent watch", watch, s, err);
 }
 

@@ -165,16 +165,15 @@ static size_t children_of(pid_t parent, pid_t *ret, size_t max)
         int64_t pid;
         if (!str_to_i64(e->d_name, &pid))
             continue;
-        char path[64], stat[512] = "", cmdline[512] = "", state;
-        int ppid;
+        char path[64], stat[512] = "", cmdline[512] = "";
         snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
         FILE *f = fopen(path, "re");
         if (!f)
             continue;
         size_t got = fread(stat, 1, sizeof stat - 1, f);
         fclose(f);
-        const char *after = got ? strrchr(stat, ')') : NULL;
-        if (!after || sscanf(after, ") %c %d", &state, &ppid) != 2 || ppid != parent || state == 'Z')
+        const char *after = got ? strrchr(stat, ')') : NULL; /* then " S PPID ..." */
+        if (!after || strlen(after) < 5 || after[2] == 'Z' || strtol(after + 4, NULL, 10) != parent)
             continue;
         snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
         f = fopen(path, "re");
