@@ -396,6 +396,16 @@ static int add_segment(struct run *r, const struct decoded *d, int64_t start, in
     return 0;
 }
 
+/* Where the caller's last speech before `limit` ends; 0 when it heard none behind `from`. */
+static int64_t speech_until(const struct run *r, int64_t from, int64_t limit)
+{
+    int64_t until = 0;
+    for (size_t i = 0; i < r->in->n_speech && r->in->speech[i].start < limit; i++)
+        if (r->in->speech[i].end > from)
+            until = MIN(r->in->speech[i].end, limit);
+    return until;
+}
+
 /*
  * Segments end where two stamps stand together. Returns how far the window carried: to its end when the text ends with
  * a single stamp (or has no pairs), else to the last stamp, where the next window begins.
@@ -431,6 +441,12 @@ static int64_t split(struct run *r, const struct decoded *d, int64_t seek, int64
         rc = add_segment(r, d, seek + MIN(start, end), seek + end, limit, d->tokens, n, err);
     }
     *ret_open = pairs && !single;
+    /* The model skips what lies before the cut-off segment; not so when the caller heard speech there. */
+    if (*ret_open && from < n && is_stamp(r, d->tokens[from])) {
+        int64_t next = stamp_samples(r, d->tokens[from]);
+        if (next > carried && !speech_until(r, seek + carried, seek + next))
+            carried = next;
+    }
     return rc < 0 ? rc : MIN(carried, length);
 }
 
@@ -444,16 +460,6 @@ static int add_gap(struct run *r, int64_t start, int64_t end, const char *why, s
     if (rc == 0)
         r->gaps[r->n_gaps++] = (struct whisper_gap){start, end, why};
     return rc;
-}
-
-/* Where the caller's last speech before `limit` ends; 0 when it heard none behind `from`. */
-static int64_t speech_until(const struct run *r, int64_t from, int64_t limit)
-{
-    int64_t until = 0;
-    for (size_t i = 0; i < r->in->n_speech && r->in->speech[i].start < limit; i++)
-        if (r->in->speech[i].end > from)
-            until = MIN(r->in->speech[i].end, limit);
-    return until;
 }
 
 static int give_words(struct run *r, struct batch_window *w, size_t first, int64_t seek, int64_t length,

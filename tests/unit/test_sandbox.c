@@ -192,6 +192,19 @@ static int write_to_a_pipe(void)
     return pipe(fds) < 0 || write(fds[1], "x", 1) != 1 ? errno : 0;
 }
 
+static int write_to_a_file_it_was_given(void)
+{
+    return write(5, "x", 1) != 1 ? errno : 0;
+}
+
+static int open_many_files(void)
+{
+    for (int i = 0; i < 200; i++)
+        if (dup(3) < 0)
+            return errno;
+    return 0;
+}
+
 enum { KILLED = 1000 };
 
 enum layer { NONE, FILES, CALLS, BOTH };
@@ -228,6 +241,8 @@ static const struct attempt {
     {"allocate 2 GB", allocate_much, 0, 0, 0, ENOMEM},
     {"raise a limit", raise_a_limit, 0, 0, 0, EPERM},
     {"lower a limit", lower_a_limit, 0, 0, 0, 0},
+    {"write to a file it was given", write_to_a_file_it_was_given, 0, 0, 0, KILLED + SIGXFSZ},
+    {"open many files", open_many_files, 0, 0, 0, EMFILE},
     {"write to a pipe", write_to_a_pipe, 0, 0, 0, 0},
 };
 
@@ -263,10 +278,13 @@ static int outcome(const struct attempt *a, enum layer layer)
         setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
         struct err err = ERR_INIT;
         int in = open(input, O_RDONLY), sock = socket(AF_INET, SOCK_STREAM, 0);
-        dup2(sock, 64);
-        dup2(in, 63);
-        dup2(63, 3);
-        dup2(64, 4);
+        int out = open(outside, O_WRONLY);
+        dup2(sock, 61);
+        dup2(in, 62);
+        dup2(out, 63);
+        dup2(62, 3);
+        dup2(61, 4);
+        dup2(63, 5);
         _exit(enter(layer, &err) < 0 ? ENTERING_FAILED : a->fn());
     }
     int status;
