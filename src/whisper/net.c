@@ -4,15 +4,17 @@
  * or a plain vector. The walk is done twice: once to lay the parts out in one block and once to bind the pointers. In
  * between the block is either mapped from the cache or filled from the model file.
  *
- * The cache file is the block behind a header page that repeats everything the layout depends on: a file that does not
- * match to the byte is ignored and written anew. Writing goes to a temporary name and is renamed: a reader sees all of
- * it or none.
+ * The cache file is the block behind a header page that repeats everything the layout depends on, with a sum over a
+ * sample of the block: a file that does not match is ignored and written anew. Writing goes to a temporary name and is
+ * renamed: a reader sees all of it or none.
  */
 #include "whisper/net_internal.h"
 
 #include "base/id.h"
 #include "base/io.h"
+#include "base/str.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -20,9 +22,23 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { HEADER_BYTES = 4096, ALIGN = 64, MAX_STACK = 3, CACHE_VERSION = 1 };
+enum {
+    HEADER_BYTES = 4096,
+    MATCH_BYTES = 512, /* of the header: what must be equal; behind it the path of the model */
+    ALIGN = 64,
+    MAX_STACK = 3,
+    CACHE_VERSION = 2,
+    SUM_AT = HEADER_BYTES - 8,
+    SAMPLES = 64,
+    SAMPLE_BYTES = 4096,
+    LEFTOVER_S = 3600,
+};
+
+#define CACHE_ENDING ".packed"
+#define CACHE_TITLE  "steno packed weights\nmodel "
 
 /* What a matrix is stacked from, by tensor prefix, top to bottom. */
 struct part {
@@ -229,15 +245,44 @@ static int visit(struct walk *w)
     return w->rc;
 }
 
-/* Everything the block's layout and contents depend on, as text; the header page holds exactly this. */
+/* Everything the block's layout and contents depend on, as text, and where the model lies. */
 static void make_header(const struct net *n, const struct model_file *f, char ret[HEADER_BYTES])
 {
     char version[DNN_VERSION_SIZE];
     dnn_version(version);
     memset(ret, 0, HEADER_BYTES);
-    snprintf(ret, HEADER_BYTES,
-             "steno packed weights\nversion %d\nmodel %s\nprecision %s\nonednn %s\ncpu %s\nbytes %zu\n", CACHE_VERSION,
-             model_file_key(f), whisper_precision_name(n->precision), version, dnn_cpu(), n->block_bytes);
+    snprintf(ret, MATCH_BYTES, CACHE_TITLE "%s\nversion %d\nprecision %s\nonednn %s\ncpu %s\nbytes %zu\n",
+             model_file_key(f), CACHE_VERSION, whisper_precision_name(n->precision), version, dnn_cpu(),
+             n->block_bytes);
+    if (strlen(model_file_path(f)) < SUM_AT - MATCH_BYTES)
+        snprintf(ret + MATCH_BYTES, SUM_AT - MATCH_BYTES, "%s", model_file_path(f));
+}
+
+/*
+ * A sum over a few pages spread over the block: it notices a file that lost or swapped parts, in microseconds. A
+ * sum over all of it would cost more than the cache saves.
+ */
+static uint64_t sample_sum(const unsigned char *block, size_t bytes)
+{
+    uint64_t h = 0xCBF29CE484222325u;
+    size_t step = bytes / SAMPLES;
+    for (size_t i = 0; i < SAMPLES; i++) {
+        size_t from = i + 1 < SAMPLES ? i * step : bytes - MIN(bytes, (size_t)SAMPLE_BYTES); /* the end, too */
+        for (size_t k = 0; k + 8 <= MIN(bytes - from, (size_t)SAMPLE_BYTES); k += 8) {
+            uint64_t v;
+            memcpy(&v, block + from + k, 8);
+            h = (h ^ v) * 0x100000001B3u;
+        }
+    }
+    return h;
+}
+
+/* Is this file's header ours, and does the sum in its last bytes fit the block behind it? */
+static bool matches(const unsigned char *file, const char *header, size_t block_bytes)
+{
+    uint64_t noted;
+    memcpy(&noted, file + SUM_AT, sizeof noted);
+    return memcmp(file, header, MATCH_BYTES) == 0 && noted == sample_sum(file + HEADER_BYTES, block_bytes);
 }
 
 /* 1: mapped, 0: no such file or another one. */
@@ -250,7 +295,7 @@ static int map_cached(struct net *n, const char *path, const char *header)
     unsigned char *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
     if (p == MAP_FAILED)
         return 0;
-    if (memcmp(p, header, HEADER_BYTES) != 0) {
+    if (!matches(p, header, n->block_bytes)) {
         munmap(p, (size_t)st.st_size);
         return 0;
     }
@@ -260,8 +305,46 @@ static int map_cached(struct net *n, const char *path, const char *header)
     return 1;
 }
 
+/* A packed file whose model is gone, or is another one now, helps nobody any more. */
+static bool is_stale(const char *path, const char *header)
+{
+    char theirs[HEADER_BYTES];
+    struct err ignored = ERR_INIT;
+    CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0 || io_read_full(fd, theirs, sizeof theirs, &ignored) != HEADER_BYTES || !str_starts(theirs, CACHE_TITLE))
+        return false;
+    theirs[SUM_AT] = '\0';
+    const char *model = theirs + MATCH_BYTES;
+    const size_t key_at = strlen(CACHE_TITLE), key_len = strcspn(header + key_at, "\n");
+    struct stat st;
+    if (!model[0])
+        return false;
+    if (strcmp(model, header + MATCH_BYTES) == 0)
+        return strncmp(theirs + key_at, header + key_at, key_len) != 0;
+    return stat(model, &st) < 0 && (errno == ENOENT || errno == ENOTDIR);
+}
+
+/* Keeps the cache as large as the models that are in use: looked at whenever something is added. */
+static void clean_cache(const char *folder, const char *header)
+{
+    DIR *dir = opendir(folder);
+    struct stat st;
+    for (const struct dirent *e; dir && (e = readdir(dir));) {
+        CLEANUP(free_p) char *path = xasprintf("%s/%s", folder, e->d_name);
+        const char *ending = strstr(e->d_name, CACHE_ENDING);
+        if (!ending)
+            continue;
+        /* A temporary name (with an id behind the ending) that has been lying here was left by a process that died. */
+        bool temp = ending[strlen(CACHE_ENDING)] == '.';
+        if (temp ? stat(path, &st) == 0 && time(NULL) - st.st_mtime > LEFTOVER_S : is_stale(path, header))
+            unlink(path);
+    }
+    if (dir)
+        closedir(dir);
+}
+
 /* Best effort: a full disk costs the next start some seconds, nothing else. */
-static void write_cache(const struct net *n, const char *path, const char *header)
+static void write_cache(const struct net *n, const char *path, char *header)
 {
     struct err ignored = ERR_INIT;
     char id[ID_SIZE];
@@ -270,6 +353,8 @@ static void write_cache(const struct net *n, const char *path, const char *heade
     CLEANUP(close_fd) int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return;
+    const uint64_t sum = sample_sum(n->block, n->block_bytes);
+    memcpy(header + SUM_AT, &sum, sizeof sum);
     bool ok = io_write_all(fd, header, HEADER_BYTES, &ignored) == 0 &&
               io_write_all(fd, n->block, n->block_bytes, &ignored) == 0;
     /* Pages must be on disk before the name is: after a power cut the name would promise what is not there. */
@@ -277,8 +362,9 @@ static void write_cache(const struct net *n, const char *path, const char *heade
         unlink(temp);
 }
 
-static int fill(struct net *n, const struct model_file *f, struct dnn *dnn, const char *path, const char *header,
-                struct err *err)
+/* `path` and `folder`: of the cache; NULL for none. */
+static int fill(struct net *n, const struct model_file *f, struct dnn *dnn, const char *folder, const char *path,
+                char *header, struct err *err)
 {
     n->block = mmap(NULL, n->block_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (n->block == MAP_FAILED) {
@@ -289,6 +375,7 @@ static int fill(struct net *n, const struct model_file *f, struct dnn *dnn, cons
     int rc = visit(&w);
     if (rc < 0 || !path)
         return rc;
+    clean_cache(folder, header);
     write_cache(n, path, header);
     /* From now on share the pages of the file with other processes. */
     unsigned char *own = n->block;
@@ -317,11 +404,12 @@ int net_open(const struct model_file *f, enum whisper_precision precision, const
     if (rc == 0) {
         n->block_bytes = w.at;
         make_header(n, f, header);
-        if (cache_folder && io_mkdir_p(cache_folder, err) == 0)
-            path = xasprintf("%s/%s-%s-%s.packed", cache_folder, model_file_key(f),
+        struct err ignored = ERR_INIT; /* without a cache every start packs */
+        if (cache_folder && io_mkdir_p(cache_folder, &ignored) == 0)
+            path = xasprintf("%s/%s-%s-%s" CACHE_ENDING, cache_folder, model_file_key(f),
                              whisper_precision_name(n->precision), dnn_cpu());
         if (!path || !map_cached(n, path, header))
-            rc = fill(n, f, dnn, path, header, err);
+            rc = fill(n, f, dnn, cache_folder, path, header, err);
     }
     dnn_free(dnn);
     if (rc < 0) {

@@ -7,6 +7,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "whisper/tokenizer.h"
 
+#include "base/str.h"
 #include "whisper/languages.h"
 
 #include <pcre2.h>
@@ -232,11 +233,10 @@ void tokenizer_decode(const struct tokenizer *t, const int *ids, size_t n, struc
     }
 }
 
-/* One piece of the split: parts are merged in place until no two neighbours make a token. */
+/* One piece of the split, at most PIECE_MAX bytes: parts are merged in place until no two neighbours make a token. */
 static int encode_piece(const struct tokenizer_private *v, const char *p, size_t n, int *ret, size_t max)
 {
     uint16_t ends[PIECE_MAX]; /* part i is [ends[i - 1], ends[i]) */
-    n = MIN(n, (size_t)PIECE_MAX);
     size_t parts = n;
     for (size_t i = 0; i < n; i++)
         ends[i] = (uint16_t)(i + 1);
@@ -284,13 +284,15 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, int *ret, size
             break;
         }
         const PCRE2_SIZE *where = pcre2_get_ovector_pointer(m);
-        rc = encode_piece(t->priv, text + where[0], where[1] - where[0], ret + n, max - n);
+        /* What is no text (a thousand letters without a blank) is taken in parts: merging is quadratic. */
+        size_t piece = utf8_floor(text + where[0], MIN(where[1] - where[0], (size_t)PIECE_MAX));
+        rc = encode_piece(t->priv, text + where[0], piece, ret + n, max - n);
         if (rc < 0) {
             rc = err_set(err, ERR_TOO_LARGE, "a prompt has more than %zu tokens", max);
             break;
         }
         n += (size_t)rc;
-        at = where[1];
+        at = where[0] + piece;
     }
     pcre2_match_data_free(m);
     return rc < 0 ? rc : (int)n;
