@@ -34,13 +34,16 @@ THIRD_PARTY = {
     "wslay/": ["api"],
     "pocketsphinx": ["engine"],
     "sphinxbase/": ["engine"],
-    "dnnl": ["whisper"],
+    "oneapi/dnnl/": ["whisper"],
+    "omp.h": ["whisper"],
+    "pcre2.h": ["whisper"],
+    "zlib.h": ["whisper"],
     "seccomp.h": ["audio"],
     "linux/landlock.h": ["audio"],
     "linux/seccomp.h": ["audio"],
     "curl/": ["storage", "engine", "cli"],
     "openssl/": ["storage", "api", "cli"],
-    "jansson.h": ["transcript", "broker", "engine", "worker", "api", "cli"],
+    "jansson.h": ["transcript", "broker", "whisper", "engine", "worker", "api", "cli"],
 }
 
 # The C library and the kernel.

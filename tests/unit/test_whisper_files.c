@@ -96,10 +96,17 @@ static void test_halves(void **state)
     static const struct {
         uint16_t bits;
         double value;
-    } rows[] = {{0x3C00, 1},        {0xC000, -2},       {0x3555, 0.333251953125},
-                {0x7BFF, 65504},    {0x0400, 0x1p-14},  {0x03FF, 1023 * 0x1p-24},
-                {0x0001, 0x1p-24},  {0x8001, -0x1p-24}, {0x0000, 0},
-                {0x7C00, INFINITY}, {0xFC00, -INFINITY}};
+    } rows[] = {{0x3C00, 1},
+                {0xC000, -2},
+                {0x3555, 0.333251953125},
+                {0x7BFF, 65504},
+                {0x0400, 0x1p-14},
+                {0x03FF, 1023 * 0x1p-24},
+                {0x0001, 0x1p-24},
+                {0x8001, -0x1p-24},
+                {0x0000, 0},
+                {0x7C00, (double)INFINITY},
+                {0xFC00, -(double)INFINITY}};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         float got;
         rows_of(TENSOR_F16, &rows[i].bits, 1, 1, &got);
@@ -116,7 +123,7 @@ static void test_brain_floats_and_floats(void **state)
 {
     (void)state;
     static const uint16_t brain[] = {0x3FC0, 0xC040, 0x0001, 0x7F80};
-    static const float wanted[] = {1.5f, -3, 0x1p-133f, INFINITY};
+    static const float wanted[] = {1.5f, -3, 0x1p-133f, (double)INFINITY};
     float got[4];
     rows_of(TENSOR_BF16, brain, 2, 2, got);
     assert_memory_equal(got, wanted, sizeof wanted);

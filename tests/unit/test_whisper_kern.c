@@ -118,7 +118,7 @@ static void test_softmax_and_log_sum_exp(void **state)
         float x[N], got[N];
         bf16 narrow[N];
         fill(x, N, scales[s], 5 + s);
-        double most = -INFINITY, sum = 0;
+        double most = -(double)INFINITY, sum = 0;
         for (size_t i = 0; i < N; i++)
             most = fmax(most, (double)x[i]);
         for (size_t i = 0; i < N; i++)
