@@ -7,9 +7,9 @@
  * What the database says we hold and the board has not is a claim or a hand-back whose answer was lost. Renewing it for
  * ever would keep the job from everybody, so once it has been seen at two renewals it is handed back.
  *
- * A failing database loses no lease here: only a row that shows another holder does. But leases of all workers may have
- * run out meanwhile, so after an outage longer than the time between two renewals, the sweeper leaves everybody one
- * lease length to come back.
+ * A failing database loses no lease here: only a row that shows another holder does. But the leases of all workers may
+ * have run out meanwhile, so during an outage and for one lease length after it the sweeper expires none: everybody
+ * gets the time to come back.
  */
 #include "worker/keeper.h"
 
@@ -158,10 +158,10 @@ void *keeper_main(void *arg)
         pause = LOOK_MS;
         if (rc < 0) {
             outage_hit(&k.outage, &w->log, "renewing leases", &err);
-            continue;
-        }
-        if (outage_over(&k.outage, &w->log, "renewing leases") > w->o->lease_ms / 3)
+            atomic_store(&w->no_expiry_until, INT64_MAX);
+        } else if (outage_over(&k.outage, &w->log, "renewing leases")) {
             atomic_store(&w->no_expiry_until, clock_mono_ms() + w->o->lease_ms);
+        }
     }
     free(k.board);
     free(k.held);
