@@ -44,10 +44,9 @@ struct fake {
     struct cancel *set_on_first_call;
 };
 
-static struct fake *self(const struct engine *e)
+static struct fake *self(struct engine *e)
 {
-    const struct fake *f = (const struct fake *)(const void *)e;
-    return (struct fake *)(uintptr_t)f;
+    return CONTAINER_OF(e, struct fake, engine);
 }
 
 static const char *fake_model(const struct engine *e, const struct engine_request *r)
