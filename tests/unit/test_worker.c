@@ -14,7 +14,9 @@
 #include "db/migrate.h"
 #include "speech.h"
 #include "transcript/format.h"
+#include "worker/keeper.h"
 #include "worker/persist.h"
+#include "worker/sweeper.h"
 
 #include <dirent.h>
 #include <inttypes.h>
@@ -443,6 +445,16 @@ static int hold_lock(struct db_tx *tx, void *arg, struct err *err)
     return 0;
 }
 
+/* Nothing can be written for that long. */
+static void outage(struct rig *r, int64_t ms)
+{
+    struct db *other = NULL;
+    const struct db_opts opts = {.url = r->db_url, .readers = 1, .busy_ms = PATIENCE_MS};
+    OK(db_open(&opts, &other, &r->err));
+    OK(db_write(other, DB_RELAXED, hold_lock, &ms, &r->err));
+    db_close(other);
+}
+
 /* For longer than a lease nothing can be written; nobody takes the job over, and no attempt is used up. */
 static void test_an_outage_of_the_database_loses_nothing(void **state)
 {
@@ -454,17 +466,69 @@ static void test_an_outage_of_the_database_loses_nothing(void **state)
     submit(r, NULL, long_clip, NULL, id);
     start(r);
     wait_for(r, id, has_progress);
-    struct db *other = NULL;
-    const struct db_opts opts = {.url = r->db_url, .readers = 1, .busy_ms = PATIENCE_MS};
-    int64_t outage_ms = 2 * r->opts.lease_ms + 500;
-    OK(db_open(&opts, &other, &r->err));
-    OK(db_write(other, DB_RELAXED, hold_lock, &outage_ms, &r->err));
-    db_close(other);
+    outage(r, 2 * r->opts.lease_ms + 500);
     struct job j = wait_for(r, id, is_completed);
     assert_int_equal(j.fence, 1);
     assert_int_equal(j.attempt, 1);
     assert_int_equal(sql(r, "SELECT count(*) FROM error_logs"), 0);
     assert_result_is_sound(r, id);
+    rig_free(r);
+}
+
+/* The parts of a worker that keeper and sweeper need. */
+static void worker_init(struct worker *w, struct rig *r)
+{
+    *w = (struct worker){.o = &r->opts, .id = "me", .log = {.component = "test"}};
+    pthread_mutex_init(&w->mu, NULL);
+    cond_init(&w->ended);
+    board_new(&w->board);
+    engines_new(&r->engine, &w->engines);
+    OK(slots_new(1, &w->slots, &r->err));
+}
+
+static void worker_clear(struct worker *w)
+{
+    slots_free(w->slots);
+    engines_free(w->engines);
+    board_free(w->board);
+}
+
+/* During an outage and for a lease length after it, other workers' leases are not held against them. */
+static void test_no_lease_expires_in_an_outage(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new_busy(50);
+    struct worker w;
+    pthread_t keeper;
+    char id[ID_SIZE];
+    worker_init(&w, r);
+    r->opts.lease_ms = 1000;
+    submit(r, "null", short_clip, NULL, id);
+    const struct claim_opts dead = {.holder = "dead worker", .lease_ms = 1, .idle = true};
+    struct job j;
+    assert_int_equal(store_claim(r->store, &dead, &r->arena, &j, &r->err), 1);
+    clock_sleep_ms(20);
+
+    OK(thread_start(&keeper, "keeper", keeper_main, &w, &r->err));
+    outage(r, 2500);
+    /* The keeper looks again within a second, and then sets the end of the time of grace. */
+    int64_t until = clock_mono_ms() + PATIENCE_MS, grace;
+    while ((grace = atomic_load(&w.no_expiry_until)) == INT64_MAX && clock_mono_ms() < until)
+        clock_sleep_ms(LOOK_MS);
+    assert_true(grace > 0 && grace < INT64_MAX);
+    pthread_mutex_lock(&w.mu);
+    w.ending = true;
+    pthread_cond_broadcast(&w.ended);
+    pthread_mutex_unlock(&w.mu);
+    pthread_join(keeper, NULL);
+
+    atomic_store(&w.no_expiry_until, clock_mono_ms() + PATIENCE_MS);
+    OK(sweep(&w, false, &r->err));
+    assert_int_equal(look(r, id).state, JOB_PROCESSING);
+    atomic_store(&w.no_expiry_until, clock_mono_ms());
+    OK(sweep(&w, false, &r->err));
+    assert_int_equal(look(r, id).state, JOB_PENDING);
+    worker_clear(&w);
     rig_free(r);
 }
 
@@ -844,6 +908,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_lost_lease_writes_nothing),
         cmocka_unit_test(test_an_expired_lease_is_taken_over),
         cmocka_unit_test(test_an_outage_of_the_database_loses_nothing),
+        cmocka_unit_test(test_no_lease_expires_in_an_outage),
         cmocka_unit_test(test_drain_hands_back_and_another_goes_on),
         cmocka_unit_test(test_drain_limit_cuts_running_chunks_off),
         cmocka_unit_test(test_job_time_limit_counts_and_keeps_what_is_done),
