@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -64,7 +65,9 @@ static const char *const args_after[] = {
 /* Allocates nothing: memory is limited by now. */
 static int fail(int status, const char *sentence)
 {
-    ssize_t wrote = write(STDERR_FILENO, sentence, strlen(sentence));
+    char line[256];
+    int n = snprintf(line, sizeof line, "%s\n", sentence);
+    ssize_t wrote = write(STDERR_FILENO, line, (size_t)MIN(n, (int)sizeof line - 1));
     (void)wrote; /* nobody listens: the status alone must do */
     return status;
 }

@@ -104,10 +104,6 @@ static bool find_pause(const struct planner *p, int64_t start, size_t first, int
         if (length > p->opts->max_samples)
             break;
         bool last = gap >= LONG_GAP;
-        if (last && length <= target) { /* all that is left here fits */
-            *ret = cut_after(p, i);
-            return true;
-        }
         if ((last || gap >= min_gap) && length >= min_length &&
             (!found || better(length, gap, best, best_gap, target))) {
             found = true;

@@ -40,7 +40,7 @@ enum {
 /* dB over the floor, mean of the bands. Steady noise of any colour has a mean of 1.5 with a deviation of 0.3. */
 #define SCORE_HIGH 4.0F
 #define SCORE_LOW  3.0F
-#define BAND_CAP   22.0F  /* one band alone, a beep, does not make speech ... */
+#define BAND_CAP   22.0F  /* one band alone does not make speech ... */
 #define BELOW_TOP  45.0F  /* ... nor do bands so far below the loudest: the window's leakage reaches them */
 #define TONE_SHARE 0.997F /* of a frame's energy, in its peak */
 #define BEEP_SHARE 0.7F   /* of a span's frames */
@@ -336,13 +336,7 @@ void vad_feed(struct vad *v, const int16_t *pcm, size_t n)
 
 int vad_finish(struct vad *v, const struct span **ret, size_t *ret_n, struct err *err)
 {
-    /* The last samples, with silence behind them. */
-    while (v->frames * HOP < v->samples) {
-        memset(v->window + v->fill, 0, (WINDOW - v->fill) * sizeof *v->window);
-        make_frame(v);
-        memmove(v->window, v->window + HOP, (WINDOW - HOP) * sizeof *v->window);
-        v->fill = v->fill > HOP ? v->fill - HOP : 0;
-    }
+    /* Samples that make no whole frame any more are less than the padding. */
     advance(v, true);
     if (v->open)
         close_span(v);

@@ -2,6 +2,10 @@
 /* Error classes and sentences: see err.h. A sentence too long for the field is cut, never overflows. */
 #include "base/err.h"
 
+#undef err_set /* macros for the analyzer only */
+#undef err_sys
+#undef err_wrap
+
 #include "base/str.h"
 
 #include <errno.h>

@@ -68,4 +68,17 @@ int err_from_name(const char *name);
 /* May the same thing succeed later without anybody changing it? */
 bool err_retryable(int code);
 
+#ifdef __clang_analyzer__
+/* The analyzer sees one file at a time: tell it what the functions above promise. */
+static inline int err_negative(int code)
+{
+    if (code >= 0)
+        __builtin_unreachable();
+    return code;
+}
+#define err_set(...)  err_negative(err_set(__VA_ARGS__))
+#define err_sys(...)  err_negative(err_sys(__VA_ARGS__))
+#define err_wrap(...) err_negative(err_wrap(__VA_ARGS__))
+#endif
+
 #endif

@@ -30,8 +30,6 @@ struct proc {
     int status;
 };
 
-extern char **environ;
-
 /* Our environment with the given "NAME=value" entries in place of equally named ones. */
 static char **make_environ(const char *const *set)
 {

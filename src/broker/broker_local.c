@@ -179,7 +179,7 @@ static int local_open(const struct broker_opts *opts, const char *rest, struct b
         return rc;
     }
     if (l->events.fd >= 0 && fcntl(l->events.fd, F_SETPIPE_SZ, EVENT_PIPE_BYTES) < 0)
-        log_debug(&lc, "the events pipe stays at its usual size: %s", strerror(errno));
+        log_debug(&lc, "the events pipe stays at its usual size: %m");
     *ret = &l->base;
     return 0;
 }
@@ -201,7 +201,7 @@ static void send_to(const struct local_broker *l, const char *name, const char *
     if (from < 0)
         return;
     if (write(to, line, n) < 0)
-        log_debug(&lc, "'%s' misses a message: %s", name, strerror(errno));
+        log_debug(&lc, "'%s' misses a message: %m", name);
 }
 
 static int send_all(struct local_broker *l, const char *kind, const char *msg, size_t len, struct err *err)

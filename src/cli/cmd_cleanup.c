@@ -148,7 +148,7 @@ int cmd_cleanup(struct app *app, int argc, char **argv, struct err *err)
     if (rc < 0)
         return rc;
     CLEANUP(buf_clear) struct buf b = BUF_INIT(4096);
-    buf_addf(&b, "%s %lld jobs, %lld objects without a job, %d leftovers of uploads: %.1f MB\n",
+    buf_addf(&b, "%s: jobs %lld, objects without a job %lld, leftovers of uploads %d; %.1f MB\n",
              c.dry ? "would remove" : "removed", (long long)c.jobs, (long long)c.orphans, leftovers,
              (double)c.bytes / 1e6);
     if (stop_requested())

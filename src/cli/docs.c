@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "cli/commands.h"
 #include "cli/flags.h"
+#include "cli/help.h"
 #include "conf/conf.h"
 #include "job/job.h"
 #include "transcript/format.h"
@@ -57,8 +58,10 @@ static void add_roff_command(struct buf *b, const struct cmd *c)
         add_roff(b, c->args);
     }
     buf_addc(b, '\n');
-    add_roff(b, c->help);
-    buf_adds(b, ".\n");
+    CLEANUP(buf_clear) struct buf sentence = BUF_INIT(4096);
+    help_sentence(&sentence, c->help);
+    add_roff(b, buf_str(&sentence));
+    buf_addc(b, '\n');
     if (c->more) {
         buf_adds(b, ".PP\n");
         add_roff(b, c->more);
@@ -112,8 +115,9 @@ void docs_man(struct buf *b)
 
 static void add_md_command(struct buf *b, const struct cmd *c)
 {
-    buf_addf(b, "\n## steno %s\n\n    steno %s [FLAG...]%s%s\n\n%c%s.\n", c->name, c->name, *c->args ? " " : "",
-             c->args, c->help[0] >= 'a' && c->help[0] <= 'z' ? c->help[0] - 32 : c->help[0], c->help + 1);
+    buf_addf(b, "\n## steno %s\n\n    steno %s [FLAG...]%s%s\n\n", c->name, c->name, *c->args ? " " : "", c->args);
+    help_sentence(b, c->help);
+    buf_addc(b, '\n');
     if (c->more)
         buf_addf(b, "\n%s\n", c->more);
     if (c->flags && c->flags->name)

@@ -56,7 +56,7 @@ static int unknown(const struct cmd *cmd, const char *arg, struct err *err)
 }
 
 /* One argument that starts with '-'; `next` is what stands behind it (or NULL). Returns how many were used. */
-static int take_flag(struct flags *f, char *arg, char *next, struct err *err)
+static int take_flag(struct flags *f, const char *arg, const char *next, struct err *err)
 {
     const struct cmd *cmd = f->cmd;
     bool is_long = arg[1] == '-';
@@ -79,7 +79,7 @@ static int take_flag(struct flags *f, char *arg, char *next, struct err *err)
     if (!flag && !option)
         return unknown(cmd, arg, err);
 
-    bool is_switch = option ? option->type == CONF_BOOL : !flag->arg;
+    bool is_switch = flag ? !flag->arg : option->type == CONF_BOOL;
     if (is_switch && flag && value)
         return err_set(err, ERR_INVALID, "--%s takes no value", flag->name);
     if (!is_switch && !value && !next)

@@ -37,6 +37,14 @@ void help_row(struct buf *b, const char *left, const char *text)
     buf_addc(b, '\n');
 }
 
+void help_sentence(struct buf *b, const char *help)
+{
+    char first = help[0];
+    buf_addc(b, first >= 'a' && first <= 'z' ? (char)(first - 'a' + 'A') : first);
+    buf_adds(b, help + 1);
+    buf_addc(b, '.');
+}
+
 static void add_usage_row(struct buf *b, const struct cmd *c)
 {
     CLEANUP(free_p) char *left = xasprintf("%s%s%s", c->name, *c->args ? " " : "", c->args);
@@ -103,7 +111,9 @@ void help_settings(struct buf *b)
 
 void help_command(struct buf *b, const struct cmd *c)
 {
-    buf_addf(b, "Usage: steno %s [FLAG...]%s%s\n\n%s.\n", c->name, *c->args ? " " : "", c->args, c->help);
+    buf_addf(b, "Usage: steno %s [FLAG...]%s%s\n\n", c->name, *c->args ? " " : "", c->args);
+    help_sentence(b, c->help);
+    buf_addc(b, '\n');
     if (c->more)
         buf_addf(b, "\n%s\n", c->more);
     buf_adds(b, "\nFlags:\n");

@@ -14,6 +14,8 @@ void help_command(struct buf *b, const struct cmd *c);
 void help_group(struct buf *b, const char *word);
 /* Every setting, by group. */
 void help_settings(struct buf *b);
+/* A command's help as a sentence: capital letter, full stop. */
+void help_sentence(struct buf *b, const char *help);
 /* "  --format FORMAT, -f" padded, then text wrapped to 100 columns. */
 void help_row(struct buf *b, const char *left, const char *text);
 

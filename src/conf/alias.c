@@ -182,6 +182,7 @@ static void collect(enum alias_url url, const struct alias_value *values, struct
 
 static int wrong_part(const struct parts *p, enum alias_part part, const char *what, struct err *err)
 {
+    /* A part that is not there has a default, which is right. NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
     return err_set(err, ERR_INVALID, "%s: %s is not %s", p->value[part].where, p->row[part]->key, what);
 }
 

@@ -24,7 +24,7 @@ static char *skip_blanks(char *p)
     return p;
 }
 
-static void trim_end(char *from, char *end)
+static void trim_end(const char *from, char *end)
 {
     while (end > from && blank(end[-1]))
         end--;

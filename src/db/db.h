@@ -11,8 +11,8 @@
  *   PostgreSQL  one pooled connection per call, its own transaction, SKIP LOCKED where the SQL says so.
  *
  * Rules for a transaction function:
- *   - it may run on another caller's thread, and may run again from the start (after a deadlock or a failed group):
- * write only to memory behind `arg`, and start by clearing it;
+ *   - it may run on another caller's thread, and may run again from the start (after a deadlock): write only to memory
+ *     behind `arg`, and start by clearing it;
  *   - it blocks on nothing but the database and calls neither db_read nor db_write;
  *   - a negative return rolls it back and is handed to the caller with its `err`; any other return commits and is
  *     handed to the caller too;

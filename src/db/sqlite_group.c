@@ -190,7 +190,8 @@ int sqlite_group_write(struct sqlite_group *g, enum db_durability how, db_tx_fn 
     struct call me = {.fn = fn, .arg = arg, .how = how, .err = err};
     cond_init(&me.wake);
     pthread_mutex_lock(&g->mu);
-    *g->last = &me;
+    *g->last = &me; /* it has left the queue again when this function returns */
+    /* cppcheck-suppress autoVariables */
     g->last = &me.next;
     if (!g->led)
         g->led = me.lead = true;

@@ -21,6 +21,7 @@
 enum {
     POLL_MS = 100,   /* between looks at cancel */
     END_MS = 500,    /* for a child to free its model and end */
+    DYING_MS = 3000, /* from closing the socket to being dead: writing a core file takes time */
     TAIL_BYTES = 300 /* of what it wrote to stderr last */
 };
 
@@ -60,14 +61,18 @@ static void keep_errors(struct child *c)
 }
 
 /* The socket has ended: find out how the child did. */
-static int died(struct child *c, struct err *err)
+static int died(struct child *c, const struct child_limits *limits, struct err *err)
 {
     c->broken = true;
-    int status = 0;
-    int rc = proc_wait(c->proc, END_MS, &status, err);
+    int status = 0, rc = 0;
+    for (int64_t until = clock_mono_ms() + DYING_MS; rc == 0 && clock_mono_ms() < until;) {
+        if (cancel_is_set(limits->cancel))
+            return err_set(err, ERR_CANCELLED, "cancelled");
+        rc = proc_wait(c->proc, POLL_MS, &status, err);
+    }
     if (rc < 0)
         return rc;
-    if (rc == 0) /* closed its end, yet lives: nothing more will come from it */
+    if (rc == 0) /* it lives, but nothing more will come from it */
         return err_set(err, ERR_CRASHED, "the engine's process stopped answering");
     c->status = status;
     /* What it wrote last stands in the pipe; no one else holds the other end, so this ends. */
@@ -110,7 +115,8 @@ static void send_some(struct child *c, struct outgoing *out, size_t n_out)
 }
 
 /* Receives what is there. 1: the reply is complete; 0: not yet. */
-static int receive_some(struct child *c, struct child_reply *head, size_t *have, struct buf *body, struct err *err)
+static int receive_some(struct child *c, struct child_reply *head, size_t *have, struct buf *body,
+                        const struct child_limits *limits, struct err *err)
 {
     for (;;) {
         char piece[16384];
@@ -120,7 +126,7 @@ static int receive_some(struct child *c, struct child_reply *head, size_t *have,
             return 1;
         ssize_t k = recv(c->sock, piece, want, MSG_DONTWAIT);
         if (k == 0 || (k < 0 && errno != EAGAIN && errno != EINTR))
-            return died(c, err);
+            return died(c, limits, err);
         if (k < 0)
             return 0;
         if (!in_head) {
@@ -167,7 +173,7 @@ static int exchange(struct child *c, struct outgoing *out, size_t n_out, const s
                     struct buf *ret, struct err *err)
 {
     CLEANUP(buf_clear) struct buf body = BUF_INIT(CHILD_MAX_REPLY);
-    struct child_reply head;
+    struct child_reply head = {0};
     size_t have = 0;
     for (int done = 0; !done;) {
         int64_t left = limits->until_ms - clock_mono_ms();
@@ -193,7 +199,7 @@ static int exchange(struct child *c, struct outgoing *out, size_t n_out, const s
         if (fds[0].revents & POLLOUT)
             send_some(c, out, n_out);
         if (fds[0].revents & (POLLIN | POLLHUP | POLLERR))
-            done = receive_some(c, &head, &have, &body, err);
+            done = receive_some(c, &head, &have, &body, limits, err);
         if (done < 0)
             return done;
     }
@@ -296,15 +302,15 @@ int child_side_open(struct child_side *s, struct err *err)
     *s = (struct child_side){.pcm = NULL};
     atomic_store(&s->busy, true);
     /* A signal to the whole service must not end a running chunk: the parent decides when its children end. */
-    signal(SIGTERM, SIG_IGN);
-    signal(SIGINT, SIG_IGN);
-    signal(SIGHUP, SIG_IGN);
+    static const int ignored[] = {SIGTERM, SIGINT, SIGHUP};
+    const struct sigaction ignore = {.sa_handler = SIG_IGN};
+    for (size_t i = 0; i < ARRAY_LEN(ignored); i++)
+        sigaction(ignored[i], &ignore, NULL);
     return thread_start(&s->watcher, "parent watch", watch, s, err);
 }
 
 int child_side_next(struct child_side *s, struct child_ask *ret, struct err *err)
 {
-    atomic_store(&s->busy, false);
     ssize_t n = io_read_full(CHILD_FD, ret, sizeof *ret, err);
     if (n < 0)
         return (int)n;
@@ -326,7 +332,8 @@ int child_side_next(struct child_side *s, struct child_ask *ret, struct err *err
 
 void child_side_reply(struct child_side *s, int status, const void *data, size_t n)
 {
-    (void)s;
+    /* The work is done: a parent that has read its answer may leave without having the child killed half-way out. */
+    atomic_store(&s->busy, false);
     struct child_reply head = {CHILD_MAGIC, status, n};
     if (send_all(&head, sizeof head))
         send_all(data, n);

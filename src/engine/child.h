@@ -84,7 +84,8 @@ struct child_side {
     int16_t *pcm;
 };
 
-/* Starts the watcher. The child counts as busy until its first child_side_next. */
+/* Starts the watcher. The child is busy (ends at once when its parent goes) from here, and from each ask, to the reply.
+ */
 int child_side_open(struct child_side *s, struct err *err) MUST_CHECK;
 /* The next ask, its PCM in s->pcm until the next call. 1: got one; 0: the parent is gone. */
 int child_side_next(struct child_side *s, struct child_ask *ret, struct err *err) MUST_CHECK;

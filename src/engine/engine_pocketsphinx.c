@@ -81,7 +81,7 @@ static bool is_silent(const int16_t *pcm, int64_t n)
     for (int64_t at = 0; at < n; at += FRAME) {
         int64_t len = MIN(n - at, FRAME), energy = 0;
         for (int64_t i = 0; i < len; i++)
-            energy += pcm[at + i] * pcm[at + i];
+            energy += (int64_t)pcm[at + i] * pcm[at + i];
         if (energy >= (int64_t)SILENT_RMS * SILENT_RMS * len)
             return false;
     }

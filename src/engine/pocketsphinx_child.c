@@ -2,8 +2,8 @@
 /*
  * The child that runs PocketSphinx: one decoder, created once, one utterance per chunk.
  *
- *   - The whole chunk is given at once (full_utt): normalisation over all of it halves the errors of live feeding, and
- *     the result does not depend on what the decoder heard before.
+ *   - The whole chunk is given at once (full_utt): normalisation over all of it halves the errors of live feeding.
+ *   - ps_start_stream before each: it forgets the noise tracked so far, else the same chunk gives other words later.
  *   - Silence stays in (-remove_silence no), else word times run early; silent chunks never come here.
  *   - Model files are read, not mapped (-mmap no): with a mapped `sendump` that is too short it reads on in whatever
  * lies behind the mapping, and transcribes with that; read, it notices.

@@ -22,8 +22,9 @@
  * Every change that a client can see bumps `seq` in the same transaction: it numbers the job's events. Calls that
  * make such a change return the new number for the event that the caller publishes.
  *
- * A call that failed with UNCERTAIN may be repeated: submit recognises its own row; a fenced call that had been kept
- * then answers LOST; a claim that had been kept appears in store_renew.
+ * A call that failed with UNCERTAIN may be repeated. When the first try had been kept: submit recognises its own row,
+ * save_plan its own plan, save_chunk answers CONFLICT, the calls that end a claim answer LOST, and a claim nobody knows
+ * of shows in store_renew.
  *
  * Threads: any. All calls block on the database. Results with strings take an arena, which owns them.
  * Errors: NOT_FOUND, CONFLICT (wrong state), LOST, and those of db.h.

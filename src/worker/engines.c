@@ -5,6 +5,7 @@
  */
 #include "worker/engines.h"
 
+#include "base/log.h"
 #include "base/str.h"
 
 #include <pthread.h>
@@ -54,11 +55,32 @@ static size_t place_of(const struct engines *e, const char *name)
     return i;
 }
 
+static bool is_auto(const struct engines *e)
+{
+    return !e->opts->name || !e->opts->name[0] || str_eq(e->opts->name, "auto");
+}
+
+/*
+ * A default model that the engine found by "auto" has not (settings of another system say "base", and only PocketSphinx
+ * is installed) must not stop all work: that engine's own model is used, and every result names it.
+ */
+static int open_default_engine(const struct engines *e, struct engine **ret, struct err *err)
+{
+    int rc = engine_open(e->opts, ret, err);
+    if (rc != ERR_INVALID || !is_auto(e) || !e->opts->model || !e->opts->model[0])
+        return rc;
+    static const struct log_ctx lc = {.component = "worker"};
+    log_warn(&lc, "%s: using the engine's own model", err->msg);
+    struct engine_opts opts = *e->opts;
+    opts.model = NULL;
+    return engine_open(&opts, ret, err);
+}
+
 /* "auto" may turn out to be an engine that is open already: then that one is it. */
 static int open_default_locked(struct engines *e, struct err *err)
 {
     struct engine *opened = NULL;
-    int rc = engine_open(e->opts, &opened, err);
+    int rc = open_default_engine(e, &opened, err);
     if (rc < 0)
         return rc;
     size_t i = place_of(e, engine_info(opened)->name);

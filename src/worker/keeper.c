@@ -7,9 +7,9 @@
  * What the database says we hold and the board has not is a claim or a hand-back whose answer was lost. Renewing it for
  * ever would keep the job from everybody, so once it has been seen at two renewals it is handed back.
  *
- * A failing database loses no lease here: only a row that shows another holder does. But leases of all workers may have
- * run out meanwhile, so after an outage longer than the time between two renewals, the sweeper leaves everybody one
- * lease length to come back.
+ * A failing database loses no lease here: only a row that shows another holder does. But the leases of all workers may
+ * have run out meanwhile, so during an outage and for one lease length after it the sweeper expires none: everybody
+ * gets the time to come back.
  */
 #include "worker/keeper.h"
 
@@ -56,7 +56,7 @@ static void hand_back(struct worker *w, const struct held *stray)
 /* After a renewal; `running` runs are listed in k->board, `n` claims in k->held. */
 static void look_for_strays(struct keeper *k, size_t running, size_t n)
 {
-    struct held now[STRAYS_MAX];
+    struct held now[STRAYS_MAX] = {0};
     size_t n_now = 0;
     for (size_t i = 0; i < n && n_now < STRAYS_MAX; i++) {
         if (holds(k->board, running, &k->held[i]))
@@ -158,10 +158,10 @@ void *keeper_main(void *arg)
         pause = LOOK_MS;
         if (rc < 0) {
             outage_hit(&k.outage, &w->log, "renewing leases", &err);
-            continue;
-        }
-        if (outage_over(&k.outage, &w->log, "renewing leases") > w->o->lease_ms / 3)
+            atomic_store(&w->no_expiry_until, INT64_MAX);
+        } else if (outage_over(&k.outage, &w->log, "renewing leases")) {
             atomic_store(&w->no_expiry_until, clock_mono_ms() + w->o->lease_ms);
+        }
     }
     free(k.board);
     free(k.held);

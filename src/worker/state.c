@@ -40,12 +40,11 @@ int64_t outage_hit(struct outage *o, const struct log_ctx *lc, const char *what,
     return o->pause_ms;
 }
 
-int64_t outage_over(struct outage *o, const struct log_ctx *lc, const char *what)
+bool outage_over(struct outage *o, const struct log_ctx *lc, const char *what)
 {
     if (!o->since)
-        return 0;
-    int64_t lasted = clock_mono_ms() - o->since;
+        return false;
+    log_info(lc, "%s works again after %.1f s", what, (double)(clock_mono_ms() - o->since) / 1000);
     o->since = 0;
-    log_info(lc, "%s works again after %.1f s", what, (double)lasted / 1000);
-    return lasted;
+    return true;
 }

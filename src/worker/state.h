@@ -31,7 +31,8 @@ struct worker {
     struct board *board;
     struct cancel drain; /* no new chunk is started */
     struct counters counts;
-    atomic_llong no_expiry_until; /* monotonic: after an outage of the database the sweeper expires no lease before */
+    atomic_llong
+        no_expiry_until; /* monotonic: in an outage of the database, and a while after, the sweeper expires no lease */
 
     pthread_mutex_t mu;
     pthread_cond_t ended;
@@ -52,7 +53,7 @@ struct outage {
 enum { OUTAGE_PAUSE_MIN_MS = 1000, OUTAGE_PAUSE_MAX_MS = 5000 };
 /* Returns how long to wait before the next try. */
 int64_t outage_hit(struct outage *o, const struct log_ctx *lc, const char *what, const struct err *err);
-/* Returns how long it lasted, 0 when there was none. */
-int64_t outage_over(struct outage *o, const struct log_ctx *lc, const char *what);
+/* All is well (again). True when there was an outage. */
+bool outage_over(struct outage *o, const struct log_ctx *lc, const char *what);
 
 #endif

@@ -601,6 +601,22 @@ static void test_errors_by_job_and_page(void **state)
     }
 }
 
+static void test_states_of_another_program_are_not_guessed_at(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    struct job j;
+    int64_t n;
+    struct ids id = submit(f, QUEUE_NORMAL);
+    OK(fixture_exec(f->db, "UPDATE jobs SET state = 'frozen'", &e));
+    FAILS(ERR_CORRUPT, "does not know", store_get(f->store, id.id, &f->arena, &j, &e));
+    FAILS(ERR_CORRUPT, "does not know", store_cancel(f->store, id.id, &n, &e));
+    FAILS(ERR_CORRUPT, "does not know", store_purge(f->store, id.id, &e));
+    FAILS(ERR_CORRUPT, "does not know", store_position(f->store, id.id, &n, &e));
+    OK(fixture_exec(f->db, "UPDATE jobs SET state = 'pending', queue = 'slow'", &e));
+    FAILS(ERR_CORRUPT, "does not know", store_get(f->store, id.id, &f->arena, &j, &e));
+}
+
 static void test_new_refuses_nonsense(void **state)
 {
     struct fixture *f = *state;
@@ -638,6 +654,7 @@ int main(void)
         T(test_lists_leave_the_plan_out),
         T(test_bad_cursors_and_limits),
         T(test_errors_by_job_and_page),
+        T(test_states_of_another_program_are_not_guessed_at),
         T(test_new_refuses_nonsense),
     };
     return cmocka_run_group_tests(tests, fixture_setup_group, fixture_teardown_group);

@@ -64,6 +64,25 @@ static void test_renewing_and_losing(void **state)
     assert_int_equal(n, 0);
 }
 
+static void test_a_claim_that_cannot_be_handed_out_is_not_made(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    struct ids id = submit(f, QUEUE_NORMAL);
+    struct arena small = ARENA_INIT;
+    struct job j = {.fence = -7};
+    struct claim_opts o = {.holder = "w", .lease_ms = 30000};
+    small.max = 100;
+    FAILS(ERR_NOMEM, "out of memory", store_claim(f->store, &o, &small, &j, &e));
+    assert_int_equal(j.fence, -7);
+    FAILS(ERR_NOMEM, "out of memory", store_get(f->store, id.id, &small, &j, &e));
+    arena_clear(&small);
+    j = get(f, id.id);
+    assert_int_equal(j.state, JOB_PENDING);
+    assert_int_equal(j.fence, 0);
+    assert_string_equal(claim(f, "w").id, id.id);
+}
+
 /* ---- plan and chunks ---- */
 
 static void test_checkpoints(void **state)
@@ -581,6 +600,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_a_claim_sets_lease_fence_and_attempt),
         T(test_renewing_and_losing),
+        T(test_a_claim_that_cannot_be_handed_out_is_not_made),
         T(test_checkpoints),
         T(test_another_plan_drops_checkpoints_the_same_keeps_them),
         T(test_checkpoints_outlive_the_claim),

@@ -37,7 +37,7 @@ static void say(const char *text)
 static void hang(void)
 {
     for (;;)
-        pause();
+        sleep(1000); /* pause() is not among the calls the sandbox allows */
 }
 
 static void pid_then_hang(void)
@@ -187,7 +187,7 @@ static const struct {
     {"break_out", break_out},
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
     char word[32] = "";
     int fd = open("/proc/self/fd/3", O_RDONLY);
@@ -196,6 +196,14 @@ int main(void)
     if (n < 0) {
         say("[error] the input cannot be opened\n");
         return 4;
+    }
+    if (strcmp(word, "arguments") == 0) {
+        say("[error]");
+        for (int i = 1; i < argc; i++) {
+            say(" ");
+            say(strlen(argv[i]) < 30 ? argv[i] : "...");
+        }
+        return 1;
     }
     for (size_t i = 0; i < sizeof tricks / sizeof *tricks; i++)
         if (strcmp(word, tricks[i].word) == 0) {

@@ -8,8 +8,8 @@
 #include <stddef.h>
 
 /*
- * Writes `folder`/`name`: the sentences, with a second of silence before each and after the last. The ending of the name
- * says the format (sox). Other files are left beside it.
+ * Writes `folder`/`name`: the sentences, with a second of silence before each and after the last. The ending of the
+ * name says the format (sox). Other files are left beside it.
  */
 int speech_make(const char *folder, const char *name, const char *const *sentences, size_t n, struct err *err)
     MUST_CHECK;

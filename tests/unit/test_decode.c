@@ -244,6 +244,11 @@ static void test_repair_reads_what_it_can(void **state)
     struct run again = decode_file("broken.mp3", &o);
     assert_int_equal(again.code, 0);
     assert_true(again.samples > S);
+    o.ffmpeg = fake;
+    make("trick", "arguments", 9);
+    assert_non_null(strstr(decode_file("trick", &o).said, " -err_detect ignore_err "));
+    assert_null(strstr(trick("arguments").said, "ignore_err"));
+    o.ffmpeg = NULL;
     struct run good = decode_file("speech.wav", &o);
     assert_int_equal(good.code, 0);
     assert_int_equal(good.samples, decode_file("speech.wav", &strict).samples);

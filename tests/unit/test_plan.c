@@ -111,6 +111,8 @@ static const struct plan_case {
      {{0, 140}, {147, 190}, {197, 240}, {247, 350}},
      {{0, 190}, {197, 350}}},
     {"a pause far before the target, when there is no other", {{0, 40}, {50, 340}}, {{0, 40}, {50, 340}}},
+    {"before the target, the nearest to it", {{0, 40}, {50, 90}, {100, 340}}, {{0, 90}, {100, 340}}},
+    {"beyond the target, the nearest to it", {{0, 275}, {282, 290}, {297, 400}}, {{0, 275}, {282, 400}}},
     {"a short pause, when the maximum forces it", {{0, 150}, {152, 250}, {251, 400}}, {{0, 150}, {152, 400}}},
     {"all that is left is not cut when it ends near the target", {{0, 100}, {110, 250}}, {{0, 250}}},
 };

@@ -383,9 +383,9 @@ static void test_job_json(void **state)
     assert_non_null(strstr(s, "\"filename\":\"a\\\"b\",\"content_type\":null"));
     assert_non_null(strstr(s, "\"done_ms\":1000,\"total_ms\":4000,\"percent\":25"));
     assert_non_null(strstr(s, "\"error\":{\"code\":\"corrupt\",\"message\":\"no\"}"));
-    assert_non_null(
-        strstr(s, "\"transcript\":\"/v1/jobs/i/"
-                  "transcript\"}},{\"id\":\"i\",\"status\":\"pending\",\"queue\":\"retry\",\"position\":7"));
+    assert_non_null(strstr(s,
+                           "\"transcript\":\"/v1/jobs/i/"
+                           "transcript\"}},{\"id\":\"i\",\"status\":\"pending\",\"queue\":\"retry\",\"position\":7"));
     assert_non_null(strstr(s, "\"error\":null"));
     assert_int_equal(job_retry_after(&j), JOB_RETRY_PENDING_S);
     j.state = JOB_COMPLETED;

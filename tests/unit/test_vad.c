@@ -245,7 +245,7 @@ static void test_tones_and_slow_chords_have_no_speech(void **state)
         silence(&s, 24);
         for (int i = 0; i * seconds < 24; i++)
             for (int k = 0; k < 3; k++)
-                add_tone(&s, i * seconds, (i + 1) * seconds, -20, chords[i % 4][k]);
+                add_tone(&s, i * seconds, (i + 1) * seconds, -12, chords[i % 4][k]);
         expect_none("chords", &s);
     }
 }
@@ -264,6 +264,10 @@ static void test_clicks_are_no_speech(void **state)
     for (double t = 0.3; t < 19; t += 0.1)
         s.x[(size_t)(t * S)] = 0.9;
     expect_none("ten clicks a second", &s);
+    silence(&s, 20);
+    for (double t = 0.3; t < 19; t += 0.08)
+        add_noise(&s, t, t + 0.005, -10, 0);
+    expect_none("a rattle", &s);
 }
 
 /* The span that holds [from, to); the other way round than "none found" this must not be one that holds everything. */

@@ -38,7 +38,7 @@ struct rig {
     struct store *store;
     struct storage *storage;
     struct broker *broker;
-    char *temp;
+    char *temp, *db_url;
     struct engine_opts engine;
     struct worker_opts opts;
     struct cancel stop;
@@ -58,18 +58,18 @@ struct rig {
         }                                            \
     } while (0)
 
-static struct rig *rig_new(void)
+static struct rig *rig_new_busy(int64_t busy_ms)
 {
     struct rig *r = xcalloc(1, sizeof *r);
     snprintf(r->folder, sizeof r->folder, "/tmp/steno-test-worker-XXXXXX");
     assert_non_null(mkdtemp(r->folder));
-    CLEANUP(free_p) char *db = xasprintf("sqlite:%s/steno.db", r->folder);
+    r->db_url = xasprintf("sqlite:%s/steno.db", r->folder);
     CLEANUP(free_p) char *objects = xasprintf("file:%s/objects", r->folder);
     CLEANUP(free_p) char *sockets = xasprintf("local:%s/broker", r->folder);
     r->temp = xasprintf("%s/tmp", r->folder);
     r->arena = (struct arena)ARENA_INIT;
     int applied = 0;
-    const struct db_opts db_opts = {.url = db, .readers = 4, .busy_ms = 10000};
+    const struct db_opts db_opts = {.url = r->db_url, .readers = 4, .busy_ms = busy_ms};
     const struct store_opts store_opts = {.max_attempts = 3, .alone_patience_ms = 100, .max_deaths = 3};
     const struct broker_opts broker_opts = {.url = sockets, .tokens = true};
     OK(db_open(&db_opts, &r->db, &r->err));
@@ -94,6 +94,11 @@ static struct rig *rig_new(void)
                                    .decode = {.time_ms = PATIENCE_MS},
                                    .stop = &r->stop};
     return r;
+}
+
+static struct rig *rig_new(void)
+{
+    return rig_new_busy(10000);
 }
 
 static void *worker_thread(void *arg)
@@ -131,6 +136,7 @@ static void rig_free(struct rig *r)
     db_close(r->db);
     OK(io_remove_tree(r->folder, &r->err));
     free(r->temp);
+    free(r->db_url);
     free(r);
 }
 
@@ -427,6 +433,39 @@ static void test_an_expired_lease_is_taken_over(void **state)
     rig_free(r);
 }
 
+static int hold_lock(struct db_tx *tx, void *arg, struct err *err)
+{
+    (void)tx;
+    (void)err;
+    clock_sleep_ms(*(const int64_t *)arg);
+    return 0;
+}
+
+/* For longer than a lease nothing can be written; nobody takes the job over, and no attempt is used up. */
+static void test_an_outage_of_the_database_loses_nothing(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new_busy(100);
+    r->engine.slots = 1;
+    r->opts.lease_ms = 2000;
+    char id[ID_SIZE];
+    submit(r, NULL, long_clip, NULL, id);
+    start(r);
+    wait_for(r, id, has_progress);
+    struct db *other = NULL;
+    const struct db_opts opts = {.url = r->db_url, .readers = 1, .busy_ms = PATIENCE_MS};
+    int64_t outage_ms = 2 * r->opts.lease_ms + 500;
+    OK(db_open(&opts, &other, &r->err));
+    OK(db_write(other, DB_RELAXED, hold_lock, &outage_ms, &r->err));
+    db_close(other);
+    struct job j = wait_for(r, id, is_completed);
+    assert_int_equal(j.fence, 1);
+    assert_int_equal(j.attempt, 1);
+    assert_int_equal(sql(r, "SELECT count(*) FROM error_logs"), 0);
+    assert_result_is_sound(r, id);
+    rig_free(r);
+}
+
 static void test_drain_hands_back_and_another_goes_on(void **state)
 {
     (void)state;
@@ -694,6 +733,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_cancel_stops_the_work),
         cmocka_unit_test(test_a_lost_lease_writes_nothing),
         cmocka_unit_test(test_an_expired_lease_is_taken_over),
+        cmocka_unit_test(test_an_outage_of_the_database_loses_nothing),
         cmocka_unit_test(test_drain_hands_back_and_another_goes_on),
         cmocka_unit_test(test_drain_limit_cuts_running_chunks_off),
         cmocka_unit_test(test_job_time_limit_counts_and_keeps_what_is_done),

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside src/worker: one job in work, shared by the parts of job_run.c. Belongs to the job's thread. */
+#ifndef WORKER_JOB_INTERNAL_H
+#define WORKER_JOB_INTERNAL_H
+
+#include "transcript/transcript.h"
+#include "worker/pipeline.h"
+#include "worker/state.h"
+
+struct job_ctx {
+    struct worker *w;
+    struct run *r;
+    struct log_ctx log;
+    struct engine *engine;
+    char *folder, *audio;    /* private; audio is NULL when the engine needs none */
+    const struct plan *plan; /* an earlier attempt's, in the run's arena */
+    struct arena saved_arena;
+    struct job_chunk *saved; /* checkpoints of that plan, by index */
+    size_t n_saved, next_saved;
+    bool saved_loaded;
+    int64_t seq, told_ms; /* newest event number; when progress was last told */
+    struct transcript transcript;
+    struct pipeline_report report;
+    char result_key[128];
+};
+
+/* ---- job_hooks.c ---- */
+
+/* The pipeline's hooks, which keep plan and checkpoints in the database and send events. */
+struct pipeline_hooks job_hooks(struct job_ctx *c);
+/* Tells everybody of the job's new state; `why` is NULL when nothing went wrong. */
+void job_state_event(struct job_ctx *c, enum job_state state, const struct err *why);
+
+/* ---- job_settle.c ---- */
+
+/* The job failed with *why at c->report.stage: asks the retry policy, and writes its verdict. */
+void job_settle(struct job_ctx *c, struct err *why);
+
+#endif
