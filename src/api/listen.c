@@ -27,7 +27,7 @@ static int cannot_listen(int sys, const char *name, struct err *err)
 
 static int name_of(int fd, char ret[LISTEN_NAME_SIZE], struct err *err)
 {
-    struct sockaddr_storage sa = {.ss_family = AF_UNSPEC};
+    struct sockaddr_storage sa = {0};
     socklen_t len = sizeof sa;
     char host[INET6_ADDRSTRLEN], port[8];
     if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0)

@@ -245,8 +245,6 @@ static size_t next_piece(struct upload *u, const char **ret)
 
 static void piece_done(struct upload *u, size_t n)
 {
-    if (n > u->n) /* thrown away meanwhile */
-        return;
     u->n -= n;
     /* Starting again at the front keeps a slow upload on few pages. */
     u->first = u->n ? (u->first + n) % sizeof u->ring : 0;
