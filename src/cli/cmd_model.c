@@ -110,7 +110,7 @@ int cmd_model_info(struct app *app, int argc, char **argv, struct err *err)
     CLEANUP(free_p) char *folder = media_model_folder(app->conf), *path = NULL;
     CLEANUP(arena_clear) struct arena a = ARENA_INIT;
     CLEANUP(buf_clear) struct buf b = BUF_INIT(MAX_TEXT);
-    struct whisper_info i;
+    struct whisper_info i = {.name = ""};
     int rc = whisper_find_model(folder, argv[0], &path, err);
     if (rc == 0)
         rc = whisper_inspect(path, &a, &i, err);
@@ -143,7 +143,7 @@ static int verify_one(struct app *app, const char *name, struct err *err)
     CLEANUP(free_p) char *folder = media_model_folder(app->conf), *path = NULL;
     CLEANUP(buf_clear) struct buf b = BUF_INIT(MAX_TEXT);
     char sum[SHA256_HEX] = "", noted[SHA256_HEX] = "";
-    struct stat st;
+    struct stat st = {.st_mode = 0};
     int rc = whisper_find_model(folder, name, &path, err);
     if (rc == 0 && stat(path, &st) < 0)
         rc = err_sys(err, errno, "cannot read '%s'", path);

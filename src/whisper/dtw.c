@@ -82,7 +82,7 @@ int dtw_path(const float *matrix, size_t tokens, size_t frames, int *ret_start, 
 {
     enum { DIAGONAL, TOKEN, TIME };
     size_t rows = tokens + 1, columns = frames + 1;
-    float *cost = malloc(rows * columns * sizeof *cost);
+    float *cost = calloc(rows * columns, sizeof *cost);
     uint8_t *trace = malloc(rows * columns);
     if (!cost || !trace) {
         free(cost);

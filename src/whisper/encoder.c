@@ -89,7 +89,8 @@ static int run_layer(struct compute *c, const struct encoder_layer *l, struct er
     if (c->qkv_att != c->qkv) {
 #pragma omp parallel for
         for (int64_t i = 0; i < m; i++)
-            c->kern->to_bf16((float *)c->qkv + i * 3 * c->d, (size_t)(3 * c->d), (bf16 *)c->qkv_att + i * 3 * c->d);
+            c->kern->to_bf16((float *)c->qkv + i * 3 * c->d, (size_t)3 * (size_t)c->d,
+                             (bf16 *)c->qkv_att + i * 3 * c->d);
     }
     rc = attention_run(c, err);
     if (rc == 0)

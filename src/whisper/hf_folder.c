@@ -179,13 +179,13 @@ static int map_safetensors(struct model_file *f, const char *path, struct err *e
 /* The files that the index names, each once. */
 static int read_shards(struct model_file *f, const char *folder, const json_t *index, struct err *err)
 {
-    const json_t *map = json_object_get(index, "weight_map");
+    json_t *map = json_object_get(index, "weight_map");
     json_t *seen = json_object();
     const char *tensor;
     json_t *file;
     int rc =
         json_is_object(map) && seen ? 0 : err_set(err, ERR_CORRUPT, "model.safetensors.index.json has no weight_map");
-    json_object_foreach((json_t *)(uintptr_t)map, tensor, file)
+    json_object_foreach(map, tensor, file)
     {
         const char *name = json_string_value(file);
         if (rc < 0 || (name && json_object_get(seen, name)))
@@ -264,7 +264,7 @@ int hf_read_vocabulary(struct model_file *f, const json_t *vocab, struct err *er
         rc = err_set(err, ERR_CORRUPT, "its vocabulary is no table of tokens");
     const char *text;
     json_t *id;
-    json_object_foreach((json_t *)(uintptr_t)vocab, text, id)
+    json_object_foreach(vocab, text, id)
     {
         if (rc < 0 || str_starts(text, "<|"))
             continue;
@@ -304,7 +304,7 @@ static int read_vocabulary(struct model_file *f, const char *folder, struct err 
 {
     json_t *file = NULL;
     int rc = load_json(folder, "vocab.json", &file, err);
-    const json_t *vocab = file;
+    json_t *vocab = file;
     if (rc == 0) {
         rc = load_json(folder, "tokenizer.json", &file, err);
         vocab = json_object_get(json_object_get(file, "model"), "vocab");

@@ -146,7 +146,7 @@ int model_file_expect(struct model_file *f, const struct whisper_dims *dims, str
 
 static struct tensor *find(const struct model_file *f, const char *name)
 {
-    struct tensor key;
+    struct tensor key = {.view = {.n_dims = 0}};
     size_t n = strlen(name);
     if (n >= sizeof key.name)
         return NULL;
@@ -372,7 +372,7 @@ const char *model_file_key(const struct model_file *f)
 void mel_filters_slaney(int n_mels, float *ret)
 {
     const double step = log(6.4) / 27, top = 15 + log(8.0) / step; /* linear to 1 kHz, logarithmic above; 8 kHz */
-    double edges[MAX_MELS + 2];
+    double edges[MAX_MELS + 2] = {0};
     for (int i = 0; i < n_mels + 2; i++) {
         double m = top * i / (n_mels + 1);
         edges[i] = m >= 15 ? 1000 * exp(step * (m - 15)) : m * 200 / 3;

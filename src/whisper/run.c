@@ -168,7 +168,7 @@ static int64_t window_length(const struct run *r, int64_t seek)
 static int hear_language(struct run *r, struct err *err)
 {
     enum { MOST_WINDOWS = 5 };
-    float sums[100] = {0}, probs[100];
+    float sums[100] = {0}, probs[100] = {0};
     int best = 0, count = r->t->n_languages;
     int64_t windows = MAX((int64_t)1, (int64_t)r->in->n / WHISPER_WINDOW),
             step = MAX((int64_t)1, windows / MOST_WINDOWS);
@@ -329,7 +329,8 @@ static bool better(const struct decoded *a, const struct decoded *b)
 static int decode_window(struct run *r, struct batch_window *w, int64_t seek, struct decoded *ret, struct err *err)
 {
     const struct whisper_params *p = r->p;
-    struct decoded d;
+    struct decoded d = {.n = 0};
+    *ret = d;
     for (size_t i = 0; i < p->n_temperatures; i++) {
         int rc = try_window(r, w, seek, p->temperatures[i], &d, err);
         if (rc < 0)
@@ -487,7 +488,7 @@ static int64_t run_window(struct run *r, int64_t seek, struct err *err)
     int64_t length = window_length(r, seek), limit = seek + length;
     size_t first = r->n_segments;
     struct batch_window *w = NULL;
-    struct decoded d;
+    struct decoded d = {.n = 0};
     int rc = batch_open(r->b->batch, r->in->pcm + seek, (size_t)length, r->cancel, &w, err);
     if (rc == 0)
         rc = decode_window(r, w, seek, &d, err);

@@ -151,7 +151,7 @@ static bool same_tokens(const struct sequence *a, const struct sequence *b)
 
 static int gather(struct search *s, const struct rules *r, float *const *logits, struct candidate *ret)
 {
-    int n = 0, tokens[SEARCH_MAX_SEQUENCES + 1];
+    int n = 0, tokens[SEARCH_MAX_SEQUENCES + 1] = {0};
     for (int i = 0; i < s->n_live; i++) {
         bool twin = false;
         for (int k = 0; k < i && !twin; k++)
@@ -206,7 +206,7 @@ static void keep_finished(struct search *s, const struct sequence *parent, const
 
 static void update_beam(struct search *s, const struct rules *r, float *const *logits)
 {
-    struct candidate all[MAX_CANDIDATES];
+    struct candidate all[MAX_CANDIDATES] = {{0}};
     int n = gather(s, r, logits, all), parents[SEARCH_MAX_SEQUENCES], kept = 0;
     struct sequence *old = s->live;
     s->live = s->spare;
@@ -251,17 +251,17 @@ static float score(const struct search *s, const struct sequence *q)
 
 void search_result(const struct search *s, struct search_result *ret)
 {
-    const struct sequence *best = NULL;
-    float best_score = -INFINITY;
-    for (int i = 0; i < s->n_finished; i++)
-        if (!best || score(s, &s->finished[i]) > best_score) {
+    const struct sequence *best = s->n_finished ? s->finished : s->live;
+    float best_score = score(s, best);
+    for (int i = 1; i < s->n_finished; i++)
+        if (score(s, &s->finished[i]) > best_score) {
             best = &s->finished[i];
             best_score = score(s, best);
         }
     /* Too few endings: the unfinished, most likely first, fill up; without a beam the live ones are all there is. */
     int room = s->opts.beam ? s->opts.sequences - s->n_finished : s->n_live;
     for (int i = 0; i < s->n_live && i < room; i++)
-        if (!best || score(s, &s->live[i]) > best_score) {
+        if (score(s, &s->live[i]) > best_score) {
             best = &s->live[i];
             best_score = score(s, best);
         }

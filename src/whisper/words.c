@@ -195,12 +195,12 @@ static int time_pieces(struct batch_window *w, const struct whisper_model *m, co
     size_t n_heads = choose_heads(m, heads, MAX_HEADS), n = o->n_sot + al->n + 2, rows = al->n + 1;
     size_t frames = (size_t)CLAMP(o->length / FRAME, (int64_t)1, (int64_t)FRAMES);
     int tokens[MAX_TOKENS + 8], start[MAX_TOKENS + 1];
-    float probs[MAX_TOKENS + 8];
+    float probs[MAX_TOKENS + 8] = {0};
     memcpy(tokens, o->sot, o->n_sot * sizeof *tokens);
     tokens[o->n_sot] = m->tokenizer->no_timestamps;
     memcpy(tokens + o->n_sot + 1, al->tokens, al->n * sizeof *tokens);
     tokens[n - 1] = m->tokenizer->eot;
-    float *scores = malloc(n_heads * n * FRAMES * sizeof *scores), *matrix = malloc(n * frames * sizeof *matrix);
+    float *scores = calloc((n_heads + 1) * n, FRAMES * sizeof *scores), *matrix = malloc(n * frames * sizeof *matrix);
     int rc = scores && matrix ? 0 : err_set(err, ERR_NOMEM, "no memory for word times");
     if (rc == 0)
         rc = batch_align(w, tokens, n, heads, n_heads, scores, probs, cancel, err);
