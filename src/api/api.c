@@ -50,7 +50,8 @@ static struct api *new_api(const struct api_opts *o)
 static int start(struct api *a, struct err *err)
 {
     /* Every handler and every upload has at most one task in the queue: nothing is ever refused for lack of room. */
-    size_t room = (size_t)a->work_max + (size_t)a->uploads_max * LISTEN_MAX + PROBE_WAITING;
+    unsigned connections = http_connections_max();
+    size_t room = (size_t)a->work_max + 2 * (size_t)a->uploads_max;
     int rc = pool_new("api-work", MAX(a->o.work_threads, 1), room, &a->work, err);
     if (rc >= 0)
         rc = pool_new("api-probe", PROBE_THREADS, (size_t)a->work_max + PROBE_WAITING, &a->probe, err);
@@ -59,7 +60,7 @@ static int start(struct api *a, struct err *err)
     if (rc >= 0)
         rc = listen_open(a->o.listen, a->listeners, LISTEN_MAX, &a->n_listeners, err);
     for (size_t i = 0; i < a->n_listeners && rc >= 0; i++)
-        rc = http_start(a, a->listeners[i].fd, &a->daemons[i], err);
+        rc = http_start(a, a->listeners[i].fd, MAX(connections / (unsigned)a->n_listeners, 4), &a->daemons[i], err);
     return rc;
 }
 

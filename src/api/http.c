@@ -521,7 +521,7 @@ unsigned http_connections_max(void)
     return (unsigned)CLAMP(n, 16, CONNECTIONS_MAX);
 }
 
-int http_start(struct api *api, int fd, struct MHD_Daemon **ret, struct err *err)
+int http_start(struct api *api, int fd, unsigned connections, struct MHD_Daemon **ret, struct err *err)
 {
     unsigned threads = MAX(api->o.http_threads, 1);
     struct MHD_OptionItem pool[] = {
@@ -533,7 +533,7 @@ int http_start(struct api *api, int fd, struct MHD_Daemon **ret, struct err *err
         on_request, api, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
         MHD_OPTION_URI_LOG_CALLBACK, on_uri, api, MHD_OPTION_NOTIFY_COMPLETED, on_completed, api,
         MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-        MHD_OPTION_CONNECTION_LIMIT, http_connections_max(), MHD_OPTION_CONNECTION_TIMEOUT,
+        MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)((api->o.idle_ms + 999) / 1000), MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
     if (!d)
         return err_set(err, ERR_UNAVAILABLE, "cannot start the HTTP server: threads or descriptors ran out");

@@ -275,38 +275,39 @@ static int give_data(struct multipart *m, const char *p, size_t n, struct err *e
     return n ? m->ops->part_data(m->arg, p, n, err) : 0;
 }
 
-/* Takes data up to the next delimiter or the end of p; returns how many bytes, or an error. */
+/*
+ * Takes data up to the next delimiter or the end of p; returns how many bytes, or an error. What is data goes out in
+ * one piece: every line break in a recording may begin a delimiter, and a write for each would cost more than all the
+ * rest.
+ */
 static ptrdiff_t read_data(struct multipart *m, const char *p, size_t n, struct err *err)
 {
+    size_t carried = m->matched; /* matched in earlier calls, so not in p */
     size_t i = 0;
     int rc = 0;
-    while (i < n) {
+    while (i < n && m->matched < m->delimiter_len) {
         if (!m->matched) {
             const char *cr = memchr(p + i, '\r', n - i);
-            size_t plain = cr ? (size_t)(cr - p) - i : n - i;
-            rc = give_data(m, p + i, plain, err);
-            if (rc < 0)
-                return rc;
-            i += plain;
+            i = cr ? (size_t)(cr - p) : n;
             if (!cr)
                 break;
         }
         if (p[i] == m->delimiter[m->matched]) {
+            m->matched++;
             i++;
-            if (++m->matched == m->delimiter_len) {
-                rc = delimiter_found(m, true, err);
-                return rc < 0 ? rc : (ptrdiff_t)i;
-            }
             continue;
         }
         /* No delimiter after all: what matched was data. p[i] is looked at again. */
-        size_t was = m->matched;
         m->matched = 0;
-        rc = give_data(m, m->delimiter, was, err);
+        rc = give_data(m, m->delimiter, carried, err);
         if (rc < 0)
             return rc;
+        carried = 0;
     }
-    return (ptrdiff_t)n;
+    rc = give_data(m, p, i - (m->matched - carried), err);
+    if (rc >= 0 && m->matched == m->delimiter_len)
+        rc = delimiter_found(m, true, err);
+    return rc < 0 ? rc : (ptrdiff_t)i;
 }
 
 static int start_byte(struct multipart *m, char c, struct err *err)

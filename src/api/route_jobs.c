@@ -50,7 +50,7 @@ int route_get_job(struct request *rq, struct err *err)
     char tag[64] = "";
     if (j.state != JOB_PENDING)
         snprintf(tag, sizeof tag, "\"%lld\"", (long long)j.seq);
-    if (*tag && str_eq(rq->if_none_match, tag))
+    if (*tag && rq->if_none_match && strstr(rq->if_none_match, tag)) /* in a list, too */
         rq->answer.status = 304;
     else
         rc = answer_job(rq, 200, &j, position, err);

@@ -25,6 +25,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { CONTENT_TYPE_MAX = 255 }; /* a longer one says nothing */
+
 struct upload {
     struct request *rq;
     pthread_mutex_t mu;
@@ -79,8 +81,9 @@ static int begin_file(struct upload *u, const struct multipart_part *part, struc
     u->has_file = true;
     u->field = FORM_COUNT;
     u->filename = form_filename(part->filename, a);
-    if (part->content_type && utf8_valid(part->content_type, strlen(part->content_type)))
-        u->content_type = arena_dup(a, part->content_type, MIN(strlen(part->content_type), (size_t)255));
+    size_t type_len = part->content_type ? strlen(part->content_type) : 0;
+    if (type_len && type_len <= CONTENT_TYPE_MAX && utf8_valid(part->content_type, type_len))
+        u->content_type = arena_strdup(a, part->content_type);
     char safe[256];
     storage_safe_name(u->filename, safe, sizeof safe);
     u->key = arena_printf(a, "uploads/%s/%s", u->id, safe);
@@ -202,13 +205,14 @@ static int finish(struct upload *u, struct err *err)
         err_set(err, ERR_INVALID, "there is no recording: send it in the field 'file'");
         return refuse(u, err, PROBLEM_missing_file, ERR_INVALID);
     }
+    struct storage_put *put = TAKE(u->put); /* submit's from here on */
     const struct submission s = {
         .id = u->id,
         .key = u->key,
         .filename = u->filename,
         .content_type = u->content_type,
         .form = &u->form,
-        .put = TAKE(u->put),
+        .put = put,
     };
     return submit(u->rq, &s, &u->problem, err);
 }
@@ -241,8 +245,6 @@ static size_t next_piece(struct upload *u, const char **ret)
 
 static void piece_done(struct upload *u, size_t n)
 {
-    if (n > u->n) /* thrown away meanwhile */
-        return;
     u->n -= n;
     /* Starting again at the front keeps a slow upload on few pages. */
     u->first = u->n ? (u->first + n) % sizeof u->ring : 0;

@@ -9,11 +9,22 @@
 #include "engine/engine.h"
 
 #include <poll.h>
+#include <sys/resource.h>
 
 enum {
     DRAIN_MAX_MS = 15000, /* within what the supervisor grants */
     ADDRESSES_MAX = 64,
 };
+
+/* Each connection needs a descriptor, and the usual soft limit of 1024 is for programs that use select. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = r.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &r);
+    }
+}
 
 static void wait_for_stop(void)
 {
@@ -57,6 +68,7 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
         .engine_names = buf_str(&names),
         .version = STENO_VERSION,
     };
+    raise_descriptor_limit();
     struct api *api = NULL;
     int rc = api_open(&o, &api, err);
     if (rc < 0)

@@ -38,17 +38,20 @@ def clean_env():
 class Server:
     """`steno serve`, or one role of it."""
 
-    def __init__(self, *flags, role="serve", listen="127.0.0.1:0", env=None, data=None):
+    def __init__(self, *flags, role="serve", listen="127.0.0.1:0", env=None, data=None, files=None):
         self.folder = Path(tempfile.mkdtemp(prefix="steno-e2e-"))
         self.data = Path(data) if data else self.folder / "data"
         self.log_path = self.folder / "log"
         self.flags, self.role, self.listen, self.env = flags, role, listen, env or {}
+        self.files = files  # most descriptors it may have open
         self.process = None
         self.address = None
         self.start()
 
     def start(self):
         argv = [STENO, self.role, "--data", str(self.data), *self.flags]
+        if self.files:
+            argv = ["prlimit", f"--nofile={self.files}", *argv]
         if self.role != "worker":
             argv += ["--listen", self.listen]
         with open(self.log_path, "ab") as log:

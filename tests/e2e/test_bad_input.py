@@ -338,6 +338,19 @@ def test_an_upload_may_not_take_for_ever():
         s.close()
 
 
+def test_more_connections_than_it_can_have():
+    """Idle ones are closed after idle_timeout; until then new ones wait, and none is lost."""
+    s = Server(f"--idle-timeout={IDLE_S}s", role="api", files=300)
+    try:
+        idle = [s.connect() for _ in range(200)]
+        assert s.ask("GET", "/health").status == 200
+        for c in idle:
+            c.close()
+        assert s.submit(SOUND).status == 202
+    finally:
+        s.close()
+
+
 def test_many_bad_requests_at_once(server):
     before = state(server)
     names = [n for n in REQUESTS if REQUESTS[n][2]]

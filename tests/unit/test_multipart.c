@@ -205,6 +205,50 @@ static void test_memory_is_bounded(void **state)
     assert_non_null(strstr(err.msg, "too many parts"));
 }
 
+static int count_data(void *arg, const void *data, size_t n, struct err *err)
+{
+    (void)data;
+    (void)n;
+    (void)err;
+    ++*(int *)arg;
+    return 0;
+}
+
+static int ignore_begin(void *arg, const struct multipart_part *p, struct err *err)
+{
+    (void)arg;
+    (void)p;
+    (void)err;
+    return 0;
+}
+
+static int ignore_end(void *arg, struct err *err)
+{
+    (void)arg;
+    (void)err;
+    return 0;
+}
+
+/* Every 256th byte of a recording is a CR: if each made a piece of its own, storage would get a write for each. */
+static void test_data_comes_in_large_pieces(void **state)
+{
+    (void)state;
+    const struct multipart_ops counting = {.part_begin = ignore_begin, .part_data = count_data, .part_end = ignore_end};
+    static const char head[] = "--XyZ\r\n" FILE_A "\r\n";
+    char data[4096];
+    int pieces = 0;
+    struct err err = ERR_INIT;
+    struct multipart m;
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = "\r\n--Xy\r"[i % 7];
+    multipart_init(&m, "XyZ", &counting, &pieces);
+    assert_int_equal(multipart_feed(&m, head, sizeof head - 1, &err), 0);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(multipart_feed(&m, data, sizeof data, &err), 0);
+    multipart_clear(&m);
+    assert_true(pieces >= 10 && pieces <= 20);
+}
+
 static int refuse_data(void *arg, const void *data, size_t n, struct err *err)
 {
     (void)arg;
@@ -276,6 +320,7 @@ int main(void)
         cmocka_unit_test(test_truncation_is_seen_at_every_byte),
         cmocka_unit_test(test_memory_is_bounded),
         cmocka_unit_test(test_an_operation_ends_it),
+        cmocka_unit_test(test_data_comes_in_large_pieces),
         cmocka_unit_test(test_boundaries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
