@@ -14,7 +14,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-enum { CHUNK = 1 << 20, NOTE_MAX = 4096 };
+enum { CHUNK = 32768, NOTE_MAX = 4096 };
 
 static void free_digest(EVP_MD_CTX **c)
 {
@@ -27,8 +27,8 @@ int sha256_file(const char *path, char ret[SHA256_HEX], struct err *err)
     if (fd < 0)
         return err_sys(err, errno, "cannot read '%s'", path);
     CLEANUP(free_digest) EVP_MD_CTX *c = EVP_MD_CTX_new();
-    CLEANUP(free_p) unsigned char *chunk = malloc(CHUNK);
-    if (!c || !chunk || EVP_DigestInit_ex(c, EVP_sha256(), NULL) != 1)
+    unsigned char chunk[CHUNK];
+    if (!c || EVP_DigestInit_ex(c, EVP_sha256(), NULL) != 1)
         return err_set(err, ERR_NOMEM, "no memory to hash '%s'", path);
     for (;;) {
         if (stop_requested())

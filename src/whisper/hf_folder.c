@@ -253,7 +253,7 @@ static int take_token(struct model_file *f, const char *text, int64_t id, struct
     return 0;
 }
 
-int hf_read_vocabulary(struct model_file *f, const json_t *vocab, struct err *err)
+int hf_read_vocabulary(struct model_file *f, json_t *vocab, struct err *err)
 {
     size_t n = (size_t)f->dims.n_vocab;
     f->tokens = calloc(n, sizeof *f->tokens);
