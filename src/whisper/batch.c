@@ -152,15 +152,19 @@ static bool start(struct batch *b, struct request *r)
     return true;
 }
 
-/* Takes requests off the waiting list: all decodes that fit, and at most one of the long kinds. */
+/*
+ * Takes requests off the waiting list: all decodes that fit, and at most one of the long kinds. A request that start() has answered
+ * is its caller's again, and may be gone.
+ */
 static void start_waiting(struct batch *b)
 {
     bool did_long = false;
     while (b->waiting) {
         struct request *r = b->waiting, *next = r->next;
-        if ((r->kind != DECODE && did_long) || !start(b, r))
+        bool is_long = r->kind != DECODE;
+        if ((is_long && did_long) || !start(b, r))
             break;
-        did_long = did_long || r->kind != DECODE;
+        did_long = did_long || is_long;
         b->waiting = next;
         if (!next)
             b->waiting_last = &b->waiting;
