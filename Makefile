@@ -39,7 +39,7 @@ fuzz: deps-fuzz
 # Only copies: run `make` before, so that nothing is compiled as root.
 install:
 	@test -x build/steno || { echo "make install: run 'make' first" >&2; exit 1; }
-	meson configure build --prefix=$(PREFIX)
+	meson setup build --reconfigure --prefix=$(PREFIX) >build/meson-logs/install.txt
 	meson install -C build --no-rebuild
 
 # The documents that are made from tables in the program.

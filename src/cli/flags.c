@@ -83,7 +83,8 @@ static int take_flag(struct flags *f, const char *arg, const char *next, struct 
     if (is_switch && flag && value)
         return err_set(err, ERR_INVALID, "--%s takes no value", flag->name);
     if (!is_switch && !value && !next)
-        return err_set(err, ERR_INVALID, "--%.*s needs a value", (int)len, name);
+        return flag ? err_set(err, ERR_INVALID, "--%s needs a value: %s", flag->name, flag->arg)
+                    : err_set(err, ERR_INVALID, "--%.*s needs a value", (int)len, name);
     int used = is_switch || value ? 1 : 2;
     if (!value)
         value = !is_switch ? next : option ? "yes" : "";

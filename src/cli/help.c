@@ -9,23 +9,16 @@
 
 enum { LEFT = 30, WIDTH = 100 };
 
-void help_row(struct buf *b, const char *left, const char *text)
+void help_wrap(struct buf *b, size_t indent, const char *text)
 {
-    size_t col = strlen(left) + 2;
-    buf_addf(b, "  %s", left);
-    if (col + 2 > LEFT) {
-        buf_adds(b, "\n");
-        col = 0;
-    }
-    buf_addf(b, "%*s", (int)(LEFT - col), "");
-    col = LEFT;
+    size_t col = indent;
     while (*text) {
         size_t n = strcspn(text, " ");
-        if (col > LEFT && col + 1 + n > WIDTH) {
-            buf_addf(b, "\n%*s", LEFT, "");
-            col = LEFT;
+        if (col > indent && col + 1 + n > WIDTH) {
+            buf_addf(b, "\n%*s", (int)indent, "");
+            col = indent;
         }
-        if (col > LEFT) {
+        if (col > indent) {
             buf_addc(b, ' ');
             col++;
         }
@@ -35,6 +28,18 @@ void help_row(struct buf *b, const char *left, const char *text)
         text += strspn(text, " ");
     }
     buf_addc(b, '\n');
+}
+
+void help_row(struct buf *b, const char *left, const char *text)
+{
+    size_t col = strlen(left) + 2;
+    buf_addf(b, "  %s", left);
+    if (col + 2 > LEFT) {
+        buf_adds(b, "\n");
+        col = 0;
+    }
+    buf_addf(b, "%*s", (int)(LEFT - col), "");
+    help_wrap(b, LEFT, text);
 }
 
 void help_sentence(struct buf *b, const char *help)
@@ -114,8 +119,10 @@ void help_command(struct buf *b, const struct cmd *c)
     buf_addf(b, "Usage: steno %s [FLAG...]%s%s\n\n", c->name, *c->args ? " " : "", c->args);
     help_sentence(b, c->help);
     buf_addc(b, '\n');
-    if (c->more)
-        buf_addf(b, "\n%s\n", c->more);
+    if (c->more) {
+        buf_addc(b, '\n');
+        help_wrap(b, 0, c->more);
+    }
     buf_adds(b, "\nFlags:\n");
     for (const struct cmd_flag *f = c->flags; f && f->name; f++) {
         char letter[8] = "";

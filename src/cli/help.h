@@ -16,6 +16,8 @@ void help_group(struct buf *b, const char *word);
 void help_settings(struct buf *b);
 /* A command's help as a sentence: capital letter, full stop. */
 void help_sentence(struct buf *b, const char *help);
+/* Text wrapped to 100 columns, further lines behind `indent` blanks, where the first stands already. */
+void help_wrap(struct buf *b, size_t indent, const char *text);
 /* "  --format FORMAT, -f" padded, then text wrapped to 100 columns. */
 void help_row(struct buf *b, const char *left, const char *text);
 

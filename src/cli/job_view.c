@@ -108,7 +108,7 @@ int job_view_wait(struct client *c, const char *id, int64_t timeout_ms, json_t *
             }
             draw(&bar, view);
             json_decref(json);
-        } else if (!err_retryable(rc) || now - seen > AWAY_MS) {
+        } else if (rc != ERR_CANCELLED && (!err_retryable(rc) || now - seen > AWAY_MS)) {
             break;
         } else {
             bar_update(&bar, 0, 0, "the server is away, trying again ...");

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/thread.h"
+#include "cli/role.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -40,8 +41,9 @@ void reload_now(const struct app *app)
         return;
     }
     reload_log_setup(fresh);
+    /* Under a supervisor that one says it. */
     const char *note;
-    for (size_t i = 0; (note = conf_note(fresh, i)); i++)
+    for (size_t i = 0; !role_supervised() && (note = conf_note(fresh, i)); i++)
         log_info(&app->log, "%s", note);
     log_info(&app->log, "SIGHUP: settings were read again");
     conf_free(fresh);

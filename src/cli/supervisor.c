@@ -126,6 +126,9 @@ static void ended(struct supervisor *s, struct child *c, int status)
     char how[128];
     proc_describe(status, how, sizeof how);
     int pid = (int)proc_pid(c->proc), code = WIFEXITED(status) ? WEXITSTATUS(status) : STATUS_FAILED;
+    /* Our SIGTERM came before it could handle it: it had not begun anything. */
+    if (s->stopping && WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM)
+        code = STATUS_OK;
     proc_free(c->proc);
     c->proc = NULL;
     close_fd(&c->ready_fd);

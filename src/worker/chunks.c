@@ -50,6 +50,7 @@ struct work {
     struct arena arena;
     struct engine_answer answer;
     int64_t engine_ms;
+    bool skipped; /* came to its slot when no chunk was to be started any more */
     int rc;
     struct err err;
 };
@@ -83,9 +84,10 @@ static void fail(struct stage *st, int rc, const struct err *err, enum pipeline_
         cancel_set(&st->stop);
 }
 
-static bool draining(const struct stage *st)
+/* No chunk shall be started any more. Any thread. */
+static bool stopping(const struct stage *st)
 {
-    return cancel_is_set(st->o->drain);
+    return cancel_is_set(&st->stop) || cancel_is_set(st->o->drain);
 }
 
 /* ---- on a slot thread ---- */
@@ -106,8 +108,6 @@ static int run_engine(struct work *w, const int16_t *pcm, struct err *err)
 static int run_chunk(struct work *w, struct err *err)
 {
     struct stage *st = w->st;
-    if (cancel_is_set(&st->stop))
-        return err_set(err, ERR_CANCELLED, "stopped before chunk %zu", w->idx);
     if (!st->pcm)
         return run_engine(w, NULL, err);
     struct span s = st->plan->chunks[w->idx].span;
@@ -121,7 +121,9 @@ static int run_chunk(struct work *w, struct err *err)
 static void on_slot(struct slot_task *t)
 {
     struct work *w = CONTAINER_OF(t, struct work, task);
-    w->rc = run_chunk(w, &w->err);
+    w->skipped = stopping(w->st);
+    if (!w->skipped)
+        w->rc = run_chunk(w, &w->err);
 }
 
 /* ---- on the job's thread ---- */
@@ -237,6 +239,10 @@ static int save(struct stage *st, const struct work *w, struct err *err)
 static void finish(struct stage *st, struct work *w)
 {
     st->in_flight--;
+    if (w->skipped) {
+        work_free(w);
+        return;
+    }
     st->report->engine_ms += w->engine_ms;
     int rc = w->rc;
     if (rc == 0)
@@ -293,8 +299,7 @@ static void start_next(struct stage *st)
 
 static bool may_start(const struct stage *st)
 {
-    return st->rc == 0 && st->next_start < st->plan->n_chunks && st->in_flight < st->max_in_flight &&
-           !cancel_is_set(&st->stop) && !draining(st);
+    return st->rc == 0 && st->next_start < st->plan->n_chunks && st->in_flight < st->max_in_flight && !stopping(st);
 }
 
 static void withdraw_all(struct stage *st)
@@ -311,7 +316,8 @@ static void run_all(struct stage *st)
     for (;;) {
         while (may_start(st))
             start_next(st);
-        if (st->rc < 0 || cancel_is_set(&st->stop) || draining(st))
+        /* Not only skipped when their turn comes: that may take as long as the chunks of other jobs do. */
+        if (st->rc < 0 || stopping(st))
             withdraw_all(st);
         if (st->in_flight == 0)
             break;

@@ -71,6 +71,13 @@ def test_timeout_kills_the_whole_group(runner):
     assert "killed" in output
 
 
+def test_standard_error_does_not_disturb_tap(runner):
+    code = "import os; os.write(1, b'1..1\\n'); os.write(2, b'no newline'); os.write(1, b'ok 1 - a\\n')"
+    test = {"name": "x", "cmd": [sys.executable, "-c", code], "env": {}, "timeout": 60, "workdir": None}
+    outcome = runner.run_c_test(test, {})
+    assert (outcome.passed, outcome.failed) == (1, 0)
+
+
 @pytest.mark.parametrize("failed, status", [(0, 0), (2, 1)])
 def test_last_line_and_status(runner, capsys, failed, status):
     with pytest.raises(SystemExit) as e:

@@ -711,16 +711,19 @@ static void cut_file(const char *folder, const char *file, size_t n)
  */
 static void keep_reports_of_children(bool keep)
 {
-    static char saved[1024];
-    const char *now = getenv("ASAN_OPTIONS");
-    if (keep) {
-        setenv("ASAN_OPTIONS", saved, 1);
-        return;
+    static const char *const names[] = {"ASAN_OPTIONS", "TSAN_OPTIONS"};
+    static char saved[ARRAY_LEN(names)][1024];
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (keep) {
+            setenv(names[i], saved[i], 1);
+            continue;
+        }
+        const char *now = getenv(names[i]);
+        snprintf(saved[i], sizeof saved[i], "%s", now ? now : "");
+        char without[2200]; /* room for all of `saved`, as the compiler sees it */
+        snprintf(without, sizeof without, "%s:log_path=stderr", saved[i]);
+        setenv(names[i], without, 1);
     }
-    snprintf(saved, sizeof saved, "%s", now ? now : "");
-    char without[1100];
-    snprintf(without, sizeof without, "%s:log_path=stderr", saved);
-    setenv("ASAN_OPTIONS", without, 1);
 }
 
 static void test_damaged_models(void **state)

@@ -9,13 +9,13 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/thread.h"
 #include "engine/engine_ops.h"
 #include "speech.h"
 #include "transcript/format.h"
 #include "worker/plan_json.h"
 #include "worker/slots.h"
 
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -44,10 +44,9 @@ struct fake {
     struct cancel *set_on_first_call;
 };
 
-static struct fake *self(const struct engine *e)
+static struct fake *self(struct engine *e)
 {
-    const struct fake *f = (const struct fake *)(const void *)e;
-    return (struct fake *)(uintptr_t)f;
+    return CONTAINER_OF(e, struct fake, engine);
 }
 
 static const char *fake_model(const struct engine *e, const struct engine_request *r)
@@ -659,11 +658,65 @@ static void test_drain_lets_running_chunks_end(void **state)
     assert_whole(r);
     rig_free(r);
 
+    /* The slot does not go on with what is posted already. */
+    r = rig_new(&fake_ops, speech);
+    slots_free(r->slots);
+    assert_int_equal(slots_new(1, &r->slots, &r->err), 0);
+    r->opts.slots = r->slots;
+    r->fake.set_on_first_call = &r->drain;
+    assert_int_equal(rig_run(r), ERR_CANCELLED);
+    assert_int_equal(r->fake.n_calls, 1);
+    assert_int_equal(r->memo.chunks_saved, 1);
+    rig_free(r);
+
     /* Before the first chunk there is nothing to wait for. */
     r = rig_new(&fake_ops, speech);
     cancel_set(&r->drain);
     assert_int_equal(rig_run(r), ERR_CANCELLED);
     assert_int_equal(r->report.stage, STAGE_DECODE);
+    rig_free(r);
+}
+
+struct gate {
+    struct slot_task task;
+    atomic_bool open;
+};
+
+static void wait_at_gate(struct slot_task *t)
+{
+    struct gate *g = CONTAINER_OF(t, struct gate, task);
+    while (!atomic_load(&g->open))
+        clock_sleep_ms(1);
+}
+
+static void *cancel_soon(void *arg)
+{
+    clock_sleep_ms(500); /* so that chunks are posted by then; when they are not, the test proves less */
+    cancel_set(arg);
+    return NULL;
+}
+
+/* All slots are taken by another job: a cancel does not wait for them. */
+static void test_cancel_waits_for_no_other_job(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(&fake_ops, speech);
+    struct lane *other = lane_open(r->slots);
+    struct gate gates[SLOTS];
+    for (int i = 0; i < SLOTS; i++) {
+        gates[i] = (struct gate){.task = {.run = wait_at_gate}};
+        lane_post(other, &gates[i].task);
+    }
+    pthread_t t;
+    assert_int_equal(thread_start(&t, "cancel", cancel_soon, &r->cancel, &r->err), 0);
+    assert_int_equal(rig_run(r), ERR_CANCELLED); /* would never come back */
+    pthread_join(t, NULL);
+    assert_int_equal(r->fake.n_calls, 0);
+    for (int i = 0; i < SLOTS; i++)
+        atomic_store(&gates[i].open, true);
+    for (int i = 0; i < SLOTS; i++)
+        assert_non_null(lane_next(other, BLOCK_GIVE_UP_MS));
+    lane_close(other);
     rig_free(r);
 }
 
@@ -749,6 +802,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_failing_hook_ends_the_run),
         cmocka_unit_test(test_cancel_at_every_stage),
         cmocka_unit_test(test_drain_lets_running_chunks_end),
+        cmocka_unit_test(test_cancel_waits_for_no_other_job),
         cmocka_unit_test(test_without_hooks),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -14,7 +14,11 @@
 #include "db/migrate.h"
 #include "speech.h"
 #include "transcript/format.h"
+#include "worker/keeper.h"
+#include "worker/persist.h"
+#include "worker/sweeper.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -255,14 +259,14 @@ static void assert_result_is_sound(struct rig *r, const char *id)
     transcript_clear(&t);
 }
 
-static int64_t count_left_in_temp(struct rig *r)
+static int count_left_in_temp(struct rig *r)
 {
-    CLEANUP(free_p) char *cmd = xasprintf("find '%s' -mindepth 1 | wc -l", r->temp);
-    FILE *f = popen(cmd, "r");
-    int n = -1;
-    assert_non_null(f);
-    assert_int_equal(fscanf(f, "%d", &n), 1);
-    pclose(f);
+    int n = 0;
+    DIR *d = opendir(r->temp);
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d));)
+        n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+    closedir(d);
     return n;
 }
 
@@ -441,6 +445,16 @@ static int hold_lock(struct db_tx *tx, void *arg, struct err *err)
     return 0;
 }
 
+/* Nothing can be written for that long. */
+static void outage(struct rig *r, int64_t ms)
+{
+    struct db *other = NULL;
+    const struct db_opts opts = {.url = r->db_url, .readers = 1, .busy_ms = PATIENCE_MS};
+    OK(db_open(&opts, &other, &r->err));
+    OK(db_write(other, DB_RELAXED, hold_lock, &ms, &r->err));
+    db_close(other);
+}
+
 /* For longer than a lease nothing can be written; nobody takes the job over, and no attempt is used up. */
 static void test_an_outage_of_the_database_loses_nothing(void **state)
 {
@@ -452,17 +466,69 @@ static void test_an_outage_of_the_database_loses_nothing(void **state)
     submit(r, NULL, long_clip, NULL, id);
     start(r);
     wait_for(r, id, has_progress);
-    struct db *other = NULL;
-    const struct db_opts opts = {.url = r->db_url, .readers = 1, .busy_ms = PATIENCE_MS};
-    int64_t outage_ms = 2 * r->opts.lease_ms + 500;
-    OK(db_open(&opts, &other, &r->err));
-    OK(db_write(other, DB_RELAXED, hold_lock, &outage_ms, &r->err));
-    db_close(other);
+    outage(r, 2 * r->opts.lease_ms + 500);
     struct job j = wait_for(r, id, is_completed);
     assert_int_equal(j.fence, 1);
     assert_int_equal(j.attempt, 1);
     assert_int_equal(sql(r, "SELECT count(*) FROM error_logs"), 0);
     assert_result_is_sound(r, id);
+    rig_free(r);
+}
+
+/* The parts of a worker that keeper and sweeper need. */
+static void worker_init(struct worker *w, struct rig *r)
+{
+    *w = (struct worker){.o = &r->opts, .id = "me", .log = {.component = "test"}};
+    pthread_mutex_init(&w->mu, NULL);
+    cond_init(&w->ended);
+    board_new(&w->board);
+    engines_new(&r->engine, &w->engines);
+    OK(slots_new(1, &w->slots, &r->err));
+}
+
+static void worker_clear(struct worker *w)
+{
+    slots_free(w->slots);
+    engines_free(w->engines);
+    board_free(w->board);
+}
+
+/* During an outage and for a lease length after it, other workers' leases are not held against them. */
+static void test_no_lease_expires_in_an_outage(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new_busy(50);
+    struct worker w;
+    pthread_t keeper;
+    char id[ID_SIZE];
+    worker_init(&w, r);
+    r->opts.lease_ms = 1000;
+    submit(r, "null", short_clip, NULL, id);
+    const struct claim_opts dead = {.holder = "dead worker", .lease_ms = 1, .idle = true};
+    struct job j;
+    assert_int_equal(store_claim(r->store, &dead, &r->arena, &j, &r->err), 1);
+    clock_sleep_ms(20);
+
+    OK(thread_start(&keeper, "keeper", keeper_main, &w, &r->err));
+    outage(r, 2500);
+    /* The keeper looks again within a second, and then sets the end of the time of grace. */
+    int64_t until = clock_mono_ms() + PATIENCE_MS, grace;
+    while ((grace = atomic_load(&w.no_expiry_until)) == INT64_MAX && clock_mono_ms() < until)
+        clock_sleep_ms(LOOK_MS);
+    assert_true(grace > 0 && grace < INT64_MAX);
+    pthread_mutex_lock(&w.mu);
+    w.ending = true;
+    pthread_cond_broadcast(&w.ended);
+    pthread_mutex_unlock(&w.mu);
+    pthread_join(keeper, NULL);
+
+    atomic_store(&w.no_expiry_until, clock_mono_ms() + PATIENCE_MS);
+    OK(sweep(&w, false, &r->err));
+    assert_int_equal(look(r, id).state, JOB_PROCESSING);
+    atomic_store(&w.no_expiry_until, clock_mono_ms());
+    OK(sweep(&w, false, &r->err));
+    assert_int_equal(look(r, id).state, JOB_PENDING);
+    worker_clear(&w);
     rig_free(r);
 }
 
@@ -541,6 +607,92 @@ static void test_jobs_share_the_slots(void **state)
     assert_int_equal(look(r, whale).state, JOB_PROCESSING);
     assert_int_equal(stop(r), 0);
     rig_free(r);
+}
+
+static bool is_not_processing(const struct job *j)
+{
+    return j->state != JOB_PROCESSING;
+}
+
+/* As if the answer to a claim had been lost: the row says it is ours, and nobody here knows. */
+static void test_a_claim_without_an_answer_is_handed_back(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    r->opts.concurrency = 1;
+    r->opts.lease_ms = 1000;
+    r->opts.drain_ms = 0;
+    r->engine.slots = 1;
+    char busy[ID_SIZE], lost[ID_SIZE];
+    submit(r, NULL, long_clip, NULL, busy);
+    start(r);
+    wait_for(r, busy, has_progress);
+    submit(r, "null", short_clip, NULL, lost);
+    sql(r, "UPDATE jobs SET state = 'processing', lease_holder = (SELECT id FROM workers), fence = 1, attempt = 1, "
+           "lease_until = run_after + 3600000 WHERE engine = 'null'");
+    struct job j = wait_for(r, lost, is_not_processing);
+    assert_int_equal(j.deaths, 0);
+    assert_int_equal(sql(r, "SELECT count(*) FROM error_logs"), 0);
+    wait_for(r, lost, is_completed);
+    rig_free(r);
+}
+
+/* A fenced write whose answer is lost, with or without having gone through. */
+struct shaky {
+    struct rig *r;
+    int calls;
+    bool goes_through, then_taken;
+    int code; /* of the first call */
+};
+
+static int shaky_hand_back(struct store *s, const struct claim *c, const void *arg, int64_t *ret_seq, struct err *err)
+{
+    struct shaky *k = *(struct shaky *const *)arg;
+    bool first = k->calls++ == 0;
+    int rc = first && !k->goes_through ? 0 : store_hand_back(s, c, 0, ret_seq, err);
+    if (!first || rc < 0)
+        return rc;
+    if (k->then_taken)
+        sql(k->r, "UPDATE jobs SET fence = fence + 1, lease_holder = 'stranger'");
+    return err_set(err, k->code, "the answer is lost");
+}
+
+static void test_a_lost_answer_is_looked_up(void **state)
+{
+    (void)state;
+    static const struct {
+        int code;
+        bool goes_through, then_taken;
+        int expect, calls;
+        enum job_state after;
+    } cases[] = {
+        {ERR_UNCERTAIN, true, false, 0, 1, JOB_PENDING},           /* it had gone through: not done twice */
+        {ERR_UNCERTAIN, false, false, 0, 2, JOB_PENDING},          /* it had not: done again */
+        {ERR_UNCERTAIN, false, true, ERR_LOST, 1, JOB_PROCESSING}, /* no longer ours: left alone */
+        {ERR_BUSY, false, false, 0, 2, JOB_PENDING},
+        {ERR_UNAVAILABLE, false, false, 0, 2, JOB_PENDING},
+        {ERR_CONFLICT, false, false, ERR_CONFLICT, 1, JOB_PROCESSING}, /* no outage: not tried again */
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct rig *r = rig_new();
+        char id[ID_SIZE];
+        submit(r, "null", short_clip, NULL, id);
+        struct worker w = {.o = &r->opts};
+        struct run *run = run_new();
+        const struct claim_opts claim = {.holder = "me", .lease_ms = 60000, .idle = true};
+        assert_int_equal(store_claim(r->store, &claim, &run->arena, &run->job, &r->err), 1);
+        run->claim = (struct claim){.id = run->job.id, .holder = "me", .fence = run->job.fence};
+        struct shaky k = {r, 0, cases[i].goes_through, cases[i].then_taken, cases[i].code}, *arg = &k;
+        int64_t seq = 0;
+        assert_int_equal(persist(&w, run, JOB_PENDING, shaky_hand_back, &arg, &seq, &r->err), cases[i].expect);
+        assert_int_equal(k.calls, cases[i].calls);
+        struct job j = look(r, id);
+        assert_int_equal(j.state, cases[i].after);
+        if (cases[i].expect == 0)
+            assert_int_equal(seq, j.seq);
+        run_free(run);
+        rig_free(r);
+    }
 }
 
 static bool is_announced(struct rig *r)
@@ -644,7 +796,29 @@ static void test_recordings_go_when_their_time_has_come(void **state)
     rig_free(r);
 }
 
-/* A job that a worker died on runs alone: with a full house it waits, and nothing starts beside it. */
+/* A job that a worker died on runs alone until it has saved something new. */
+static void test_a_suspect_runs_alone(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    r->engine.slots = 1;
+    r->opts.drain_ms = 0;
+    char suspect[ID_SIZE], other[ID_SIZE];
+    submit(r, NULL, long_clip, NULL, suspect);
+    start(r);
+    wait_for(r, suspect, has_progress);
+    assert_int_equal(stop(r), 0);
+    int64_t done = look(r, suspect).chunks_done;
+    sql(r, "UPDATE jobs SET deaths = 1");
+    submit(r, "null", short_clip, NULL, other);
+    start(r);
+    wait_for(r, other, is_completed);
+    struct job j = look(r, suspect);
+    assert_true(j.chunks_done > done);
+    assert_int_equal(j.deaths, 0);
+    rig_free(r);
+}
+
 static void test_many_jobs_on_few_threads(void **state)
 {
     (void)state;
@@ -734,13 +908,17 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_lost_lease_writes_nothing),
         cmocka_unit_test(test_an_expired_lease_is_taken_over),
         cmocka_unit_test(test_an_outage_of_the_database_loses_nothing),
+        cmocka_unit_test(test_no_lease_expires_in_an_outage),
         cmocka_unit_test(test_drain_hands_back_and_another_goes_on),
         cmocka_unit_test(test_drain_limit_cuts_running_chunks_off),
         cmocka_unit_test(test_job_time_limit_counts_and_keeps_what_is_done),
         cmocka_unit_test(test_jobs_share_the_slots),
+        cmocka_unit_test(test_a_claim_without_an_answer_is_handed_back),
+        cmocka_unit_test(test_a_lost_answer_is_looked_up),
         cmocka_unit_test(test_unannounced_jobs_are_announced),
         cmocka_unit_test(test_the_sweeper_puts_things_right),
         cmocka_unit_test(test_recordings_go_when_their_time_has_come),
+        cmocka_unit_test(test_a_suspect_runs_alone),
         cmocka_unit_test(test_many_jobs_on_few_threads),
         cmocka_unit_test(test_a_damaged_plan_is_made_anew),
     };
