@@ -720,7 +720,7 @@ static void keep_reports_of_children(bool keep)
         }
         const char *now = getenv(names[i]);
         snprintf(saved[i], sizeof saved[i], "%s", now ? now : "");
-        char without[1100];
+        char without[2200]; /* room for all of `saved`, as the compiler sees it */
         snprintf(without, sizeof without, "%s:log_path=stderr", saved[i]);
         setenv(names[i], without, 1);
     }
