@@ -153,8 +153,8 @@ static bool start(struct batch *b, struct request *r)
 }
 
 /*
- * Takes requests off the waiting list: all decodes that fit, and at most one of the long kinds. A request that start() has answered
- * is its caller's again, and may be gone.
+ * Takes requests off the waiting list: all decodes that fit, and at most one of the long kinds. A request that start()
+ * has answered is its caller's again, and may be gone.
  */
 static void start_waiting(struct batch *b)
 {
