@@ -336,8 +336,8 @@ void upload_free(struct upload *u)
 {
     if (!u)
         return;
+    /* Nothing is left in storage by now: submitted, refused, or removed by the task that upload_gone began. */
     atomic_fetch_sub(&u->rq->api->uploads, 1);
-    drop_object(u);
     multipart_clear(&u->parser);
     buf_clear(&u->value);
     pthread_mutex_destroy(&u->mu);

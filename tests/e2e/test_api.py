@@ -193,6 +193,22 @@ def test_position_in_the_queue(api):
         purge_all(api)
 
 
+def test_the_wake_up_is_noted(api, tmp_path):
+    """What is noted as announced is not announced again by a sweeper; what is not noted, is."""
+    try:
+        job_id = api.submit(SOUND).json["id"]
+        ((announced,),) = api.sql("SELECT announced_at FROM jobs WHERE id = ?", job_id)
+        assert announced > 0
+    finally:
+        purge_all(api)
+    s = Server(role="api", env={"STENO_FAULT": "job_announced=fail", "STENO_FAULT_DIR": str(tmp_path)})
+    try:
+        job_id = s.submit(SOUND).json["id"]
+        assert s.sql("SELECT announced_at FROM jobs WHERE id = ?", job_id) == [(None,)]
+    finally:
+        s.close()
+
+
 def test_etag(server):
     job = server.wait_job(server.submit(SOUND).json["id"])
     path = f"/v1/jobs/{job['id']}"
@@ -559,6 +575,27 @@ def test_stopping_lets_requests_finish_and_cuts_what_does_not_end(tmp_path):
             c.close()
         assert s.rows()["jobs"] == 1
         assert len(s.objects()) == 1, "the cut upload left nothing"
+    finally:
+        s.close()
+
+
+def test_an_upload_that_ends_while_the_server_drains_is_accepted():
+    s = Server("--drain-timeout=15s", role="api")
+    try:
+        body, headers = multipart([("file", "a.wav", SOUND + bytes(100000))])
+        with s.connect() as c:
+            c.sendall(f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+                      f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode() + body[:50000])
+            wait_for("the upload is under way", lambda: "steno_uploads_in_flight 1" in s.ask("GET", "/metrics").body.decode())
+            s.process.terminate()
+            # Drained: a new connection is not served any more, this one is.
+            time.sleep(0.5)
+            assert s.process.poll() is None
+            c.sendall(body[50000:])
+            (answer,) = read_answers(c)
+        assert (answer.status, answer.headers["connection"]) == (202, "close")
+        assert s.stop() == 0
+        assert s.rows()["jobs"] == len(s.objects()) == 1
     finally:
         s.close()
 

@@ -2,6 +2,8 @@
 """What bad input gets: for each bad request the exact status and code, for each bad file the exact end of its job; and
 each time that nothing is left behind and the server still serves."""
 
+import http.client
+import json
 import socket
 import struct
 import subprocess
@@ -296,6 +298,24 @@ def test_a_refused_upload_is_answered_while_the_client_waits(server):
     with server.connect(timeout=IDLE_S * 0.9) as s:
         s.sendall(post(form(("file", "a", b"PK\x03\x04" + bytes(5000))))[:-1000])
         assert s.recv(12) == b"HTTP/1.1 415"
+
+
+def test_a_refused_client_may_send_to_the_end(server):
+    """Many clients send all they have before they read, and report a broken connection instead of the answer."""
+    before = state(server)
+    client = http.client.HTTPConnection(server.host, server.port, timeout=60)
+    data = form(("file", "a.zip", b"PK\x03\x04" + bytes(900_000)))
+    client.putrequest("POST", "/v1/jobs")
+    client.putheader("Content-Type", "multipart/form-data; boundary=B")
+    client.putheader("Content-Length", str(len(data)))
+    client.endheaders()
+    for at in range(0, len(data), 50_000):
+        client.send(data[at : at + 50_000])
+        time.sleep(0.01)
+    answer = client.getresponse()
+    assert (answer.status, json.loads(answer.read())["code"]) == (415, "not_audio")
+    client.close()
+    check_untouched(server, before)
 
 
 def test_slow_bodies_block_nobody(server):

@@ -317,6 +317,24 @@ def test_a_stopped_worker_comes_too_late(clips):
         shutil.rmtree(fired)
 
 
+def test_a_poison_job_ends_in_a_dead_letter(clips):
+    """A job that kills every worker that takes it is given up after three, and takes no other with it."""
+    server = Server(*FLAGS, "--death-pause=1s", env={"STENO_FAULT": "audio_decoded=kill"})  # at every decode
+    try:
+        poison = submit(server, clips["short"])
+        healthy = [submit(server, clips["short"], {"engine": "null"}) for _ in range(30)]
+        ended = wait_all_ended(server)
+        wait_for("the api is back", lambda: child(server, "api"))
+        assert ended[poison] == "failed" and all(ended[job] == "completed" for job in healthy)
+        assert server.sql("SELECT job_id, error_class FROM error_logs WHERE dead = 1") == [(poison, "crashed")]
+        assert server.sql("SELECT deaths, fence FROM jobs WHERE id = ?", poison) == [(3, 3)]
+        for job in healthy:
+            assert_whole(server, job, None)
+        wait_swept(server)
+    finally:
+        server.close()
+
+
 def test_sigterm_drains(clips):
     """Running chunks finish, the rest is handed back with nothing used up, and the next server goes on from there."""
     server = Server(*FLAGS, "--engine-slots=1")
