@@ -57,14 +57,14 @@ struct cmd {
 extern const struct cmd commands[];
 
 /* The exit statuses of every command. */
-#define EXIT_STATUSES(X)                                                                \
-    X(OK, 0, "success")                                                                 \
-    X(FAILED, 1, "it did not work; the message says why")                               \
-    X(USAGE, 2, "wrong command line, wrong configuration, or a file that is not there") \
-    X(UNAVAILABLE, 3,                                                                   \
-      "the server, the database, the storage or the broker cannot be reached or is "    \
-      "busy: try again later")                                                          \
-    X(JOB, 4, "the job ended as failed or cancelled")                                   \
+#define EXIT_STATUSES(X)                                                                 \
+    X(OK, 0, "success")                                                                  \
+    X(FAILED, 1, "it did not work; the message says why")                                \
+    X(USAGE, 2, "wrong command line or configuration, or what was named does not exist") \
+    X(UNAVAILABLE, 3,                                                                    \
+      "the server, the database, the storage or the broker cannot be reached or is "     \
+      "busy: try again later")                                                           \
+    X(JOB, 4, "the job ended as failed or cancelled")                                    \
     X(INTERRUPTED, 130, "stopped by Ctrl-C or SIGTERM before it was done")
 
 enum exit_status {
