@@ -9,6 +9,7 @@ seconds=${1:-30}
     CC=clang meson setup build-fuzz -Dfuzz=true -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
 ninja -C build-fuzz
 mkdir -p build-fuzz/found
+tests/fuzz/make_corpus.py build-fuzz/corpus
 for target in build-fuzz/tests/fuzz/fuzz_*; do
     # Beside the programs stand folders with their object files.
     if [ ! -f "$target" ]; then continue; fi

@@ -21,7 +21,7 @@ MAY_INCLUDE = {
     "engine": ["base", "audio", "transcript", "whisper"],
     "worker": ["base", "conf", "job", "transcript", "storage", "broker", "audio", "engine"],
     "api": ["base", "conf", "job", "transcript", "storage", "broker"],
-    "cli": ["base", "conf", "db", "job", "transcript", "storage", "broker", "audio", "engine", "worker", "api"],
+    "cli": ["base", "conf", "db", "job", "transcript", "storage", "broker", "audio", "whisper", "engine", "worker", "api"],
 }
 
 # Headers of libraries, and the folders that may see them. What stands neither here nor in LIBC is refused.
@@ -34,13 +34,16 @@ THIRD_PARTY = {
     "wslay/": ["api"],
     "pocketsphinx": ["engine"],
     "sphinxbase/": ["engine"],
-    "dnnl": ["whisper"],
+    "oneapi/dnnl/": ["whisper"],
+    "omp.h": ["whisper"],
+    "pcre2.h": ["whisper"],
+    "zlib.h": ["whisper"],
     "seccomp.h": ["audio"],
     "linux/landlock.h": ["audio"],
     "linux/seccomp.h": ["audio"],
     "curl/": ["storage", "engine", "cli"],
-    "openssl/": ["storage", "api"],
-    "jansson.h": ["transcript", "broker", "engine", "worker", "api", "cli"],
+    "openssl/": ["storage", "api", "cli"],
+    "jansson.h": ["transcript", "broker", "whisper", "engine", "worker", "api", "cli"],
 }
 
 # The C library and the kernel.

@@ -57,6 +57,19 @@ void sandbox_probe(struct sandbox_support *ret)
     };
 }
 
+const char *sandbox_missing(const struct sandbox_support *s)
+{
+    if (!s->landlock_abi && !s->seccomp)
+        return "this kernel has neither Landlock nor seccomp: a hostile recording that takes over ffmpeg can do all "
+               "that "
+               "this user can";
+    if (!s->landlock_abi)
+        return "this kernel has no Landlock: a hostile recording that takes over ffmpeg can read this user's files";
+    if (!s->seccomp)
+        return "this kernel has no seccomp: a hostile recording that takes over ffmpeg can use the network";
+    return NULL;
+}
+
 int sandbox_limit(const struct sandbox *s, struct err *err)
 {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

@@ -33,6 +33,8 @@ struct sandbox_support {
 
 /* What this kernel can do. */
 void sandbox_probe(struct sandbox_support *ret);
+/* What a decoder would be free to do for want of it, as a sentence for people; NULL: nothing is missing. */
+const char *sandbox_missing(const struct sandbox_support *s);
 /* `require`: fail (UNAVAILABLE) rather than go on with less than files and system calls both closed. */
 int sandbox_enter(const struct sandbox *s, bool require, struct err *err) MUST_CHECK;
 /* The limits and no new privileges alone; sandbox_enter does this too. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/app.h"
 #include "engine/engine.h"
+#include "whisper/whisper.h"
 
 #include <curl/curl.h>
 #include <jansson.h>
@@ -19,6 +20,8 @@ int cmd_version(struct app *app, int argc, char **argv, struct err *err)
         for (const struct engine_info *const *e = engine_list(); *e; e++)
             buf_addf(&b, " %s", (*e)->name);
         buf_addc(&b, '\n');
+        buf_addf(&b, "processor  %s: precision auto is %s\n", whisper_cpu(),
+                 whisper_precision_name(whisper_precision_best()));
 #ifdef STENO_FAULTS
         buf_adds(&b, "faults     compiled in: for tests only\n");
 #endif

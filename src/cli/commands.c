@@ -81,6 +81,12 @@ static const struct cmd_flag cleanup_flags[] = {
     {0},
 };
 
+static const struct cmd_flag model_pull_flags[] = {
+    {"sha256", 0, "SUM", "what the file's SHA-256 must be (default: what the server says, where it does)"},
+    {"force", 0, NULL, "get it again although it is there"},
+    {0},
+};
+
 static const struct cmd_flag version_flags[] = {
     {"verbose", 'v', NULL, "also what it was built with"},
     {0},
@@ -134,6 +140,15 @@ const struct cmd commands[] = {
 
     {"cleanup", "", "remove old jobs with all that belongs to them, and files that belong to no job",
      NEED_CONF | NEED_STORE | NEED_STORAGE, cleanup_flags, cmd_cleanup, "--older-than is required."},
+    {"model list", "", "list the models in the model folder", NEED_CONF, json_flags, cmd_model_list, NULL},
+    {"model info", "MODEL", "show what a model is, by name or path", NEED_CONF, json_flags, cmd_model_info,
+     "MODEL is a name such as base.en, looked up in the model folder (setting model_path), or a path with a '/'."},
+    {"model pull", "NAME", "download a model, such as base.en", NEED_CONF, model_pull_flags, cmd_model_pull,
+     "Gets ggml-NAME.bin from the setting model_url into the model folder. A download that was cut off goes on where "
+     "it ended when the command is given again. The model appears under its name once its checksum is right and it can "
+     "be opened."},
+    {"model verify", "MODEL...", "check every byte of models", NEED_CONF, NULL, cmd_model_verify,
+     "Compares the file's SHA-256 with the sum that was noted when it was downloaded, and looks for damaged weights."},
     {"version", "", "print the version", 0, version_flags, cmd_version, NULL},
     {"help", "[COMMAND] [SUBCOMMAND]", "explain a command; 'steno help settings' explains all settings", 0, NULL,
      cmd_help, NULL},

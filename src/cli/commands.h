@@ -57,14 +57,14 @@ struct cmd {
 extern const struct cmd commands[];
 
 /* The exit statuses of every command. */
-#define EXIT_STATUSES(X)                                                                \
-    X(OK, 0, "success")                                                                 \
-    X(FAILED, 1, "it did not work; the message says why")                               \
-    X(USAGE, 2, "wrong command line, wrong configuration, or a file that is not there") \
-    X(UNAVAILABLE, 3,                                                                   \
-      "the server, the database, the storage or the broker cannot be reached or is "    \
-      "busy: try again later")                                                          \
-    X(JOB, 4, "the job ended as failed or cancelled")                                   \
+#define EXIT_STATUSES(X)                                                                 \
+    X(OK, 0, "success")                                                                  \
+    X(FAILED, 1, "it did not work; the message says why")                                \
+    X(USAGE, 2, "wrong command line or configuration, or what was named does not exist") \
+    X(UNAVAILABLE, 3,                                                                    \
+      "the server, the database, the storage or the broker cannot be reached or is "     \
+      "busy: try again later")                                                           \
+    X(JOB, 4, "the job ended as failed or cancelled")                                    \
     X(INTERRUPTED, 130, "stopped by Ctrl-C or SIGTERM before it was done")
 
 enum exit_status {
@@ -105,6 +105,10 @@ int cmd_migrate_status(struct app *app, int argc, char **argv, struct err *err);
 int cmd_config_print(struct app *app, int argc, char **argv, struct err *err);
 int cmd_config_check(struct app *app, int argc, char **argv, struct err *err);
 int cmd_config_sample(struct app *app, int argc, char **argv, struct err *err);
+int cmd_model_list(struct app *app, int argc, char **argv, struct err *err);
+int cmd_model_info(struct app *app, int argc, char **argv, struct err *err);
+int cmd_model_pull(struct app *app, int argc, char **argv, struct err *err);
+int cmd_model_verify(struct app *app, int argc, char **argv, struct err *err);
 int cmd_version(struct app *app, int argc, char **argv, struct err *err);
 int cmd_help(struct app *app, int argc, char **argv, struct err *err);
 /* Not for people. */

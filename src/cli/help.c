@@ -87,6 +87,14 @@ static void add_option_flag(struct buf *b, const struct conf_option *o)
         buf_addc(b, *p == '_' ? '-' : *p);
 }
 
+/* Without the marks of Markdown. */
+static void add_plain(struct buf *b, const char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (text[i] != '`')
+            buf_addc(b, text[i]);
+}
+
 void help_settings(struct buf *b)
 {
     size_t n;
@@ -100,9 +108,7 @@ void help_settings(struct buf *b)
             buf_addf(b, "\n%s:\n", group = o->group);
         CLEANUP(buf_clear) struct buf left = BUF_INIT(256), text = BUF_INIT(4096);
         add_option_flag(&left, o);
-        for (const char *p = o->help; *p; p++)
-            if (*p != '`')
-                buf_addc(&text, *p);
+        add_plain(&text, o->help, strlen(o->help));
         buf_addf(&text, " %s", o->type == CONF_STRING || o->type == CONF_LIST ? "" : "(");
         if (o->type != CONF_STRING && o->type != CONF_LIST) {
             conf_option_add_values(o, &text);
@@ -148,7 +154,7 @@ void help_command(struct buf *b, const struct cmd *c)
         add_option_flag(&left, o);
         /* The first sentence; the rest stands under `steno help settings`. */
         const char *end = strstr(o->help, ". ");
-        buf_add(&text, o->help, end ? (size_t)(end - o->help) : strcspn(o->help, "."));
+        add_plain(&text, o->help, end ? (size_t)(end - o->help) : strcspn(o->help, "."));
         help_row(b, buf_str(&left), buf_str(&text));
     }
     buf_adds(b, "\nEvery setting is a flag too: 'steno help settings' lists them.\n");

@@ -25,6 +25,10 @@ struct engine_opts media_engine(const struct conf *conf)
     return (struct engine_opts){.name = conf->engine,
                                 .model = or_null(conf->model),
                                 .model_path = or_null(conf->model_path),
+                                .data_folder = conf->data,
+                                .precision = conf->precision,
+                                .threads = (unsigned)conf->threads,
+                                .beam_size = (int)conf->beam_size,
                                 .slots = conf->engine_slots ? (unsigned)conf->engine_slots : processors(),
                                 .chunk_time_ms = CHUNK_TIME_MS};
 }
@@ -42,4 +46,9 @@ struct decode_opts media_decode(const struct conf *conf)
 const char *media_language(const struct conf *conf)
 {
     return or_null(conf->language);
+}
+
+char *media_model_folder(const struct conf *conf)
+{
+    return conf->model_path[0] ? xstrdup(conf->model_path) : xasprintf("%s/models", conf->data);
 }

@@ -12,5 +12,7 @@ struct engine_opts media_engine(const struct conf *conf);
 struct decode_opts media_decode(const struct conf *conf);
 /* The settings' language; NULL when none is set. */
 const char *media_language(const struct conf *conf);
+/* The folder of Whisper's models: model_path, else `models` in the data folder. Caller frees. */
+char *media_model_folder(const struct conf *conf) MUST_CHECK;
 
 #endif

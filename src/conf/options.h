@@ -66,13 +66,23 @@
     X("Back ends", s3_secret_key, STRING, "", 0, CONF_TEXT, 0, NULL, CONF_SECRET,                                      \
       "Secret key for S3.")                                                                                            \
                                                                                                                        \
-    X("Transcription", engine, CHOICE, "auto", 0, 0, 0, "auto|pocketsphinx|null", 0,                                   \
+    X("Transcription", engine, CHOICE, "auto", 0, 0, 0, "auto|whisper|pocketsphinx|null", 0,                                   \
       "What turns speech into text for jobs that name no engine. `auto` takes the best one that is installed; `null` " \
       "returns a fixed text at once, for load tests.")                                                                 \
     X("Transcription", model, STRING, "", 0, CONF_TEXT, 0, NULL, 0,                                                    \
       "Model for jobs that name none, such as `base`. When empty: the engine's own.")                                  \
     X("Transcription", model_path, STRING, "", 0, CONF_PATHS, 0, NULL, 0,                                              \
-      "Folder with model files. When empty: where the engine's package installed them.")                               \
+      "Folder with model files. When empty: `models` in the data folder for Whisper; PocketSphinx's are where its "    \
+      "package put them.")                                                                                             \
+    X("Transcription", model_url, URL, "https://huggingface.co/ggerganov/whisper.cpp/resolve/main", 1, CONF_PATHS, 0,  \
+      "http|https", 0,                                                                                                 \
+      "Where `steno model pull` gets models: it asks for `ggml-NAME.bin` below this address.")                         \
+    X("Transcription", precision, CHOICE, "auto", 0, 0, 0, "auto|f32|bf16|int8", 0,                                    \
+      "How exactly Whisper computes. `auto` is the fastest that the processor has.")                                   \
+    X("Transcription", threads, INT, "auto", 1, 1024, 0, "auto=0", 0,                                                  \
+      "Threads that Whisper computes with. `auto` is one for each processor core.")                                    \
+    X("Transcription", beam_size, INT, "5", 1, 16, 0, NULL, 0,                                                         \
+      "How many beginnings of a text Whisper keeps in view. 1 is fastest.")                                            \
     X("Transcription", language, STRING, "", 0, 35, 0, NULL, 0,                                                        \
       "Language for jobs that name none, as a code such as `en`. When empty: the engine detects it, or has only one.") \
     X("Transcription", engine_slots, INT, "auto", 1, 1024, 0, "auto=0", 0,                                             \

@@ -9,10 +9,10 @@
 
 #include <stdio.h>
 
-static const struct engine_ops *const engines[] = {&engine_pocketsphinx_ops, &engine_null_ops};
+static const struct engine_ops *const engines[] = {&engine_whisper_ops, &engine_pocketsphinx_ops, &engine_null_ops};
 
 /* Names people will ask for that this build has not. */
-static const char *const not_built[] = {"whisper", "gemini", "openai"};
+static const char *const not_built[] = {"gemini", "openai"};
 
 static const struct log_ctx lc = {.component = "engine"};
 
@@ -139,7 +139,8 @@ int engine_run(struct engine *e, const struct engine_request *r, const struct en
 
 const struct engine_info *const *engine_list(void)
 {
-    static const struct engine_info *const list[] = {&engine_pocketsphinx_ops.info, &engine_null_ops.info, NULL};
+    static const struct engine_info *const list[] = {&engine_whisper_ops.info, &engine_pocketsphinx_ops.info,
+                                                     &engine_null_ops.info, NULL};
     _Static_assert(ARRAY_LEN(list) == ARRAY_LEN(engines) + 1, "every engine is listed");
     return list;
 }

@@ -6,9 +6,9 @@
  * chunk is done, and comes back within a second of its cancel, also from engines that cannot be interrupted
  * (those run in child processes, which are killed).
  *
- * A chunk without words gives no segments. Errors of engine_run: INVALID / UNSUPPORTED (this request can never work:
- * language, task, model), CANCELLED, NOMEM, TIMEOUT, CRASHED (the child died), UNAVAILABLE (remote engine, missing
- * program), CORRUPT (damaged model).
+ * A chunk without words gives no segments. A segment without text that has a `suspect` marks speech that got none.
+ * Errors of engine_run: INVALID / UNSUPPORTED (this request can never work: language, task, model), CANCELLED, NOMEM,
+ * TIMEOUT, CRASHED (the child died), UNAVAILABLE (remote engine, missing program), CORRUPT (damaged model).
  */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
@@ -50,11 +50,17 @@ struct engine_info {
 struct engine;
 
 struct engine_opts {
-    const char *name;       /* "auto": the best that is there */
-    const char *model;      /* default model; NULL: the engine's own; an engine that has not that one does not open */
-    const char *model_path; /* folder with models; NULL: the engine's own place */
-    unsigned slots;         /* concurrent calls; >= 1 */
-    int64_t chunk_time_ms;  /* longest one call may take once it has a slot; 0: no limit */
+    const char *name;        /* "auto": the best that is there */
+    const char *model;       /* default model; NULL: the engine's own; an engine that has not that one does not open */
+    const char *model_path;  /* folder with models; NULL: the engine's own place */
+    const char *data_folder; /* models and packed weights may lie in folders of it; NULL: nowhere */
+    unsigned slots;          /* concurrent calls; >= 1 */
+    int64_t
+        chunk_time_ms; /* longest one call may take once it has a slot; 0: no limit. Not for engines that interrupt */
+    /* For engines that run a network here. */
+    const char *precision; /* NULL: the fastest this processor has */
+    unsigned threads;      /* 0: one for each processor */
+    int beam_size;         /* 0: the engine's own */
 };
 
 struct engine_request {

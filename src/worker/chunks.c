@@ -165,14 +165,14 @@ static bool has_text(const struct segments *s)
 }
 
 /* Every part of the speech without text, or with a doubtful one, is named in the transcript. */
-static int add_gaps(struct stage *st, const struct work *w, size_t first_segment, struct err *err)
+static int add_gaps(struct stage *st, const struct work *w, struct err *err)
 {
     const struct plan_chunk *c = &st->plan->chunks[w->idx];
     if (c->speech_samples > 0 && !has_text(&w->answer.segments))
         return transcript_add_gap(st->t, samples_to_ms(c->span.start), samples_to_ms(c->span.end),
                                   "no words were recognised", err);
-    for (size_t i = first_segment; i < st->t->n_segments; i++) {
-        const struct segment *s = &st->t->segments[i];
+    for (size_t i = 0; i < w->answer.segments.n; i++) {
+        const struct segment *s = &w->answer.segments.v[i];
         int rc = s->suspect ? transcript_add_gap(st->t, s->start_ms, s->end_ms, s->suspect, err) : 0;
         if (rc < 0)
             return rc;
@@ -183,10 +183,9 @@ static int add_gaps(struct stage *st, const struct work *w, size_t first_segment
 static int merge_one(struct stage *st, const struct work *w, struct err *err)
 {
     const struct plan_chunk *c = &st->plan->chunks[w->idx];
-    size_t before = st->t->n_segments;
     int rc = transcript_add(st->t, samples_to_ms(c->span.start), samples_to_ms(c->span.end), &w->answer.segments, err);
     if (rc == 0)
-        rc = add_gaps(st, w, before, err);
+        rc = add_gaps(st, w, err);
     if (rc < 0)
         return rc;
     if (st->in_order) {

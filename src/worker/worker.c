@@ -10,6 +10,7 @@
  */
 #include "worker/worker.h"
 
+#include "audio/sandbox.h"
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/thread.h"
@@ -110,12 +111,25 @@ static void drain(struct worker *w)
         board_wait(w->board, n, LOOK_MS);
 }
 
+/* Once at start: with `require` every decode would say it by itself. */
+static void warn_of_sandbox(const struct worker *w)
+{
+    if (w->o->decode.sandbox != SANDBOX_AUTO)
+        return;
+    struct sandbox_support has;
+    sandbox_probe(&has);
+    const char *missing = sandbox_missing(&has);
+    if (missing)
+        log_warn(&w->log, "%s", missing);
+}
+
 /* An engine that is ready before the first job, and a line that says which it is. */
 static void warm_up(struct worker *w)
 {
     static const struct engine_request any = {.task = "transcribe"};
     struct engine *e = NULL;
     struct err err = ERR_INIT;
+    warn_of_sandbox(w);
     if (engines_get(w->engines, NULL, &e, &err) < 0)
         log_error(&w->log, "no engine: %s (jobs will be tried and fail until this is mended)", err.msg);
     else

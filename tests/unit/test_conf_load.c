@@ -344,7 +344,7 @@ static void test_refused(void **state)
                 "section or in [steno]"},
         {.file = "lease", .msg = "<dir>/my.ini:1: expected 'name = value', '[section]' or '# comment'"},
         {.file = "engine = gemini",
-         .msg = "<dir>/my.ini:1: engine = 'gemini' is wrong: allowed is auto, pocketsphinx or null"},
+         .msg = "<dir>/my.ini:1: engine = 'gemini' is wrong: allowed is auto, whisper, pocketsphinx or null"},
         {.file = "database = mysql://root:geheim@h/d",
          .msg = "<dir>/my.ini:1: database has a wrong value: allowed is sqlite:, postgresql: or postgres:"},
         {.file = "retry_base = 2h\nretry_cap = 1h",

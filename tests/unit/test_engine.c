@@ -229,10 +229,10 @@ static void test_choosing_an_engine(void **state)
         {{.name = "pocketsphinx", .slots = 1, .model_path = "/nowhere"}, ERR_UNAVAILABLE, "or set model_path"},
         {{.name = "pocketsphinx", .slots = 1, .model_path = MODEL_DIR "/en-us"}, ERR_UNAVAILABLE, "cannot be read"},
         {{.name = "pocketsphinx", .slots = 1, .model = "base"}, ERR_INVALID, "no model 'base', only 'en-us'"},
-        {{.name = "whisper", .slots = 1}, ERR_UNSUPPORTED, "not in this build: use auto, pocketsphinx, null"},
+        {{.name = "whisper", .slots = 1}, ERR_UNAVAILABLE, "no Whisper model in"},
         {{.name = "gemini", .slots = 1}, ERR_UNSUPPORTED, "not in this build"},
         {{.name = "openai", .slots = 1}, ERR_UNSUPPORTED, "not in this build"},
-        {{.name = "Null", .slots = 1}, ERR_UNSUPPORTED, "no engine 'Null': use auto, pocketsphinx, null"},
+        {{.name = "Null", .slots = 1}, ERR_UNSUPPORTED, "no engine 'Null': use auto, whisper, pocketsphinx, null"},
         {{.name = "", .slots = 1}, ERR_UNSUPPORTED, "no engine ''"},
         {{.name = "null", .slots = 0}, ERR_INVALID, "at least one slot"},
         {{.name = "null", .slots = 1, .chunk_time_ms = -1}, ERR_INVALID, "negative"},
@@ -252,15 +252,19 @@ static void test_the_list(void **state)
 {
     (void)state;
     const struct engine_info *const *list = engine_list();
-    assert_string_equal(list[0]->name, "pocketsphinx");
-    assert_string_equal(list[0]->quality, "draft");
-    assert_int_equal(list[0]->caps, ENGINE_NEEDS_PCM);
-    assert_true(list[0]->target_samples > 0 && list[0]->target_samples <= list[0]->max_samples &&
-                list[0]->max_samples <= CHILD_MAX_SAMPLES);
-    assert_string_equal(list[1]->name, "null");
-    assert_string_equal(list[1]->quality, "test");
-    assert_int_equal(list[1]->caps, 0);
-    assert_null(list[2]);
+    assert_string_equal(list[0]->name, "whisper");
+    assert_string_equal(list[0]->quality, "standard");
+    assert_int_equal(list[0]->caps, ENGINE_NEEDS_PCM | ENGINE_INTERRUPTS);
+    assert_string_equal(list[1]->name, "pocketsphinx");
+    assert_string_equal(list[1]->quality, "draft");
+    assert_int_equal(list[1]->caps, ENGINE_NEEDS_PCM);
+    for (size_t i = 0; i < 2; i++)
+        assert_true(list[i]->target_samples > 0 && list[i]->target_samples <= list[i]->max_samples &&
+                    list[i]->max_samples <= CHILD_MAX_SAMPLES);
+    assert_string_equal(list[2]->name, "null");
+    assert_string_equal(list[2]->quality, "test");
+    assert_int_equal(list[2]->caps, 0);
+    assert_null(list[3]);
 }
 
 static void test_requests_that_never_work(void **state)

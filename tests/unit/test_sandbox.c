@@ -480,9 +480,19 @@ static int teardown(void **state)
     return io_remove_tree(folder, &e);
 }
 
+static void test_what_is_missing_is_said(void **state)
+{
+    (void)state;
+    assert_null(sandbox_missing(&(struct sandbox_support){.landlock_abi = 1, .seccomp = true}));
+    assert_non_null(strstr(sandbox_missing(&(struct sandbox_support){.seccomp = true}), "no Landlock"));
+    assert_non_null(strstr(sandbox_missing(&(struct sandbox_support){.landlock_abi = 1}), "no seccomp"));
+    assert_non_null(strstr(sandbox_missing(&(struct sandbox_support){0}), "neither"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_is_missing_is_said),
         cmocka_unit_test(test_without_a_sandbox_all_of_it_works),
         cmocka_unit_test(test_landlock_alone_closes_files),
         cmocka_unit_test(test_seccomp_alone_closes_calls),
