@@ -352,7 +352,8 @@ static void test_a_child_answers_nonsense_with_an_error(void **state)
     (void)state;
     for (int i = 0; i < 2; i++) {
         struct bare b = start_bare("good");
-        ask_bare(&b, i ? CHILD_MAGIC : 1, i ? CHILD_MAX_SAMPLES + 1 : 4, 4);
+        /* No sound behind it: closing on unread bytes would take the answer back. */
+        ask_bare(&b, i ? CHILD_MAGIC : 1, i ? CHILD_MAX_SAMPLES + 1 : 4, 0);
         struct child_reply reply;
         struct err e = ERR_INIT;
         assert_int_equal(io_read_full(b.sock, &reply, sizeof reply, &e), sizeof reply);
