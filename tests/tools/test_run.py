@@ -3,8 +3,19 @@
 
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
+
+# Makes the runner `m` in a process of its own.
+LOAD = """
+import importlib.machinery, importlib.util, sys
+loader = importlib.machinery.SourceFileLoader("runner", "tests/run")
+m = importlib.util.module_from_spec(importlib.util.spec_from_loader("runner", loader))
+sys.modules["runner"] = m
+loader.exec_module(m)
+"""
 
 
 @pytest.mark.parametrize(
@@ -71,6 +82,28 @@ def test_timeout_kills_the_whole_group(runner):
     assert "killed" in output
 
 
+def test_stopping_the_runner_ends_what_it_started():
+    code = LOAD + "m.stop_on_signals()\nm.Suites(None).run('x', [lambda: m.run(['sleep', '1000'])], 1)\n"
+    with subprocess.Popen([sys.executable, "-B", "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        end, child = time.monotonic() + 60, None
+        while child is None and time.monotonic() < end:
+            stats = Path("/proc").glob("[0-9]*/stat")
+            child = next((int(s.parent.name) for s in stats if parent_of(s) == process.pid), None)
+        assert child, "it has started"
+        process.terminate()
+        assert process.wait(timeout=60) == 130
+        while Path(f"/proc/{child}").exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        assert not Path(f"/proc/{child}").exists()
+
+
+def parent_of(stat):
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
 def test_standard_error_does_not_disturb_tap(runner):
     code = "import os; os.write(1, b'1..1\\n'); os.write(2, b'no newline'); os.write(1, b'ok 1 - a\\n')"
     test = {"name": "x", "cmd": [sys.executable, "-c", code], "env": {}, "timeout": 60, "workdir": None}
@@ -86,15 +119,8 @@ def test_last_line_and_status(runner, capsys, failed, status):
     assert capsys.readouterr().out.splitlines()[-1] == f"3 passed, {failed} failed, 1 skipped"
 
 
-def test_last_line_is_alone_when_the_build_fails(tmp_path):
-    code = (
-        "import importlib.machinery, importlib.util, sys\n"
-        "loader = importlib.machinery.SourceFileLoader('runner', 'tests/run')\n"
-        "m = importlib.util.module_from_spec(importlib.util.spec_from_loader('runner', loader))\n"
-        "sys.modules['runner'] = m\n"
-        "loader.exec_module(m)\n"
-        "m.must(['false'], 'build')\n"
-    )
+def test_last_line_is_alone_when_the_build_fails():
+    code = LOAD + "m.must(['false'], 'build')\n"
     done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1] == "0 passed, 1 failed, 0 skipped"
