@@ -50,6 +50,8 @@
     X("Back ends", database, URL, "sqlite:steno.db", 1, CONF_PATHS, 0, "sqlite|postgresql|postgres", 0,                \
       "Where jobs are kept. `sqlite:FILE` (a relative file is in the data folder) or "                                 \
       "`postgresql://user:password@host:port/name`.")                                                                  \
+    X("Back ends", database_pool, INT, "16", 2, 1000, 0, NULL, 0,                                                      \
+      "How many connections to PostgreSQL the api, and each worker, opens at most. SQLite needs none.")                \
     X("Back ends", storage, URL, "file:objects", 1, CONF_PATHS, 0, "file|s3", 0,                                       \
       "Where recordings and transcripts are kept. `file:FOLDER` (a relative folder is in the data folder) or "         \
       "`s3://bucket`.")                                                                                                \

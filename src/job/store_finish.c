@@ -26,7 +26,7 @@ static int complete_fn(struct db_tx *tx, void *arg, struct err *err)
         return err_set(err, ERR_INTERNAL, "job %s cannot be completed with %lld of %lld chunks", c->claim->id,
                        (long long)found[1], (long long)found[2]);
     c->seq = found[0];
-    int64_t n = db_exec(
+    return db_exec_later(
         tx,
         "INSERT INTO results (job_id, fence, result_key, text, language, engine, model, duration_ms, speech_ms, "
         "covered_ms, word_count, confidence, processing_ms, created_at) "
@@ -36,7 +36,6 @@ static int complete_fn(struct db_tx *tx, void *arg, struct err *err)
                 db_int(r->speech_ms), db_int(r->covered_ms), db_int(r->word_count),
                 r->confidence < 0 ? db_null() : db_real(r->confidence), db_int(r->processing_ms), db_int(now)),
         err);
-    return n < 0 ? err->code : 0;
 }
 
 int store_complete(struct store *s, const struct claim *c, const struct job_result *r, int64_t *ret_seq,
