@@ -12,6 +12,8 @@
 
 #include <stdio.h>
 
+#define OTHER_PLAN "(plan IS NULL OR plan <> $4)"
+
 #define X(kind, name) COLUMN_##name,
 enum { JOB_FIELDS(X) };
 #undef X
@@ -112,59 +114,40 @@ int store_held(struct store *s, const char *holder, struct held *ret, size_t max
     return 0;
 }
 
-struct plan_call {
-    const struct claim *claim;
-    const char *plan;
-    int64_t chunks_total, duration_ms;
-    bool same;
-    int64_t seq;
-};
-
-static int on_plan(const struct db_row *row, void *arg, struct err *err)
-{
-    (void)err;
-    struct plan_call *c = arg;
-    c->seq = db_col_int(row, 0);
-    c->same = str_eq(db_col_text(row, 1), c->plan);
-    return 1;
-}
-
 /*
+ * Statements that decide for themselves whether they may write, here and for chunks, so that those of many jobs can
+ * share a round trip and a commit.
+ *
  * Only the first plan of a job counts as progress: a job that kills its worker after planning would otherwise plan
  * and die for ever.
  */
-static int plan_fn(struct db_tx *tx, void *arg, struct err *err)
-{
-    struct plan_call *c = arg;
-    c->seq = 0;
-    c->same = false;
-    int rc = db_query(tx, "UPDATE jobs SET seq = seq + 1, updated_at = $4" FENCED "RETURNING seq, plan",
-                      DB_ARGS(FENCED_ARGS(c->claim), db_int(db_now(tx))), on_plan, c, err);
-    if (rc < 0)
-        return rc;
-    if (!c->seq)
-        return store_lost(c->claim, err);
-    if (c->same)
-        return 0;
-    if (db_exec_later(tx, "DELETE FROM chunks WHERE job_id = $1", DB_ARGS(db_text(c->claim->id)), err) < 0)
-        return err->code;
-    return db_exec_later(
-        tx,
-        "UPDATE jobs SET chunks_total = $2, duration_ms = $3, chunks_done = 0, progress_ms = 0, "
-        "deaths = CASE WHEN plan IS NULL THEN 0 ELSE deaths END, "
-        "checkpointed = CASE WHEN plan IS NULL THEN 1 ELSE checkpointed END, "
-        "plan = $4 WHERE id = $1",
-        DB_ARGS(db_text(c->claim->id), db_int(c->chunks_total), db_int(c->duration_ms), db_text(c->plan)), err);
-}
-
 int store_save_plan(struct store *s, const struct claim *c, const char *plan_json, int64_t chunks_total,
                     int64_t duration_ms, int64_t *ret_seq, struct err *err)
 {
-    struct plan_call call = {.claim = c, .plan = plan_json, .chunks_total = chunks_total, .duration_ms = duration_ms};
-    int rc = db_write(s->db, DB_RELAXED, plan_fn, &call, err);
+    struct db_val plan = db_text(plan_json);
+    struct store_int_row r = {.n = 1};
+    struct db_stmt stmts[] = {
+        {.sql = "UPDATE jobs SET seq = seq + 1, updated_at = $4" FENCED "RETURNING seq",
+         .args = (const struct db_val[]){FENCED_ARGS(c), db_int(db_clock(s->db))},
+         .n_args = 4,
+         .row = store_on_ints,
+         .row_arg = &r},
+        {.sql = "DELETE FROM chunks WHERE job_id = (SELECT id FROM jobs" FENCED "AND " OTHER_PLAN ")",
+         .args = (const struct db_val[]){FENCED_ARGS(c), plan},
+         .n_args = 4},
+        {.sql =
+             "UPDATE jobs SET chunks_total = $5, duration_ms = $6, chunks_done = 0, progress_ms = 0, "
+             "deaths = CASE WHEN plan IS NULL THEN 0 ELSE deaths END, "
+             "checkpointed = CASE WHEN plan IS NULL THEN 1 ELSE checkpointed END, plan = $4" FENCED "AND " OTHER_PLAN,
+         .args = (const struct db_val[]){FENCED_ARGS(c), plan, db_int(chunks_total), db_int(duration_ms)},
+         .n_args = 6},
+    };
+    int rc = db_write_stmts(s->db, DB_RELAXED, stmts, ARRAY_LEN(stmts), err);
     if (rc < 0)
         return rc;
-    *ret_seq = call.seq;
+    if (!r.found)
+        return store_lost(c, err);
+    *ret_seq = r.v[0];
     return 0;
 }
 
@@ -181,10 +164,6 @@ static int why_not_saved(struct store *s, const struct claim *c, const struct jo
                    c->id, (long long)total);
 }
 
-/*
- * Two statements that decide for themselves whether they may write, so that checkpoints of many jobs can share a round
- * trip and a commit.
- */
 int store_save_chunk(struct store *s, const struct claim *c, const struct job_chunk *k, int64_t progress_ms,
                      int64_t *ret_seq, struct err *err)
 {
