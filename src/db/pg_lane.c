@@ -74,12 +74,14 @@ static int send_group(struct pg_lane *lane, struct pg_link *l, struct call *grou
     return rc;
 }
 
-static int read_group(struct pg_link *l, struct call *group, struct err *err)
+/* *ret_refused: the server has said that it did not do a statement, and so none. */
+static int read_group(struct pg_link *l, struct call *group, bool *ret_refused, struct err *err)
 {
     int rc = 0;
     for (struct call *c = group; c && rc >= 0; c = c->next)
         for (size_t i = 0; i < c->n && rc >= 0; i++)
             rc = pg_next(l, &c->results[i], err);
+    *ret_refused = rc < 0 && pg_refused(l);
     struct err end = ERR_INIT;
     if (!pg_lost(l) && pg_end(l, &end) < 0 && rc >= 0) {
         *err = end;
@@ -99,13 +101,13 @@ static int run_group(struct pg_lane *lane, struct call *group, bool *ret_again, 
     int rc = pg_pool_take(lane->o.pool, &l, err);
     if (rc < 0)
         return rc;
-    bool lost = false, synced = false;
+    bool lost = false, synced = false, refused = false;
     rc = send_group(lane, l, group, err);
     if (rc >= 0) {
         synced = true;
         rc = pg_sync(l, err);
         if (rc >= 0)
-            rc = read_group(l, group, err);
+            rc = read_group(l, group, &refused, err);
         lost = pg_lost(l);
     } else {
         lost = pg_lost(l);
@@ -115,7 +117,7 @@ static int run_group(struct pg_lane *lane, struct call *group, bool *ret_again, 
         for (struct call *c = group; c; c = c->next)
             drop_results(c);
         *ret_again = lost || pg_remedy(l) == PG_REPEAT || pg_stale(l) || group->next;
-        if (lost && synced && !lane->o.read) {
+        if (lost && synced && !refused && !lane->o.read) {
             *ret_again = false;
             rc = err_set(err, ERR_UNCERTAIN, "it is not known whether the change was kept: %.400s", err->msg);
         }

@@ -39,6 +39,7 @@ struct pg_link {
     int64_t answer_ms;
     int note;
     bool lost;
+    bool refused; /* the last failure was the server's word */
     enum pg_remedy remedy;
     bool stale; /* works, but its prepared statements do not */
     struct {
@@ -55,6 +56,7 @@ struct pg_link {
 static int lose(struct pg_link *l, struct err *err, const char *what)
 {
     l->lost = true;
+    l->refused = false;
     const char *said = PQerrorMessage(l->c);
     if (PQstatus(l->c) == CONNECTION_BAD && said && *said) {
         err_set(err, ERR_UNAVAILABLE, "PostgreSQL: %s: ", what);
@@ -114,12 +116,10 @@ static int get_result(struct pg_link *l, PGresult **ret, struct err *err)
     if (PQstatus(l->c) == CONNECTION_BAD) {
         /* The server may have said why. */
         bool said = r && PQresultStatus(r) == PGRES_FATAL_ERROR && PQresultErrorField(r, PG_DIAG_SQLSTATE);
-        if (said) {
-            l->lost = true;
+        lose(l, err, "the connection was lost");
+        if (said)
             pg_fail(r, "", err);
-        } else {
-            lose(l, err, "the connection was lost");
-        }
+        l->refused = said;
         PQclear(r);
         return err->code;
     }
@@ -129,6 +129,7 @@ static int get_result(struct pg_link *l, PGresult **ret, struct err *err)
 
 static void note_failure(struct pg_link *l, const PGresult *r, const char *sql, struct err *err)
 {
+    l->refused = true;
     l->remedy = pg_fail(r, sql, err);
     l->stale = l->stale || l->remedy == PG_RECONNECT;
 }
@@ -156,10 +157,15 @@ static int read_one(struct pg_link *l, enum expected *ret_what, PGresult **ret, 
         return rc;
     ExecStatusType status = PQresultStatus(r);
     if (what == EXPECT_SYNC) {
-        if (status == PGRES_FATAL_ERROR) { /* the commit at the sync failed; the sync itself follows */
-            note_failure(l, r, "", &l->broken);
+        while (!r || status == PGRES_FATAL_ERROR) { /* the commit at the sync failed; the sync itself follows */
+            if (r)
+                note_failure(l, r, "", &l->broken);
             PQclear(r);
-            return read_one(l, ret_what, ret, err);
+            r = NULL;
+            rc = get_result(l, &r, err);
+            if (rc < 0)
+                return rc;
+            status = PQresultStatus(r);
         }
         PQclear(r);
         if (status != PGRES_PIPELINE_SYNC)
@@ -321,6 +327,11 @@ void pg_abandon(struct pg_link *l)
 bool pg_stale(const struct pg_link *l)
 {
     return l->stale;
+}
+
+bool pg_refused(const struct pg_link *l)
+{
+    return l->refused;
 }
 
 enum pg_remedy pg_remedy(const struct pg_link *l)

@@ -52,6 +52,11 @@ bool pg_stale(const struct pg_link *l);
 bool pg_alive(struct pg_link *l);
 /* Makes it lost: what was queued without a sync, or stands in a transaction, is undone when it is closed. */
 void pg_abandon(struct pg_link *l);
+/*
+ * The last failure, of pg_next, was the server's answer to that statement, be it as its last word: the statement was
+ * not done, and without BEGIN nothing of its round trip was.
+ */
+bool pg_refused(const struct pg_link *l);
 
 /* What the last failure asks for. */
 enum pg_remedy {

@@ -482,10 +482,18 @@ static void test_readers_wait_for_a_free_one(void **state)
     OK(thread_start(&t, "reader", hold_tx, &h, &e));
     gate_await(&h.gate);
     int64_t ms = 0;
+    struct db_pool p = {0};
+    db_pool_figures(db, &p);
+    assert_int_equal(p.max, 1);
+    assert_int_equal(p.busy, 1);
     FAILS(ERR_BUSY, "busy for", db_ping(db, &ms, &e));
     gate_open(&h.gate);
     pthread_join(t, NULL);
     OK(db_ping(db, &ms, &e));
+    db_pool_figures(db, &p);
+    assert_int_equal(p.open, 1);
+    assert_int_equal(p.busy, 0);
+    assert_int_equal(p.waiting, 0);
     db_close(db);
 }
 
@@ -589,6 +597,113 @@ static void test_many_writers_lose_nothing(void **state)
     assert_int_equal(fixture_int(f->db, "SELECT count(*) FROM t_many WHERE round % 5 = 4"), 0);
 }
 
+/* ---- statements known beforehand ---- */
+
+struct stmt_writer {
+    struct db *db;
+    int id, bad;
+};
+
+enum { STMT_ROUNDS = 40 };
+
+/* Two statements each; in every fourth round the second breaks a rule, so that neither may be kept. */
+static void *write_stmts(void *arg)
+{
+    struct stmt_writer *w = arg;
+    for (int i = 0; i < STMT_ROUNDS; i++) {
+        struct err e = ERR_INIT;
+        int64_t n = -1;
+        bool breaks = i % 4 == 3;
+        struct db_stmt s[] = {
+            {.sql = "INSERT INTO t_many (who, round) VALUES ($1, $2)",
+             .args = (struct db_val[]){db_int(w->id), db_int(i)},
+             .n_args = 2},
+            {.sql = "INSERT INTO t (id, n) VALUES ($1, $2)",
+             .args = (struct db_val[]){db_int(breaks ? 0 : 1 + w->id * STMT_ROUNDS + i), db_int(i)},
+             .n_args = 2},
+        };
+        struct db_stmt look = {.sql = "SELECT round FROM t_many WHERE who = $1 AND round = $2",
+                               .args = s[0].args,
+                               .n_args = 2,
+                               .row = on_count,
+                               .row_arg = &n};
+        int rc = db_write_stmts(w->db, i % 2 ? DB_RELAXED : DB_DURABLE, s, 2, &e);
+        bool good = breaks ? rc == ERR_CONFLICT : rc == 0 && s[0].changed == 1 && s[1].changed == 1;
+        good = good && db_read_stmt(w->db, &look, &e) == 0 && n == (breaks ? -1 : i);
+        if (!good)
+            fprintf(stderr, "writer %d round %d: %d %s\n", w->id, i, rc, e.msg);
+        w->bad += !good;
+    }
+    return NULL;
+}
+
+static void test_known_statements_of_many_threads_share_no_fate(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    OK(fixture_exec(f->db, create_t, &e));
+    OK(fixture_exec(f->db, "CREATE TABLE t_many (who BIGINT, round BIGINT, PRIMARY KEY (who, round))", &e));
+    OK(fixture_exec(f->db, "INSERT INTO t (id, n) VALUES (0, 0)", &e));
+    struct stmt_writer w[24] = {{0}};
+    for (int i = 0; i < 24; i++)
+        w[i] = (struct stmt_writer){.db = f->db, .id = i};
+    fixture_threads(24, write_stmts, w, sizeof w[0]);
+    for (int i = 0; i < 24; i++)
+        assert_int_equal(w[i].bad, 0);
+    assert_int_equal(fixture_int(f->db, "SELECT count(*) FROM t_many"), 24 * STMT_ROUNDS * 3 / 4);
+    assert_int_equal(fixture_int(f->db, "SELECT count(*) FROM t"), 24 * STMT_ROUNDS * 3 / 4 + 1);
+}
+
+static void test_known_statements_that_are_wrong(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    OK(fixture_exec(f->db, create_t, &e));
+    struct db_stmt s[] = {{.sql = "INSERT INTO t (id, n) VALUES (1, 1)"}, {.sql = "SELEKT 1"}, {.sql = "SELECT $1"}};
+    FAILS(ERR_INTERNAL, "SELEKT", db_write_stmts(f->db, DB_DURABLE, s, 2, &e));
+    s[1].sql = "SELECT 1";
+    FAILS(ERR_INTERNAL, "0 values for 1", db_write_stmts(f->db, DB_DURABLE, s, 3, &e));
+    s[1] = (struct db_stmt){.sql = "SELECT CAST($1 AS TEXT)", .args = (struct db_val[]){db_text("\xff")}, .n_args = 1};
+    FAILS(ERR_INTERNAL, "UTF-8", db_write_stmts(f->db, DB_DURABLE, s, 2, &e));
+    FAILS(ERR_INTERNAL, "not a SELECT", db_read_stmt(f->db, &s[0], &e));
+    assert_int_equal(fixture_int(f->db, "SELECT count(*) FROM t"), 0);
+    OK(db_write_stmts(f->db, DB_DURABLE, s, 1, &e));
+    assert_int_equal(fixture_int(f->db, "SELECT count(*) FROM t"), 1);
+}
+
+static int later_fn(struct db_tx *tx, void *arg, struct err *err)
+{
+    const int64_t *second = arg;
+    const char *sql = "INSERT INTO t (id, n) VALUES ($1, $2)";
+    if (db_exec_later(tx, sql, DB_ARGS(db_int(1), db_int(1)), err) < 0 ||
+        db_exec_later(tx, sql, DB_ARGS(db_int(*second), db_int(1)), err) < 0)
+        return err->code;
+    return 7;
+}
+
+static int later_and_look(struct db_tx *tx, void *arg, struct err *err)
+{
+    int64_t second = 2;
+    int rc = later_fn(tx, &second, err);
+    return rc < 0 ? rc : db_query(tx, "SELECT count(*) FROM t", DB_NO_ARGS, on_count, arg, err);
+}
+
+static void test_statements_may_be_sent_later(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    int64_t second = 1, seen = -1;
+    OK(fixture_exec(f->db, create_t, &e));
+    FAILS(ERR_CONFLICT, "", db_write(f->db, DB_DURABLE, later_fn, &second, &e));
+    assert_int_equal(fixture_int(f->db, "SELECT count(*) FROM t"), 0);
+    OK(db_write(f->db, DB_DURABLE, later_and_look, &seen, &e)); /* what follows sees them */
+    assert_int_equal(seen, 2);
+    OK(fixture_exec(f->db, "DELETE FROM t", &e));
+    second = 2;
+    assert_int_equal(db_write(f->db, DB_DURABLE, later_fn, &second, &e), 7);
+    assert_int_equal(fixture_int(f->db, "SELECT count(*) FROM t"), 2);
+}
+
 /* ---- opening ---- */
 
 static void test_urls(void **state)
@@ -656,6 +771,9 @@ int main(void)
         T(test_readers_wait_for_a_free_one),
         T(test_a_writer_elsewhere_is_waited_for),
         T(test_many_writers_lose_nothing),
+        T(test_known_statements_of_many_threads_share_no_fate),
+        T(test_known_statements_that_are_wrong),
+        T(test_statements_may_be_sent_later),
         T(test_urls),
         T(test_ping_and_dialect),
     };
