@@ -11,31 +11,46 @@
 #include "base/str.h"
 
 #include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { FILE_MAX = 1 << 16 };
 
-/* The first number of a small file, "0-1" or "0,4" or "max 100000"; false when there is none. */
-static bool first_number(const char *path, long long *ret)
+/* The number at the start of *text, which moves on behind it; false when there is none. */
+static bool number(const char **text, int64_t *ret)
+{
+    char *end;
+    *ret = strtoll(*text, &end, 10);
+    bool found = end != *text;
+    *text = end;
+    return found;
+}
+
+/* The first numbers of a small file, "0-1" or "0,4" or "100000 50000"; false when there are not `n`. */
+static bool numbers_of(const char *path, int64_t *ret, size_t n)
 {
     CLEANUP(free_p) char *text = NULL;
     struct err ignored = ERR_INIT;
     size_t len;
-    return io_read_file(path, FILE_MAX, &text, &len, &ignored) == 0 && sscanf(text, "%lld", ret) == 1;
+    if (io_read_file(path, FILE_MAX, &text, &len, &ignored) < 0)
+        return false;
+    const char *at = text;
+    for (size_t i = 0; i < n; i++)
+        if (!number(&at, &ret[i]))
+            return false;
+    return true;
 }
 
 unsigned cpu_cores_in(const char *sys, const int *cpus, unsigned n_cpus)
 {
     /* A core goes by its first thread, which may be outside the mask; -1: not known, a core of its own. */
-    CLEANUP(free_p) long long *core = xcalloc(n_cpus + 1, sizeof *core);
+    CLEANUP(free_p) int64_t *core = xcalloc(n_cpus + 1, sizeof *core);
     unsigned cores = 0;
     for (unsigned i = 0; i < n_cpus; i++) {
         CLEANUP(free_p)
         char *path = xasprintf("%s/devices/system/cpu/cpu%d/topology/thread_siblings_list", sys, cpus[i]);
         bool seen = false;
-        if (!first_number(path, &core[i]))
+        if (!numbers_of(path, &core[i], 1))
             core[i] = -1;
         for (unsigned k = 0; k < i && core[i] >= 0 && !seen; k++)
             seen = core[k] == core[i];
@@ -47,20 +62,12 @@ unsigned cpu_cores_in(const char *sys, const int *cpus, unsigned n_cpus)
 /* Quota over period of one group, rounded up; 0: none. `v2`: one file "QUOTA PERIOD", else two files. */
 static unsigned group_quota(const char *folder, bool v2)
 {
-    CLEANUP(free_p) char *max = xasprintf("%s/%s", folder, v2 ? "cpu.max" : "cpu.cfs_quota_us");
-    CLEANUP(free_p) char *text = NULL;
-    struct err ignored = ERR_INIT;
-    size_t len;
-    long long quota = 0, period = 0;
-    if (v2) {
-        if (io_read_file(max, FILE_MAX, &text, &len, &ignored) < 0 || sscanf(text, "%lld %lld", &quota, &period) != 2)
-            return 0; /* also "max 100000" */
-    } else {
-        CLEANUP(free_p) char *of = xasprintf("%s/cpu.cfs_period_us", folder);
-        if (!first_number(max, &quota) || !first_number(of, &period))
-            return 0;
-    }
-    return quota > 0 && period > 0 ? (unsigned)MIN((quota + period - 1) / period, 65536) : 0;
+    CLEANUP(free_p) char *quota = xasprintf("%s/%s", folder, v2 ? "cpu.max" : "cpu.cfs_quota_us");
+    CLEANUP(free_p) char *period = xasprintf("%s/cpu.cfs_period_us", folder);
+    int64_t v[2];
+    /* "max 100000" begins with no number. */
+    bool found = v2 ? numbers_of(quota, v, 2) : numbers_of(quota, &v[0], 1) && numbers_of(period, &v[1], 1);
+    return found && v[0] > 0 && v[1] > 0 ? (unsigned)MIN((v[0] + v[1] - 1) / v[1], 65536) : 0;
 }
 
 /* The least quota from `path` up to the root of the hierarchy mounted at `mount`. Changes path. */

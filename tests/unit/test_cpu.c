@@ -23,7 +23,7 @@ struct machine {
 static int setup(void **state)
 {
     struct machine *m = xcalloc(1, sizeof *m);
-    strcpy(m->sys, "/tmp/steno-cpu-XXXXXX");
+    snprintf(m->sys, sizeof m->sys, "/tmp/steno-cpu-XXXXXX");
     *state = m;
     return mkdtemp(m->sys) ? 0 : -1;
 }
@@ -57,8 +57,11 @@ static void test_threads_of_a_core_count_once(void **state)
         int cpus[8];
         unsigned n, cores;
     } rows[] = {
-        {{0, 1, 2, 3, 4, 5}, 6, 3}, {{0}, 1, 1},    {{4, 5}, 2, 2}, /* their cores' first threads are not ours */
-        {{0, 4}, 2, 1},             {{6, 7}, 2, 2}, /* nothing is known of them */
+        {{0, 1, 2, 3, 4, 5}, 6, 3},
+        {{0}, 1, 1},
+        {{4, 5}, 2, 2}, /* their cores' first threads are not ours */
+        {{0, 4}, 2, 1},
+        {{6, 7}, 2, 2}, /* nothing is known of them */
         {{0}, 0, 1},
     };
     for (size_t i = 0; i < ARRAY_LEN(siblings); i++) {
