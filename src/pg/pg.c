@@ -21,7 +21,6 @@
 
 enum {
     RING = 512, /* answers under way; two for each statement at most */
-    FDS_MAX = 4,
 };
 
 static const struct log_ctx lc = {.component = "postgresql"};
@@ -534,32 +533,24 @@ const char *pg_text(const struct pg_result *r, size_t row, size_t col)
     return PQgetvalue(r, (int)row, (int)col);
 }
 
-int pg_wait_notice(struct pg_link *l, int64_t until_ms, const int *fds, size_t n_fds, const char **ret_payload,
-                   struct err *err)
+int pg_notice(struct pg_link *l, const char **ret_payload, struct err *err)
 {
-    PQfreemem(l->notice);
-    for (;;) {
-        l->notice = l->lost ? NULL : PQnotifies(l->c);
-        if (l->notice) {
-            *ret_payload = l->notice->extra;
-            return 1;
-        }
-        if (l->lost || PQstatus(l->c) == CONNECTION_BAD)
+    PQfreemem(TAKE(l->notice));
+    if (l->lost)
+        return err_set(err, ERR_UNAVAILABLE, "the connection to PostgreSQL was lost");
+    l->notice = PQnotifies(l->c);
+    if (!l->notice) {
+        if (!PQconsumeInput(l->c) || PQstatus(l->c) == CONNECTION_BAD)
             return lose(l, err, "the connection was lost");
-        struct pollfd p[FDS_MAX + 1] = {{.fd = PQsocket(l->c), .events = POLLIN}};
-        size_t n = MIN(n_fds, (size_t)FDS_MAX);
-        for (size_t i = 0; i < n; i++)
-            p[i + 1] = (struct pollfd){.fd = fds[i], .events = POLLIN};
-        int64_t left = until_ms - clock_mono_ms();
-        int got = poll(p, n + 1, (int)CLAMP(left, 0, INT_MAX));
-        if (got < 0 && errno != EINTR)
-            return lose(l, err, "waiting failed");
-        if (got > 0 && p[0].revents && !PQconsumeInput(l->c))
-            return lose(l, err, "the connection was lost");
-        for (size_t i = 0; got > 0 && i < n; i++)
-            if (p[i + 1].revents)
-                return 0;
-        if (got == 0 && left <= 0)
-            return 0;
+        l->notice = PQnotifies(l->c);
     }
+    if (!l->notice)
+        return 0;
+    *ret_payload = l->notice->extra;
+    return 1;
+}
+
+int pg_fd(const struct pg_link *l)
+{
+    return PQsocket(l->c);
 }

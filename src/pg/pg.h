@@ -100,10 +100,10 @@ enum pg_type pg_type(const struct pg_result *r, size_t row, size_t col);
 const char *pg_text(const struct pg_result *r, size_t row, size_t col);
 
 /*
- * LISTEN's other end: the next notification, waiting until `until_ms` (monotonic), or until one of the descriptors
- * (-1: none) is readable. 1: *ret_payload stands until the next call; 0: time-out or descriptor. Between round trips.
+ * LISTEN's other end, between round trips: reads what has come and takes the next notification. 1: *ret_payload stands
+ * until the next call; 0: none is there. pg_fd becomes readable when more may have come.
  */
-int pg_wait_notice(struct pg_link *l, int64_t until_ms, const int *fds, size_t n_fds, const char **ret_payload,
-                   struct err *err) MUST_CHECK;
+int pg_notice(struct pg_link *l, const char **ret_payload, struct err *err) MUST_CHECK;
+int pg_fd(const struct pg_link *l);
 
 #endif

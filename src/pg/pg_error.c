@@ -47,9 +47,7 @@ void pg_one_line(const char *said, char *ret, size_t size)
 {
     if (!size)
         return;
-    size_t n = utf8_floor(said, MIN(strlen(said), size - 1));
-    while (n && strchr("\r\n ", said[n - 1]))
-        n--;
+    size_t n = utf8_floor(said, MIN(strcspn(said, "\r\n"), size - 1));
     for (size_t i = 0; i < n; i++)
         ret[i] = (unsigned char)said[i] < 0x20 ? ' ' : said[i];
     ret[n] = '\0';

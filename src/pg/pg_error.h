@@ -11,7 +11,7 @@
 
 /* Sets class and sentence for a failed result. `sql` may be empty. */
 enum pg_remedy pg_fail(const PGresult *r, const char *sql, struct err *err);
-/* What the server said, as one line: its line ends become blanks, those at the end go. */
+/* The first line of what was said: the rest are guesses for people at a prompt. */
 void pg_one_line(const char *said, char *ret, size_t size);
 
 #endif

@@ -302,7 +302,7 @@ static void test_bad_folders(void **state)
         {"kafka://user:secret@host", ERR_INVALID, "'kafka:'"},
         {"rediss://:secret@host", ERR_UNSUPPORTED, "TLS"},
         {"amqps://user:secret@host", ERR_UNSUPPORTED, "amqps"},
-        {"postgresql://user:secret@host/db", ERR_UNSUPPORTED, "postgresql"},
+        {"postgresql://user:sec/ret@host/db", ERR_INVALID, "malformed"},
         {"local:/dev/null", ERR_INVALID, "/dev/null"},
         {open_folder, ERR_INVALID, "chmod 700"},
     };
