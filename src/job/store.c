@@ -181,3 +181,8 @@ int store_ping(struct store *s, int64_t *ret_ms, struct err *err)
 {
     return db_ping(s->db, ret_ms, err);
 }
+
+void store_pool(struct store *s, struct db_pool *ret)
+{
+    db_pool_figures(s->db, ret);
+}
