@@ -93,6 +93,12 @@ int broker_wait(struct broker *b, int64_t timeout_ms, struct err *err)
     return b->ops->wait(b, timeout_ms, err);
 }
 
+void broker_taken(struct broker *b, const char *queue)
+{
+    if (b->ops->taken)
+        b->ops->taken(b, queue);
+}
+
 void broker_interrupt(struct broker *b)
 {
     b->ops->interrupt(b);
@@ -110,6 +116,11 @@ int broker_depth(struct broker *b, const char *queue, int64_t *ret, struct err *
     if (rc >= 0)
         *ret = depth;
     return rc;
+}
+
+int broker_trim(struct broker *b, const char *queue, int64_t keep, struct err *err)
+{
+    return b->ops->trim ? b->ops->trim(b, queue, keep, err) : 0;
 }
 
 int broker_ping(struct broker *b, int64_t *ret_ms, struct err *err)
