@@ -15,7 +15,7 @@ static const struct {
     const char *scheme;
     const struct broker_ops *ops;
 } backends[] = {
-    {"local", &broker_local_ops}, {"redis", NULL},    {"rediss", NULL}, {"amqp", NULL}, {"amqps", NULL},
+    {"local", &broker_local_ops}, {"redis", NULL},    {"rediss", NULL}, {"amqp", &broker_amqp_ops}, {"amqps", &broker_amqp_ops},
     {"postgresql", NULL},         {"postgres", NULL},
 };
 

@@ -33,6 +33,9 @@ struct broker_opts {
     /* What the queues "high", "normal" and "retry", the dead letters and the events are called at a remote broker.
      * NULL: "transcription.high", ..., "transcription.dlq", "job_updates". No two the same. */
     const char *queue_high, *queue_normal, *queue_retry, *queue_dead, *channel;
+    /* RabbitMQ: the direct exchange that tokens and dead letters go through, by their queue's name as the routing key.
+     * NULL or "": the server's default exchange. */
+    const char *exchange;
 };
 
 struct token {

@@ -49,5 +49,6 @@ void broker_names_clear(struct broker_names *n);
 int broker_queue_parse(const char *queue, enum broker_name *ret, struct err *err) MUST_CHECK;
 
 extern const struct broker_ops broker_local_ops;
+extern const struct broker_ops broker_amqp_ops;
 
 #endif
