@@ -15,8 +15,15 @@ static const struct {
     const char *scheme;
     const struct broker_ops *ops;
 } backends[] = {
-    {"local", &broker_local_ops}, {"redis", NULL},    {"rediss", NULL}, {"amqp", &broker_amqp_ops}, {"amqps", &broker_amqp_ops},
-    {"postgresql", NULL},         {"postgres", NULL},
+    {"local", &broker_local_ops},
+    {"redis", &broker_redis_ops},
+    {"rediss", &broker_redis_ops},
+    {"unix", &broker_redis_ops},
+    {"redis+unix", &broker_redis_ops},
+    {"amqp", &broker_amqp_ops},
+    {"amqps", &broker_amqp_ops},
+    {"postgresql", NULL},
+    {"postgres", NULL},
 };
 
 int broker_open(const struct broker_opts *opts, struct broker **ret, struct err *err)
@@ -28,8 +35,8 @@ int broker_open(const struct broker_opts *opts, struct broker **ret, struct err 
         if (strlen(backends[i].scheme) != n || strncmp(url, backends[i].scheme, n) != 0)
             continue;
         if (!backends[i].ops)
-            return err_set(err, ERR_UNSUPPORTED, "broker '%s:' is not part of this build; use local:/absolute/folder",
-                           backends[i].scheme);
+            return err_set(err, ERR_UNSUPPORTED,
+                           "broker '%s:' is not part of this build; use local:, redis: or amqp:", backends[i].scheme);
         struct broker *b = NULL;
         int rc = backends[i].ops->open(opts, url + n + 1, &b, err);
         if (rc < 0)
@@ -40,8 +47,7 @@ int broker_open(const struct broker_opts *opts, struct broker **ret, struct err 
     }
     if (!url[n])
         return err_set(err, ERR_INVALID, "a broker URL names its kind first, for example local:/absolute/folder");
-    return err_set(err, ERR_INVALID, "unknown kind of broker '%.*s:'; use local:/absolute/folder", (int)MIN(n, 40),
-                   url);
+    return err_set(err, ERR_INVALID, "unknown kind of broker '%.*s:'; use local:, redis: or amqp:", (int)MIN(n, 40), url);
 }
 
 void broker_close(struct broker *b)

@@ -300,7 +300,7 @@ static void test_bad_folders(void **state)
         {"local:broker", ERR_INVALID, "absolute"},
         {"local://host/x", ERR_INVALID, "absolute"},
         {"kafka://user:secret@host", ERR_INVALID, "'kafka:'"},
-        {"redis://:secret@host", ERR_UNSUPPORTED, "redis"},
+        {"rediss://:secret@host", ERR_UNSUPPORTED, "TLS"},
         {"amqps://user:secret@host", ERR_UNSUPPORTED, "amqps"},
         {"postgresql://user:secret@host/db", ERR_UNSUPPORTED, "postgresql"},
         {"local:/dev/null", ERR_INVALID, "/dev/null"},
