@@ -11,6 +11,7 @@
 #include "broker/rmq_conn.h"
 
 #include "base/buf.h"
+#include "base/mem.h"
 #include "base/str.h"
 
 #include <amqp_ssl_socket.h>
@@ -21,7 +22,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-enum { CHANNEL_MAX = 16, FRAME_MAX = 131072 };
+enum { CHANNEL_MAX = 16, FRAME_MAX = 131072, HEARTBEAT_S = 10, HEARTBEAT_MIN_S = 2, HEARTBEAT_MAX_S = 600 };
 
 static struct timeval in_ms(int ms)
 {
@@ -30,9 +31,23 @@ static struct timeval in_ms(int ms)
 
 /* ---- address ---- */
 
+static int parse_heartbeat(const struct link_addr *url, int *ret, struct err *err)
+{
+    CLEANUP(free_p) char *text = NULL;
+    int64_t s = HEARTBEAT_S;
+    int rc = link_addr_option(url, "heartbeat", &text, err);
+    if (rc < 0)
+        return rc;
+    if (text && (!str_to_i64(text, &s) || s < HEARTBEAT_MIN_S || s > HEARTBEAT_MAX_S))
+        return err_set(err, ERR_INVALID, "the heartbeat in the broker URL is %d to %d seconds", HEARTBEAT_MIN_S,
+                       HEARTBEAT_MAX_S);
+    *ret = (int)s;
+    return 0;
+}
+
 int rmq_address_parse(const char *url, struct rmq_address *ret, struct err *err)
 {
-    static const char *const options[] = {"cacertfile", NULL};
+    static const char *const options[] = {"cacertfile", "heartbeat", NULL};
     struct rmq_address a = {.ca = NULL};
     int rc = link_addr_parse(url, &a.url, err);
     if (rc < 0)
@@ -41,6 +56,8 @@ int rmq_address_parse(const char *url, struct rmq_address *ret, struct err *err)
     rc = link_addr_check_options(&a.url, options, err);
     if (rc >= 0)
         rc = link_addr_option(&a.url, "cacertfile", &a.ca, err);
+    if (rc >= 0)
+        rc = parse_heartbeat(&a.url, &a.heartbeat_s, err);
     if (rc >= 0 && a.ca && !a.tls)
         rc = err_set(err, ERR_INVALID, "the broker URL has a cacertfile, but only amqps: is encrypted");
     if (rc < 0) {
@@ -183,7 +200,13 @@ static int connect_socket(struct rmq_conn *c, const struct rmq_address *a, struc
                        "the certificate of '%s' is not trusted or names another host (?cacertfile=PATH behind "
                        "the broker URL names the certificates to trust)",
                        host_of(a));
-    return rmq_conn_status(status, "connecting", err);
+    if (status == AMQP_STATUS_SOCKET_ERROR) /* the library does not keep which */
+        return err_set(err, ERR_UNAVAILABLE, "%s port %d refuses the connection or cannot be reached", host_of(a),
+                       port_of(a));
+    if (status != AMQP_STATUS_OK)
+        return err_set(err, ERR_UNAVAILABLE, "connecting to %s port %d: %s", host_of(a), port_of(a),
+                       amqp_error_string2(status));
+    return 0;
 }
 
 /* Says what the server may send us: who is not told of a blocked connection just hangs. */
@@ -214,13 +237,14 @@ static int login(struct rmq_conn *c, const struct rmq_address *a, const char *na
     const char *vhost = a->url.path && *a->url.path ? a->url.path : "/";
     int code;
     return rmq_conn_reply(c, 0,
-                          amqp_login_with_properties(c->c, vhost, CHANNEL_MAX, FRAME_MAX, RMQ_HEARTBEAT_S, &properties,
+                          amqp_login_with_properties(c->c, vhost, CHANNEL_MAX, FRAME_MAX, a->heartbeat_s, &properties,
                                                      AMQP_SASL_METHOD_PLAIN, user, password),
                           "logging in", &code, err);
 }
 
 int rmq_conn_open(struct rmq_conn *c, const struct rmq_address *a, const char *name, struct err *err)
 {
+    c->heartbeat_s = a->heartbeat_s;
     c->c = amqp_new_connection();
     if (!c->c)
         return err_set(err, ERR_UNAVAILABLE, "no memory for a connection");
@@ -241,7 +265,7 @@ void rmq_conn_close(struct rmq_conn *c, bool polite)
     if (!c->c)
         return;
     if (polite) {
-        struct timeval limit = in_ms(RMQ_TICK_MS);
+        struct timeval limit = in_ms(LINK_PATIENCE_MS);
         if (amqp_set_rpc_timeout(c->c, &limit) == AMQP_STATUS_OK)
             (void)amqp_connection_close(c->c, AMQP_REPLY_SUCCESS);
     }
@@ -276,7 +300,7 @@ int rmq_conn_next(struct rmq_conn *c, amqp_frame_t *ret, struct err *err)
     if (status == AMQP_STATUS_TIMEOUT)
         return 0;
     if (status == AMQP_STATUS_HEARTBEAT_TIMEOUT)
-        return err_set(err, ERR_UNAVAILABLE, "RabbitMQ was silent for %d s", 2 * RMQ_HEARTBEAT_S);
+        return err_set(err, ERR_UNAVAILABLE, "RabbitMQ was silent for %d s", 2 * c->heartbeat_s);
     if (status != AMQP_STATUS_OK)
         return rmq_conn_status(status, "the connection is lost", err);
     if (ret->channel == 0 && ret->frame_type == AMQP_FRAME_METHOD &&

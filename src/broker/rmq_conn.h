@@ -20,15 +20,15 @@
 enum {
     RMQ_CONNECT_MS = 3000, /* for TCP and TLS, and as long again for the login */
     RMQ_RPC_MS = 5000,     /* an answer that takes longer ends the connection */
-    RMQ_HEARTBEAT_S = 10,  /* a server that is silent for twice as long is gone */
-    RMQ_TICK_MS = 1000,    /* how often rmq_conn_next must be called for the heartbeat's sake, at least */
+    RMQ_TICK_MS = 500,     /* how often rmq_conn_next must be called for the heartbeat's sake, at least */
 };
 
-/* Where to go, from amqp://user:password@host:port/vhost?cacertfile=PATH. */
+/* Where to go, from amqp://user:password@host:port/vhost?cacertfile=PATH&heartbeat=SECONDS. */
 struct rmq_address {
     struct link_addr url;
     bool tls;
-    char *ca; /* file with the certificates to trust; NULL: the system's */
+    char *ca;        /* file with the certificates to trust; NULL: the system's */
+    int heartbeat_s; /* a server that is silent for twice as long is gone, and so are we for it */
 };
 
 /* INVALID. ret is to be cleared after success only. */
@@ -37,8 +37,9 @@ void rmq_address_clear(struct rmq_address *a);
 
 struct rmq_conn {
     amqp_connection_state_t c; /* NULL: closed */
-    pthread_mutex_t mu;        /* guards fd */
-    int fd;                    /* for rmq_conn_abort and for polling; -1: closed */
+    int heartbeat_s;
+    pthread_mutex_t mu; /* guards fd */
+    int fd;             /* for rmq_conn_abort and for polling; -1: closed */
 };
 
 void rmq_conn_init(struct rmq_conn *c);
