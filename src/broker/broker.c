@@ -47,7 +47,8 @@ int broker_open(const struct broker_opts *opts, struct broker **ret, struct err 
     }
     if (!url[n])
         return err_set(err, ERR_INVALID, "a broker URL names its kind first, for example local:/absolute/folder");
-    return err_set(err, ERR_INVALID, "unknown kind of broker '%.*s:'; use local:, redis: or amqp:", (int)MIN(n, 40), url);
+    return err_set(err, ERR_INVALID, "unknown kind of broker '%.*s:'; use local:, redis: or amqp:", (int)MIN(n, 40),
+                   url);
 }
 
 void broker_close(struct broker *b)
