@@ -55,8 +55,8 @@ struct event {
 
 /*
  * Makes the folder of a local broker (mode 0700) where needed. A remote server that is away is no failure: the broker
- * opens without it, after a second at most, and reconnects in the background, as it does whenever the server goes away.
- * INVALID: the URL or the names. UNSUPPORTED: a scheme this program knows but was not built with.
+ * opens without it, after three seconds at most, and reconnects in the background, as it does whenever the server goes
+ * away. INVALID: the URL or the names. UNSUPPORTED: a scheme this program knows but was not built with.
  */
 int broker_open(const struct broker_opts *opts, struct broker **ret, struct err *err) MUST_CHECK;
 void broker_close(struct broker *b); /* NULL is fine */

@@ -7,6 +7,7 @@
  */
 #include "broker/broker_ops.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "broker/rmq_inbox.h"
 #include "broker/rmq_publish.h"
@@ -53,7 +54,13 @@ static int start(struct amqp_broker *b, const struct broker_opts *o, struct err 
     r.inbox = b->inbox;
     if (rc == 0 && (o->tokens || o->events))
         rc = rmq_receiver_new(&r, &b->receiver, err);
-    return rc;
+    if (rc < 0)
+        return rc;
+    int64_t until = clock_mono_ms() + RMQ_CONNECT_MS;
+    rmq_publisher_settle(b->publisher, until);
+    if (b->receiver)
+        rmq_receiver_settle(b->receiver, until);
+    return 0;
 }
 
 static int amqp_broker_open(const struct broker_opts *o, const char *rest, struct broker **ret, struct err *err)

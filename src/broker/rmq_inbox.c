@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two eventfds: `knock` wakes the waiter (a token, an interrupt), `work` the receiving thread. Both only say "look":
- * what there is stands in the fields.
+ * `knock` wakes the waiter (a token, an interrupt), `work` the receiving thread. Both only say "look": what there is
+ * stands in the fields.
  */
 #include "broker/rmq_inbox.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/stop.h"
 #include "base/thread.h"
 #include "broker/broker_msg.h"
+#include "broker/waiter.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -39,7 +37,8 @@ struct token_here {
 };
 
 struct rmq_inbox {
-    int knock, work;
+    struct waiter knock;
+    int work; /* eventfd */
     pthread_mutex_t mu;
     pthread_cond_t event_came;
     /* guarded by mu: */
@@ -58,12 +57,12 @@ int rmq_inbox_new(struct rmq_inbox **ret, struct err *err)
     b->last = &b->first;
     pthread_mutex_init(&b->mu, NULL);
     cond_init(&b->event_came);
-    b->knock = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    b->knock.wake = -1;
     b->work = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (b->knock < 0 || b->work < 0) {
-        err_sys(err, errno, "cannot make an eventfd");
+    int rc = b->work < 0 ? err_sys(err, errno, "cannot make an eventfd") : waiter_open(&b->knock, err);
+    if (rc < 0) {
         rmq_inbox_free(b);
-        return err->code;
+        return rc;
     }
     *ret = b;
     return 0;
@@ -86,7 +85,7 @@ void rmq_inbox_free(struct rmq_inbox *b)
     struct text *t;
     while ((t = take_text(b)))
         free(t);
-    close_fd(&b->knock);
+    waiter_close(&b->knock);
     close_fd(&b->work);
     pthread_cond_destroy(&b->event_came);
     pthread_mutex_destroy(&b->mu);
@@ -94,12 +93,6 @@ void rmq_inbox_free(struct rmq_inbox *b)
 }
 
 /* ---- the callers ---- */
-
-static int64_t deadline(int64_t timeout_ms)
-{
-    int64_t now = clock_mono_ms();
-    return timeout_ms < 0 || timeout_ms > INT64_MAX - now ? INT64_MAX : now + timeout_ms;
-}
 
 static bool hand_out(struct rmq_inbox *b)
 {
@@ -119,31 +112,11 @@ static bool use_up(bool *flag)
     return set;
 }
 
-/* 1, 0, or -1: go on waiting. */
-static int look(struct rmq_inbox *b, int64_t until)
-{
-    if (stop_requested() || use_up(&b->end_wait))
-        return 0;
-    if (hand_out(b))
-        return 1;
-    return clock_mono_ms() >= until ? 0 : -1;
-}
-
-static int wait_for_knock(const struct rmq_inbox *b, int64_t until, struct err *err)
-{
-    struct pollfd p[] = {{.fd = b->knock, .events = POLLIN}, {.fd = stop_fd(), .events = POLLIN}};
-    eventfd_t count;
-    if (poll(p, ARRAY_LEN(p), (int)CLAMP(until - clock_mono_ms(), 0, INT_MAX)) < 0 && errno != EINTR)
-        return err_sys(err, errno, "waiting for a token failed");
-    /* Not readable after all: somebody else's look. */
-    (void)eventfd_read(b->knock, &count);
-    return 0;
-}
-
 int rmq_inbox_wait(struct rmq_inbox *b, int64_t timeout_ms, struct err *err)
 {
-    int64_t until = deadline(timeout_ms);
-    int rc = 0, got;
+    int64_t until = waiter_deadline(timeout_ms);
+    int how = WAITER_WOKEN;
+    bool got = false, interrupted = false;
     pthread_mutex_lock(&b->mu);
     b->waiting = true;
     /* Who waits again found nothing for them. */
@@ -151,15 +124,21 @@ int rmq_inbox_wait(struct rmq_inbox *b, int64_t timeout_ms, struct err *err)
         if (b->tokens[q].tag && b->tokens[q].state == HANDED_OUT)
             b->tokens[q].state = DONE;
     rmq_inbox_wake(b);
-    while ((got = look(b, until)) < 0 && rc == 0) {
+    /* A knock may be old, and the stop flag goes first: so the fields count only after a look at the flag. */
+    waiter_wake(&b->knock);
+    while (how == WAITER_WOKEN && !got && !interrupted) {
         pthread_mutex_unlock(&b->mu);
-        rc = wait_for_knock(b, until, err);
+        how = waiter_wait(&b->knock, -1, true, until, err);
         pthread_mutex_lock(&b->mu);
+        if (how == WAITER_WOKEN) {
+            interrupted = use_up(&b->end_wait);
+            got = !interrupted && hand_out(b);
+        }
     }
     b->waiting = false;
     b->since = clock_mono_ms();
     pthread_mutex_unlock(&b->mu);
-    return rc < 0 ? rc : got;
+    return how < 0 ? how : got;
 }
 
 void rmq_inbox_taken(struct rmq_inbox *b, enum broker_name queue)
@@ -182,13 +161,12 @@ void rmq_inbox_interrupt(struct rmq_inbox *b)
     b->end_next = b->end_wait = true;
     pthread_cond_broadcast(&b->event_came);
     pthread_mutex_unlock(&b->mu);
-    /* Fails only on a full counter, which is readable already. */
-    (void)eventfd_write(b->knock, 1);
+    waiter_wake(&b->knock);
 }
 
 int rmq_inbox_next_event(struct rmq_inbox *b, int64_t timeout_ms, struct event *ret)
 {
-    int64_t until = deadline(timeout_ms), left = 0;
+    int64_t until = waiter_deadline(timeout_ms), left;
     int got = 0;
     pthread_mutex_lock(&b->mu);
     do {
@@ -218,31 +196,49 @@ int rmq_inbox_fd(const struct rmq_inbox *b)
 
 void rmq_inbox_wake(struct rmq_inbox *b)
 {
+    /* Fails only on a full counter, which is readable already. */
     (void)eventfd_write(b->work, 1);
 }
 
-void rmq_inbox_chores(struct rmq_inbox *b, struct rmq_chores *ret)
+/*
+ * With an acknowledgement the server sends the next token, so one is only made when somebody waits, or before
+ * consuming ends. Tokens to remove may just be on their way here; they are surely in the queue once consuming has
+ * ended.
+ */
+static void list_chores(struct rmq_inbox *b, bool leaving, struct rmq_chores *ret)
 {
     eventfd_t count;
-    *ret = (struct rmq_chores){.give_back_in_ms = -1};
+    *ret = (struct rmq_chores){.expect_ms = INT64_MAX};
     /* Before looking: what comes after the look makes it readable again. */
     (void)eventfd_read(b->work, &count);
     pthread_mutex_lock(&b->mu);
     bool any = false;
     for (int q = 0; q < RMQ_TOKEN_QUEUES; q++) {
-        struct token_here *t = &b->tokens[q];
-        if (t->tag && t->state == DONE) {
-            ret->ack[q] = t->tag;
-            t->tag = 0;
-        }
-        any = any || t->tag;
+        any = any || b->tokens[q].tag;
         ret->drop[q] = b->drop[q];
+        ret->any_drop = ret->any_drop || b->drop[q];
         b->drop[q] = 0;
     }
     ret->somebody_waits = b->waiting;
     if (any && !b->waiting)
-        ret->give_back_in_ms = MAX(b->since + GIVE_BACK_MS - clock_mono_ms(), 0);
+        ret->expect_ms = MAX(b->since + GIVE_BACK_MS - clock_mono_ms(), 0);
+    ret->give_back = ret->any_drop || leaving || ret->expect_ms == 0;
+    for (int q = 0; q < RMQ_TOKEN_QUEUES && (b->waiting || ret->give_back); q++)
+        if (b->tokens[q].state == DONE) {
+            ret->ack[q] = b->tokens[q].tag;
+            b->tokens[q].tag = 0;
+        }
     pthread_mutex_unlock(&b->mu);
+}
+
+void rmq_inbox_chores(struct rmq_inbox *b, struct rmq_chores *ret)
+{
+    list_chores(b, false, ret);
+}
+
+void rmq_inbox_last_chores(struct rmq_inbox *b, struct rmq_chores *ret)
+{
+    list_chores(b, true, ret);
 }
 
 bool rmq_inbox_token(struct rmq_inbox *b, enum broker_name queue, uint64_t tag)
@@ -254,7 +250,7 @@ bool rmq_inbox_token(struct rmq_inbox *b, enum broker_name queue, uint64_t tag)
         b->since = clock_mono_ms();
     }
     pthread_mutex_unlock(&b->mu);
-    (void)eventfd_write(b->knock, 1);
+    waiter_wake(&b->knock);
     return room;
 }
 

@@ -15,10 +15,12 @@ struct rmq_inbox;
 
 /* What the receiving thread is to do. */
 struct rmq_chores {
-    uint64_t ack[RMQ_TOKEN_QUEUES];  /* delivery tags; 0: none */
-    unsigned drop[RMQ_TOKEN_QUEUES]; /* tokens to remove from the queue */
     bool somebody_waits;
-    int64_t give_back_in_ms; /* the tokens that were delivered; -1: there are none, or not yet */
+    uint64_t ack[RMQ_TOKEN_QUEUES];  /* delivery tags; 0: none */
+    unsigned drop[RMQ_TOKEN_QUEUES]; /* tokens to remove from the queue, after giving back */
+    bool any_drop;
+    bool give_back;    /* stop consuming, after the acknowledgements: nobody waits for a token */
+    int64_t expect_ms; /* no later than then it may be time to give back */
 };
 
 int rmq_inbox_new(struct rmq_inbox **ret, struct err *err) MUST_CHECK;
@@ -38,6 +40,8 @@ int rmq_inbox_fd(const struct rmq_inbox *b);
 /* Makes it readable, from any thread. */
 void rmq_inbox_wake(struct rmq_inbox *b);
 void rmq_inbox_chores(struct rmq_inbox *b, struct rmq_chores *ret);
+/* The last time. */
+void rmq_inbox_last_chores(struct rmq_inbox *b, struct rmq_chores *ret);
 /* A token came; at most one per queue is here at a time. False: there is one already. */
 bool rmq_inbox_token(struct rmq_inbox *b, enum broker_name queue, uint64_t tag) MUST_CHECK;
 /* The tokens here are the server's again: their channel is closed. */

@@ -413,15 +413,20 @@ static bool is_stopping(struct rmq_publisher *p)
  * is not to hang in a write. */
 static int serve(struct rmq_publisher *p, struct err *err)
 {
+    bool look = true; /* frames may have come with the last answer of the set-up */
     while (!is_stopping(p)) {
         short events = wants_to_write(p) ? POLLIN | POLLOUT : POLLIN;
         struct pollfd fds[] = {{.fd = p->conn.fd, .events = events}, {.fd = p->wake, .events = POLLIN}};
-        if (poll(fds, ARRAY_LEN(fds), RMQ_TICK_MS) < 0 && errno != EINTR)
+        int ready = poll(fds, ARRAY_LEN(fds), look ? 0 : RMQ_TICK_MS);
+        if (ready < 0 && errno != EINTR)
             return err_set(err, ERR_UNAVAILABLE, "waiting for RabbitMQ failed");
         eventfd_t count;
         if (fds[1].revents && eventfd_read(p->wake, &count) < 0)
             continue;
-        int rc = read_frames(p, err);
+        /* Without anything to read still once in a while, for the heartbeat. */
+        look = look || ready <= 0 || fds[0].revents & ~POLLOUT;
+        int rc = look ? read_frames(p, err) : 0;
+        look = false;
         struct outgoing out;
         if (rc == 0 && fds[0].revents & POLLOUT && take_next(p, &out))
             rc = out.asks ? ask(&p->conn, &out, err) : publish(&p->conn, &out, err);
@@ -532,12 +537,17 @@ int rmq_publisher_new(struct link *link, const struct rmq_address *a, struct rmq
         rmq_publisher_free(p);
         return rc;
     }
-    pthread_mutex_lock(&p->mu);
-    while (!p->tried_once)
-        cond_wait_ms(&p->tried, &p->mu, -1);
-    pthread_mutex_unlock(&p->mu);
     *ret = p;
     return 0;
+}
+
+void rmq_publisher_settle(struct rmq_publisher *p, int64_t until)
+{
+    int64_t left;
+    pthread_mutex_lock(&p->mu);
+    while (!p->tried_once && (left = until - clock_mono_ms()) > 0)
+        cond_wait_ms(&p->tried, &p->mu, left);
+    pthread_mutex_unlock(&p->mu);
 }
 
 void rmq_publisher_free(struct rmq_publisher *p)
@@ -546,10 +556,12 @@ void rmq_publisher_free(struct rmq_publisher *p)
         return;
     pthread_mutex_lock(&p->mu);
     bool started = !p->ended;
+    int64_t until = clock_mono_ms() + 2 * LINK_PATIENCE_MS, left;
     p->stopping = true;
     wake(p);
-    /* Should it hang in a write to a server that reads no more. */
-    if (!p->ended && !cond_wait_ms(&p->tried, &p->mu, 2 * LINK_PATIENCE_MS) && !p->ended)
+    while (!p->ended && (left = until - clock_mono_ms()) > 0)
+        cond_wait_ms(&p->tried, &p->mu, left);
+    if (!p->ended) /* it hangs: in a write to a server that does not read, or in a call */
         rmq_conn_abort(&p->conn);
     pthread_mutex_unlock(&p->mu);
     if (started)

@@ -24,9 +24,11 @@ struct rmq_message {
     const char *expires_ms; /* decimal; NULL: never */
 };
 
-/* Starts the thread and waits for its first try to connect; a server that is away is no failure. Borrows the three. */
+/* Starts the thread. Borrows the three. */
 int rmq_publisher_new(struct link *link, const struct rmq_address *a, struct rmq_names *n, struct rmq_publisher **ret,
                       struct err *err) MUST_CHECK;
+/* Waits until the first try to connect is over, however it ended, or for the time of clock_mono_ms. */
+void rmq_publisher_settle(struct rmq_publisher *p, int64_t until);
 /* No call is under way any more. NULL is fine. */
 void rmq_publisher_free(struct rmq_publisher *p);
 

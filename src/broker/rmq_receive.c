@@ -12,6 +12,7 @@
  */
 #include "broker/rmq_receive.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/thread.h"
@@ -200,40 +201,38 @@ static int read_frames(struct rmq_receiver *r, struct err *err)
 
 /* ---- the thread ---- */
 
-static int send_chores(struct rmq_receiver *r, const struct rmq_chores *todo, struct err *err)
+static int acknowledge(struct rmq_receiver *r, const struct rmq_chores *todo, struct err *err)
 {
-    amqp_connection_state_t c = r->conn.c;
+    int rc = 0;
+    for (int q = 0; rc == 0 && q < RMQ_TOKEN_QUEUES; q++)
+        if (todo->ack[q])
+            rc = rmq_conn_status(amqp_basic_ack(r->conn.c, TOKENS, todo->ack[q], 0), "acknowledging a token", err);
+    return rc;
+}
+
+/* Nobody looks at the answers: who finds none to remove has removed them all. */
+static int drop_tokens(struct rmq_receiver *r, const struct rmq_chores *todo, struct err *err)
+{
     int rc = 0;
     for (int q = 0; rc == 0 && q < RMQ_TOKEN_QUEUES; q++) {
-        if (todo->ack[q])
-            rc = rmq_conn_status(amqp_basic_ack(c, TOKENS, todo->ack[q], 0), "acknowledging a token", err);
         amqp_basic_get_t get = {.queue = amqp_cstring_bytes(r->o.names->n.name[q]), .no_ack = 1};
         for (unsigned i = 0; rc == 0 && i < todo->drop[q]; i++)
-            rc = rmq_conn_status(amqp_send_method(c, DROP, AMQP_BASIC_GET_METHOD, &get), "removing a token", err);
+            rc = rmq_conn_status(amqp_send_method(r->conn.c, DROP, AMQP_BASIC_GET_METHOD, &get), "removing a token",
+                                 err);
     }
     return rc;
 }
 
-/* How long the thread may sleep then. */
-static int do_chores(struct rmq_receiver *r, int *ret_sleep_ms, struct err *err)
+static int do_chores(struct rmq_receiver *r, const struct rmq_chores *todo, struct err *err)
 {
-    struct rmq_chores todo;
-    rmq_inbox_chores(r->o.inbox, &todo);
-    *ret_sleep_ms = RMQ_TICK_MS;
-    int rc = r->o.tokens ? send_chores(r, &todo, err) : 0;
-    if (rc < 0 || !r->o.tokens)
-        return rc;
-    if (!r->consuming && todo.somebody_waits) {
-        *ret_sleep_ms = 0; /* frames may have come with the answers */
-        return start_consuming(r, err);
-    }
-    if (r->consuming && todo.give_back_in_ms == 0) {
-        *ret_sleep_ms = 0;
-        return stop_consuming(r, err);
-    }
-    if (todo.give_back_in_ms > 0)
-        *ret_sleep_ms = (int)MIN(todo.give_back_in_ms, RMQ_TICK_MS);
-    return 0;
+    if (!r->o.tokens)
+        return 0;
+    int rc = r->consuming ? acknowledge(r, todo, err) : 0;
+    if (rc == 0 && r->consuming && todo->give_back)
+        rc = stop_consuming(r, err);
+    if (rc == 0)
+        rc = drop_tokens(r, todo, err);
+    return rc;
 }
 
 static bool is_stopping(struct rmq_receiver *r)
@@ -244,24 +243,30 @@ static bool is_stopping(struct rmq_receiver *r)
     return stopping;
 }
 
+/* Frames are read before each sleep: some may have come with the answer to a call. */
 static int serve(struct rmq_receiver *r, struct err *err)
 {
-    while (!is_stopping(r)) {
-        int sleep_ms;
-        int rc = do_chores(r, &sleep_ms, err);
-        if (rc < 0)
-            return rc;
+    struct rmq_chores todo;
+    int rc = 0;
+    while (rc == 0 && !is_stopping(r)) {
+        rmq_inbox_chores(r->o.inbox, &todo);
+        rc = do_chores(r, &todo, err);
+        if (rc == 0)
+            rc = read_frames(r, err);
+        if (rc == 0 && r->o.tokens && !r->consuming && todo.somebody_waits) {
+            rc = start_consuming(r, err);
+            if (rc == 0)
+                rc = read_frames(r, err);
+        }
         struct pollfd fds[] = {{.fd = r->conn.fd, .events = POLLIN},
                                {.fd = rmq_inbox_fd(r->o.inbox), .events = POLLIN}};
-        if (poll(fds, ARRAY_LEN(fds), sleep_ms) < 0 && errno != EINTR)
-            return err_set(err, ERR_UNAVAILABLE, "waiting for RabbitMQ failed");
-        rc = read_frames(r, err);
-        if (rc < 0)
-            return rc;
+        if (rc == 0 && poll(fds, ARRAY_LEN(fds), (int)MIN(todo.expect_ms, RMQ_TICK_MS)) < 0 && errno != EINTR)
+            rc = err_set(err, ERR_UNAVAILABLE, "waiting for RabbitMQ failed");
     }
-    /* What was used up meanwhile. */
-    int sleep_ms;
-    return do_chores(r, &sleep_ms, err);
+    if (rc < 0)
+        return rc;
+    rmq_inbox_last_chores(r->o.inbox, &todo);
+    return do_chores(r, &todo, err);
 }
 
 static void set_tried(struct rmq_receiver *r)
@@ -325,12 +330,17 @@ int rmq_receiver_new(const struct rmq_receiver_opts *o, struct rmq_receiver **re
         rmq_receiver_free(r);
         return rc;
     }
-    pthread_mutex_lock(&r->mu);
-    while (!r->tried_once)
-        cond_wait_ms(&r->tried, &r->mu, -1);
-    pthread_mutex_unlock(&r->mu);
     *ret = r;
     return 0;
+}
+
+void rmq_receiver_settle(struct rmq_receiver *r, int64_t until)
+{
+    int64_t left;
+    pthread_mutex_lock(&r->mu);
+    while (!r->tried_once && (left = until - clock_mono_ms()) > 0)
+        cond_wait_ms(&r->tried, &r->mu, left);
+    pthread_mutex_unlock(&r->mu);
 }
 
 void rmq_receiver_free(struct rmq_receiver *r)
@@ -339,10 +349,12 @@ void rmq_receiver_free(struct rmq_receiver *r)
         return;
     pthread_mutex_lock(&r->mu);
     bool started = !r->ended;
+    int64_t until = clock_mono_ms() + 2 * LINK_PATIENCE_MS, left;
     r->stopping = true;
     rmq_inbox_wake(r->o.inbox);
-    /* Should it hang in a call to a server that does not answer. */
-    if (started && !cond_wait_ms(&r->tried, &r->mu, 2 * LINK_PATIENCE_MS) && !r->ended)
+    while (!r->ended && (left = until - clock_mono_ms()) > 0)
+        cond_wait_ms(&r->tried, &r->mu, left);
+    if (!r->ended) /* it hangs in a call to a server that does not answer */
         rmq_conn_abort(&r->conn);
     pthread_mutex_unlock(&r->mu);
     if (started)
