@@ -47,16 +47,7 @@ static int ask_storage(struct health *h, struct health_report *ret, struct err *
 
 static int ask_broker(struct health *h, struct health_report *ret, struct err *err)
 {
-    int rc = broker_ping(h->broker, &ret->latency_ms, err);
-    return rc < 0 ? rc : health_depths(h->broker, ret->depth, err);
-}
-
-int health_depths(struct broker *b, int64_t ret[QUEUE_COUNT], struct err *err)
-{
-    int rc = 0;
-    for (int q = 0; rc >= 0 && q < QUEUE_COUNT; q++)
-        rc = broker_depth(b, job_queue_name((enum job_queue)q), &ret[q], err);
-    return rc;
+    return broker_ping(h->broker, &ret->latency_ms, err);
 }
 
 static const struct {

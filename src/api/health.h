@@ -30,9 +30,8 @@ struct health_report {
     const char *name;
     bool ok;
     int64_t latency_ms;
-    int64_t free_bytes;         /* storage; -1: unknown */
-    int64_t depth[QUEUE_COUNT]; /* broker: wake-ups that wait; -1: it keeps none */
-    char error[256];            /* when not ok */
+    int64_t free_bytes; /* storage; -1: unknown */
+    char error[256];    /* when not ok */
 };
 
 struct health;
@@ -43,8 +42,5 @@ int health_new(struct store *s, struct storage *st, struct broker *b, struct hea
 void health_free(struct health *h);
 /* Blocks at most two seconds: a part that has not answered by then is not ok. Any thread. */
 void health_ask(struct health *h, struct health_report ret[HEALTH_PART_COUNT]);
-
-/* Wake-ups that wait at the broker, by queue; -1: it keeps none. Blocks as the broker's calls do. */
-int health_depths(struct broker *b, int64_t ret[QUEUE_COUNT], struct err *err) MUST_CHECK;
 
 #endif

@@ -115,18 +115,6 @@ static void write_jobs(struct buf *b, const struct store_counts *c)
     add_ms(b, c->oldest_pending_ms);
 }
 
-static void write_depths(struct buf *b, const int64_t *depths)
-{
-    plain(b, METRIC_steno_broker_up, depths != NULL);
-    if (!depths || depths[QUEUE_NORMAL] < 0)
-        return;
-    head(b, METRIC_steno_broker_queue_depth);
-    for (enum job_queue q = 0; q < QUEUE_COUNT; q++) {
-        begin(b, METRIC_steno_broker_queue_depth, "queue", job_queue_name(q));
-        buf_addf(b, "} %lld\n", (long long)depths[q]);
-    }
-}
-
 void metrics_write(struct buf *b, struct metrics *m, const struct metrics_gauges *g)
 {
     head(b, METRIC_steno_build_info);
@@ -140,5 +128,4 @@ void metrics_write(struct buf *b, struct metrics *m, const struct metrics_gauges
     plain(b, METRIC_steno_uploads_in_flight, g->uploads);
     if (g->counts)
         write_jobs(b, g->counts);
-    write_depths(b, g->depths);
 }

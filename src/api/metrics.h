@@ -26,9 +26,7 @@
     X(steno_jobs, "gauge", "Jobs by state")                                                              \
     X(steno_jobs_ready, "gauge", "Jobs that wait and are due, by queue")                                 \
     X(steno_jobs_delayed, "gauge", "Jobs that wait for a later try")                                     \
-    X(steno_jobs_oldest_pending_seconds, "gauge", "Age of the oldest job that is due")                   \
-    X(steno_broker_up, "gauge", "1 when the broker answers")                                             \
-    X(steno_broker_queue_depth, "gauge", "Wake-ups that wait at a remote broker, by queue")
+    X(steno_jobs_oldest_pending_seconds, "gauge", "Age of the oldest job that is due")
 
 enum metric {
 #define X(name, type, help) METRIC_##name,
@@ -62,7 +60,6 @@ struct metrics_gauges {
     const char *version;
     int64_t in_flight, uploads;
     const struct store_counts *counts; /* NULL: the store does not answer */
-    const int64_t *depths;             /* [QUEUE_COUNT], -1: the broker keeps none. NULL: it does not answer */
 };
 /* The page in the text format of Prometheus. */
 void metrics_write(struct buf *b, struct metrics *m, const struct metrics_gauges *g);

@@ -27,17 +27,6 @@ int route_root(struct request *rq, struct err *err)
     return request_json(rq, 200, &b, err);
 }
 
-/* Left out for a broker that keeps no wake-ups. */
-static void write_depths(struct jsonw *w, const int64_t depth[QUEUE_COUNT])
-{
-    if (depth[QUEUE_NORMAL] < 0)
-        return;
-    jw_open(w, "depth", '{');
-    for (int q = 0; q < QUEUE_COUNT; q++)
-        jw_int(w, job_queue_name((enum job_queue)q), depth[q]);
-    jw_close(w, '}');
-}
-
 int route_health(struct request *rq, struct err *err)
 {
     struct health_report parts[HEALTH_PART_COUNT];
@@ -57,8 +46,6 @@ int route_health(struct request *rq, struct err *err)
         jw_int(&w, "latency_ms", parts[i].latency_ms);
         if (parts[i].ok && i == HEALTH_storage && parts[i].free_bytes >= 0)
             jw_int(&w, "free_bytes", parts[i].free_bytes);
-        if (parts[i].ok && i == HEALTH_broker)
-            write_depths(&w, parts[i].depth);
         if (!parts[i].ok)
             jw_str(&w, "error", parts[i].error);
         jw_close(&w, '}');
@@ -76,14 +63,11 @@ int route_metrics(struct request *rq, struct err *err)
     bool up = store_counts(api->o.store, &counts, &away) >= 0;
     if (!up)
         log_warn(&rq->log, "no figures of jobs: %s", away.msg);
-    int64_t depths[QUEUE_COUNT], ms;
-    bool broker_up = broker_ping(api->o.broker, &ms, &away) >= 0 && health_depths(api->o.broker, depths, &away) >= 0;
     const struct metrics_gauges g = {
         .version = api->o.version,
         .in_flight = atomic_load(&api->active),
         .uploads = atomic_load(&api->uploads),
         .counts = up ? &counts : NULL,
-        .depths = broker_up ? depths : NULL,
     };
     CLEANUP(buf_clear) struct buf b = BUF_INIT(PAGE_MAX);
     metrics_write(&b, &api->metrics, &g);
