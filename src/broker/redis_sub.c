@@ -126,9 +126,13 @@ int redis_sub_open(struct redis_sub *s, bool listen, struct err *err)
 {
     s->listen = listen;
     int rc = waiter_open(&s->waiter, err);
-    if (rc >= 0 && listen)
-        connect_when_due(s);
-    return rc;
+    if (rc < 0 || !listen)
+        return rc;
+    connect_when_due(s);
+    struct err why = ERR_INIT;
+    if (!s->c && !s->line.pause_ms && link_check(s->line.link, &why) < 0)
+        line_down(&s->line, &why); /* as the first connection is; it counts as away until it is made */
+    return 0;
 }
 
 void redis_sub_close(struct redis_sub *s)

@@ -179,9 +179,13 @@ int redis_take_open(struct redis_take *t, bool listen, struct err *err)
 {
     t->listen = listen;
     int rc = waiter_open(&t->waiter, err);
-    if (rc >= 0 && listen)
-        connect_when_due(t);
-    return rc;
+    if (rc < 0 || !listen)
+        return rc;
+    connect_when_due(t);
+    struct err why = ERR_INIT;
+    if (!t->c && !t->line.pause_ms && link_check(t->line.link, &why) < 0)
+        line_down(&t->line, &why); /* as the first connection is; it counts as away until it is made */
+    return 0;
 }
 
 void redis_take_close(struct redis_take *t)

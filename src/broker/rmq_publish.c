@@ -50,7 +50,6 @@ struct request {
 struct slot {
     bool open;         /* not confirmed yet */
     struct request *r; /* NULL: the caller has given up */
-    int64_t sent_at;
 };
 
 struct rmq_publisher {
@@ -67,6 +66,7 @@ struct rmq_publisher {
     bool stopping, ended;
     bool tried_once, up;
     bool blocked;   /* by the server */
+    bool silent;    /* a caller waited in vain: until the server answers, no other shall */
     struct err why; /* when not up, blocked */
     struct request *first, **last;
     struct slot slots[WINDOW];
@@ -95,12 +95,6 @@ static void refuse(struct request *r, const char *why)
     answer(r, err_set(&err, ERR_UNAVAILABLE, "%s", why), &err);
 }
 
-static bool stalled(const struct rmq_publisher *p)
-{
-    const struct slot *oldest = &p->slots[(p->confirmed + 1) % WINDOW];
-    return p->confirmed < p->sent && clock_mono_ms() - oldest->sent_at > LINK_PATIENCE_MS;
-}
-
 /* Is there a point in waiting? */
 static int admit(const struct rmq_publisher *p, struct err *err)
 {
@@ -108,8 +102,8 @@ static int admit(const struct rmq_publisher *p, struct err *err)
         return err_set(err, ERR_UNAVAILABLE, "%s", p->why.msg);
     if (p->blocked)
         return err_set(err, ERR_UNAVAILABLE, "%s", p->why.msg);
-    if (stalled(p))
-        return err_set(err, ERR_UNAVAILABLE, "RabbitMQ has stopped confirming messages");
+    if (p->silent && (p->confirmed < p->sent || p->told != p->asked))
+        return err_set(err, ERR_UNAVAILABLE, "RabbitMQ does not answer");
     return 0;
 }
 
@@ -165,6 +159,7 @@ static int submit(struct rmq_publisher *p, struct request *r, struct err *err)
         if (!r->done) {
             forget(p, r);
             refuse(r, "RabbitMQ did not answer in time");
+            p->silent = true;
         }
         rc = r->rc;
         if (rc < 0)
@@ -208,7 +203,7 @@ static bool take_next(struct rmq_publisher *p, struct outgoing *out)
     } else if (r && r->m && !p->blocked && p->sent - p->confirmed < WINDOW) {
         take_first(p);
         p->sent++;
-        p->slots[p->sent % WINDOW] = (struct slot){.open = true, .r = r, .sent_at = clock_mono_ms()};
+        p->slots[p->sent % WINDOW] = (struct slot){.open = true, .r = r};
         copy_text(out->exchange, sizeof out->exchange, r->m->exchange);
         copy_text(out->key, sizeof out->key, r->m->key);
         copy_text(out->expires, sizeof out->expires, r->m->expires_ms);
@@ -280,6 +275,7 @@ static void on_confirm(struct rmq_publisher *p, uint64_t number, bool multiple, 
 {
     if (number > p->sent || number <= p->confirmed)
         return;
+    p->silent = false;
     for (uint64_t n = multiple ? p->confirmed + 1 : number; n <= number; n++)
         if (p->slots[n % WINDOW].open)
             settle(p, n, taken);
@@ -304,6 +300,7 @@ static void on_answer(struct rmq_publisher *p, int64_t depth)
 {
     if (p->told == p->asked)
         return;
+    p->silent = false;
     struct request *r = p->asking[p->told++ % QUESTIONS];
     if (r)
         r->depth = depth;
@@ -474,7 +471,7 @@ static void set_state(struct rmq_publisher *p, bool up, const struct err *why)
     }
     memset(p->slots, 0, sizeof p->slots);
     p->sent = p->confirmed = 0;
-    p->blocked = p->misrouted = false;
+    p->blocked = p->silent = p->misrouted = false;
     pthread_cond_broadcast(&p->tried);
     pthread_mutex_unlock(&p->mu);
 }

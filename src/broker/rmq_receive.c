@@ -115,8 +115,6 @@ static int set_up(struct rmq_receiver *r, struct err *err)
         rc = subscribe_to_events(r, err);
     if (rc == 0 && r->o.tokens)
         rc = rmq_conn_channel(&r->conn, DROP, err);
-    if (rc == 0 && r->o.tokens)
-        rc = start_consuming(r, err);
     if (rc < 0)
         rmq_conn_close(&r->conn, false);
     return rc;
@@ -228,6 +226,9 @@ static int do_chores(struct rmq_receiver *r, const struct rmq_chores *todo, stru
     if (!r->o.tokens)
         return 0;
     int rc = r->consuming ? acknowledge(r, todo, err) : 0;
+    /* The server may have closed the channel meanwhile: then there is nothing to give back. */
+    if (rc == 0 && r->consuming && todo->give_back)
+        rc = read_frames(r, err);
     if (rc == 0 && r->consuming && todo->give_back)
         rc = stop_consuming(r, err);
     if (rc == 0)

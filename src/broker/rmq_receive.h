@@ -20,7 +20,7 @@ struct rmq_receiver_opts {
 
 /* Starts the thread. Borrows what is in `o`. */
 int rmq_receiver_new(const struct rmq_receiver_opts *o, struct rmq_receiver **ret, struct err *err) MUST_CHECK;
-/* Waits until it is subscribed, its first try failed, or for the time of clock_mono_ms. */
+/* Waits until it is subscribed to events, its first try failed, or for the time of clock_mono_ms. */
 void rmq_receiver_settle(struct rmq_receiver *r, int64_t until);
 /* NULL is fine. */
 void rmq_receiver_free(struct rmq_receiver *r);
