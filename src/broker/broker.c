@@ -3,6 +3,7 @@
 #include "broker/broker_ops.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "broker/broker_msg.h"
 
@@ -62,6 +63,8 @@ int broker_send_token(struct broker *b, const struct token *t, struct err *err)
     CLEANUP(buf_clear) struct buf body = BUF_INIT(BROKER_MSG_MAX);
     int rc = broker_token_encode(t, &body, err);
     if (rc >= 0)
+        rc = FAULT_POINT(broker_token, err);
+    if (rc >= 0)
         rc = b->ops->send_token(b, t->queue, body.data, body.len, err);
     if (rc < 0)
         return err_wrap(err, "cannot send the wake-up");
@@ -74,6 +77,8 @@ int broker_send_event(struct broker *b, const struct event *e, struct err *err)
 {
     CLEANUP(buf_clear) struct buf msg = BUF_INIT(BROKER_MSG_MAX);
     int rc = broker_event_encode(e, &msg, err);
+    if (rc >= 0)
+        rc = FAULT_POINT(broker_event, err);
     if (rc >= 0)
         rc = b->ops->send_event(b, msg.data, msg.len, err);
     if (rc < 0)
@@ -88,6 +93,8 @@ int broker_send_dead_letter(struct broker *b, const char *job_id, const char *er
 {
     CLEANUP(buf_clear) struct buf body = BUF_INIT(BROKER_MSG_MAX);
     int rc = broker_dead_letter_encode(job_id, error_class, message, &body, err);
+    if (rc >= 0)
+        rc = FAULT_POINT(broker_dead_letter, err);
     if (rc >= 0 && b->ops->send_dead_letter)
         rc = b->ops->send_dead_letter(b, body.data, body.len, err);
     if (rc < 0)
@@ -97,7 +104,8 @@ int broker_send_dead_letter(struct broker *b, const char *job_id, const char *er
 
 int broker_wait(struct broker *b, int64_t timeout_ms, struct err *err)
 {
-    return b->ops->wait(b, timeout_ms, err);
+    int rc = FAULT_POINT(broker_wait, err);
+    return rc < 0 ? rc : b->ops->wait(b, timeout_ms, err);
 }
 
 void broker_taken(struct broker *b, const char *queue)
@@ -113,13 +121,16 @@ void broker_interrupt(struct broker *b)
 
 int broker_next_event(struct broker *b, int64_t timeout_ms, struct event *ret, struct err *err)
 {
-    return b->ops->next_event(b, timeout_ms, ret, err);
+    int rc = FAULT_POINT(broker_next_event, err);
+    return rc < 0 ? rc : b->ops->next_event(b, timeout_ms, ret, err);
 }
 
 int broker_depth(struct broker *b, const char *queue, int64_t *ret, struct err *err)
 {
     int64_t depth = -1;
-    int rc = b->ops->depth ? b->ops->depth(b, queue, &depth, err) : 0;
+    int rc = FAULT_POINT(broker_depth, err);
+    if (rc >= 0 && b->ops->depth)
+        rc = b->ops->depth(b, queue, &depth, err);
     if (rc >= 0)
         *ret = depth;
     return rc;
@@ -127,13 +138,16 @@ int broker_depth(struct broker *b, const char *queue, int64_t *ret, struct err *
 
 int broker_trim(struct broker *b, const char *queue, int64_t keep, struct err *err)
 {
-    return b->ops->trim ? b->ops->trim(b, queue, keep, err) : 0;
+    int rc = FAULT_POINT(broker_trim, err);
+    return rc >= 0 && b->ops->trim ? b->ops->trim(b, queue, keep, err) : rc;
 }
 
 int broker_ping(struct broker *b, int64_t *ret_ms, struct err *err)
 {
     int64_t start = clock_mono_ms();
-    int rc = b->ops->ping(b, err);
+    int rc = FAULT_POINT(broker_ping, err);
+    if (rc >= 0)
+        rc = b->ops->ping(b, err);
     if (rc < 0)
         return err_wrap(err, "broker");
     *ret_ms = clock_mono_ms() - start;
