@@ -469,12 +469,18 @@ static void test_heartbeats(void **state)
     CLEANUP(free_p) char *quick = xasprintf("%s?heartbeat=2", url);
     struct broker *b = NULL;
     char before[4096], after[4096];
+    int found = 0;
     ok(open_at(quick, true, true, &b, e));
     assert_int_equal(run(before, sizeof before, "ctl rabbitmq '%s/mq' -q list_connections name timeout", folder), 0);
-    assert_non_null(strstr(before, "\t2\n"));
     clock_sleep_ms(9000);
     assert_int_equal(run(after, sizeof after, "ctl rabbitmq '%s/mq' -q list_connections name timeout", folder), 0);
-    assert_string_equal(before, after);
+    char *rest = NULL;
+    for (char *line = strtok_r(before, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+        if (str_ends(line, "\t2")) { /* one of ours */
+            assert_non_null(strstr(after, line));
+            found++;
+        }
+    assert_int_equal(found, 2);
     broker_close(b);
 }
 
