@@ -9,7 +9,8 @@
  *   dead letter   a job failed for good: published for whoever watches; nobody here consumes it.
  *
  * The local broker is a folder of named pipes, one per listening process and kind: senders write to each without
- * waiting; a full or dead listener misses the hint and catches up from the database. See broker_local.c.
+ * waiting; a full or dead listener misses the hint and catches up from the database. See broker_local.c. Remote brokers
+ * keep tokens and dead letters in queues: see broker_redis.c and broker_amqp.c.
  *
  * Threads: publishing from any thread; one thread at a time in broker_wait, one in broker_next_event.
  * Errors: UNAVAILABLE (cannot reach the broker: the caller goes on without it), INVALID (URL, malformed token or
@@ -27,7 +28,7 @@
 struct broker;
 
 struct broker_opts {
-    const char *url; /* "local:/absolute/folder" */
+    const char *url; /* "local:/absolute/folder", "redis://host", "unix:///path/of/redis.sock", "amqp://host" */
     bool tokens;     /* this process takes tokens (a worker) */
     bool events;     /* this process wants events (an api; a worker, for cancels) */
     /* What the queues "high", "normal" and "retry", the dead letters and the events are called at a remote broker.
