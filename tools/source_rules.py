@@ -43,7 +43,7 @@ THIRD_PARTY = {
     "linux/landlock.h": ["audio"],
     "linux/seccomp.h": ["audio"],
     "curl/": ["storage", "engine", "cli"],
-    "openssl/": ["storage", "api", "cli"],
+    "openssl/": ["storage", "broker", "api", "cli"],
     "jansson.h": ["transcript", "broker", "whisper", "engine", "worker", "api", "cli"],
 }
 

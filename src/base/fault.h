@@ -55,10 +55,13 @@ enum fault_point {
 #undef X
         FAULT_COUNT
 };
-/* Those of a job's life; they come first. */
-#define X(name) +1
-enum { FAULT_POINT_COUNT = FAULT_POINTS(X) };
+/* How many of them are of a job's life; they come first. */
+enum {
+#define X(name) FAULT_NUMBER_##name,
+    FAULT_POINTS(X)
 #undef X
+        FAULT_POINT_COUNT
+};
 
 const char *fault_name(enum fault_point p);
 

@@ -9,7 +9,8 @@
  *   dead letter   a job failed for good: published for whoever watches; nobody here consumes it.
  *
  * The local broker is a folder of named pipes, one per listening process and kind: senders write to each without
- * waiting; a full or dead listener misses the hint and catches up from the database. See broker_local.c.
+ * waiting; a full or dead listener misses the hint and catches up from the database. See broker_local.c. Remote brokers
+ * keep tokens and dead letters in queues: see broker_redis.c and broker_amqp.c.
  *
  * Threads: publishing from any thread; one thread at a time in broker_wait, one in broker_next_event.
  * Errors: UNAVAILABLE (cannot reach the broker: the caller goes on without it), INVALID (URL, malformed token or
@@ -27,12 +28,15 @@
 struct broker;
 
 struct broker_opts {
-    const char *url; /* "local:/absolute/folder" */
+    const char *url; /* "local:/absolute/folder", "redis://host", "unix:///path/of/redis.sock", "amqp://host" */
     bool tokens;     /* this process takes tokens (a worker) */
     bool events;     /* this process wants events (an api; a worker, for cancels) */
     /* What the queues "high", "normal" and "retry", the dead letters and the events are called at a remote broker.
      * NULL: "transcription.high", ..., "transcription.dlq", "job_updates". No two the same. */
     const char *queue_high, *queue_normal, *queue_retry, *queue_dead, *channel;
+    /* RabbitMQ: the direct exchange that tokens and dead letters go through, by their queue's name as the routing key.
+     * NULL or "": the server's default exchange. */
+    const char *exchange;
 };
 
 struct token {
@@ -52,8 +56,8 @@ struct event {
 
 /*
  * Makes the folder of a local broker (mode 0700) where needed. A remote server that is away is no failure: the broker
- * opens without it, after a second at most, and reconnects in the background, as it does whenever the server goes away.
- * INVALID: the URL or the names. UNSUPPORTED: a scheme this program knows but was not built with.
+ * opens without it, after three seconds at most, and reconnects in the background, as it does whenever the server goes
+ * away. INVALID: the URL or the names. UNSUPPORTED: a scheme this program knows but was not built with.
  */
 int broker_open(const struct broker_opts *opts, struct broker **ret, struct err *err) MUST_CHECK;
 void broker_close(struct broker *b); /* NULL is fine */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH_BYTES = 4 << 20, BATCH_COMMANDS = 4096, PING_MS = 5000 };
+enum { BATCH_BYTES = 1 << 20, BATCH_COMMANDS = 4096, PING_MS = 5000, OPEN_MS = 2 * LINK_PATIENCE_MS };
 
 /* A command whose caller waits; on that caller's stack until it is done. */
 struct call {
@@ -217,14 +217,19 @@ int redis_pipe_open(const struct redis_addr *a, struct link *l, const unsigned b
     cond_init(&p->posted);
     cond_init(&p->done);
     cond_init(&p->room);
+    err_set(&p->why, ERR_UNAVAILABLE, "the broker %s is not connected yet", a->url.label);
     int rc = thread_start(&p->thread, "redis", pipe_main, p, err);
     if (rc < 0) {
         free_pipe(p);
         return rc;
     }
+    /* Looking up a name may take much longer than connecting; then it goes on in the background. */
+    int64_t until = clock_mono_ms() + OPEN_MS, left = OPEN_MS;
     pthread_mutex_lock(&p->mu);
-    while (!p->tried)
-        cond_wait_ms(&p->done, &p->mu, -1);
+    while (!p->tried && left > 0) {
+        cond_wait_ms(&p->done, &p->mu, left);
+        left = until - clock_mono_ms();
+    }
     pthread_mutex_unlock(&p->mu);
     *ret = p;
     return 0;

@@ -15,7 +15,7 @@
 
 struct redis_pipe;
 
-/* Tries to connect once, which takes LINK_PATIENCE_MS at most; away is no failure. Uses `bits` (two) of the link. */
+/* Waits for the first try to connect, two seconds at most; away is no failure. Uses `bits` (two) of the link. */
 int redis_pipe_open(const struct redis_addr *a, struct link *l, const unsigned bits[2], struct redis_pipe **ret,
                     struct err *err) MUST_CHECK;
 /* Sends what was posted. NULL is fine. */

@@ -46,18 +46,25 @@ static void disconnect(struct redis_take *t, const struct err *why)
     line_down(&t->line, why);
 }
 
+/* What the server calls this connection: to call a BLPOP off. */
+static int ask_id(struct redis_take *t, redisContext *c, struct err *err)
+{
+    redisReply *r = redisCommand(c, "CLIENT ID");
+    if (!r)
+        return redis_lost(t->addr, c, err);
+    int rc = redis_check(t->addr, r, err);
+    snprintf(t->id, sizeof t->id, "%lld", r->integer);
+    freeReplyObject(r);
+    return rc;
+}
+
 static int try_connect(struct redis_take *t, struct err *err)
 {
     redisContext *c = NULL;
     int rc = redis_open(t->addr, &c, err);
     if (rc < 0)
         return rc;
-    redisReply *r = redisCommand(c, "CLIENT ID");
-    rc = r ? redis_check(t->addr, r, err) : redis_lost(t->addr, c, err);
-    if (rc >= 0)
-        snprintf(t->id, sizeof t->id, "%lld", r->integer);
-    if (r)
-        freeReplyObject(r);
+    rc = ask_id(t, c, err);
     if (rc < 0) {
         redisFree(c);
         return rc;

@@ -88,6 +88,7 @@ static int open_broker(struct app *app, unsigned needs, struct err *err)
         .queue_retry = app->conf->queue_retry,
         .queue_dead = app->conf->queue_dead_letters,
         .channel = app->conf->events_channel,
+        .exchange = app->conf->queue_exchange,
     };
     return broker_open(&opts, &app->broker, err);
 }

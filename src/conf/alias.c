@@ -35,7 +35,7 @@ static const struct conf_alias aliases[] = {
      URL_RABBITMQ, PART_PATH, true},
     {NULL, "RABBITMQ_QUEUE", ALIAS_COPY, "queue_normal", NULL, 0, 0, false},
     {NULL, "RABBITMQ_QUEUE_NAME", ALIAS_COPY, "queue_normal", NULL, 0, 0, false},
-    {NULL, "RABBITMQ_EXCHANGE", ALIAS_NOTHING, NULL, NO_ROUTING, 0, 0, false},
+    {NULL, "RABBITMQ_EXCHANGE", ALIAS_COPY, "queue_exchange", NULL, 0, 0, false},
     {NULL, "REDIS_URL", ALIAS_COPY, "broker", "unless RabbitMQ is set in the same place", 0, 0, false},
     {NULL, "MINIO_ENDPOINT", ALIAS_PART, "s3_endpoint",
      "`http://` or, with `MINIO_USE_SSL`, `https://` is put before it", URL_MINIO_ENDPOINT, PART_HOST, false},

@@ -63,7 +63,8 @@
       "`local`. `local` (named pipes in the data folder) reaches one machine, `postgresql` is LISTEN and NOTIFY in "   \
       "the database (or in another one: `postgresql://user:password@host/name`), "                                     \
       "`redis://user:password@host:port/number`, `unix:///path/of/redis.sock?db=number` or "                           \
-      "`amqp://user:password@host:port/vhost`.")                                                                       \
+      "`amqp://user:password@host:port/vhost` (`amqps:` with TLS, behind it `?cacertfile=FILE` for certificates of "   \
+      "your own).")                                                                                                    \
     X("Back ends", queue_high, STRING, "transcription.high", 1, 200, 0, NULL, 0,                                       \
       "What the queue of urgent jobs is called at a Redis or RabbitMQ broker.")                                        \
     X("Back ends", queue_normal, STRING, "transcription.normal", 1, 200, 0, NULL, 0,                                   \
@@ -74,6 +75,9 @@
       "Where jobs that failed for good are published there.")                                                          \
     X("Back ends", events_channel, STRING, "job_updates", 1, 200, 0, NULL, 0,                                          \
       "Channel (Redis) or exchange (RabbitMQ) of live events.")                                                        \
+    X("Back ends", queue_exchange, STRING, "", 0, 200, 0, NULL, 0,                                                     \
+      "RabbitMQ's direct exchange in front of the queues; routing keys are the queues' names. When empty: the default "\
+      "exchange.")                                                                                                     \
     X("Back ends", s3_endpoint, URL, "", 0, CONF_PATHS, 0, "http|https", 0,                                            \
       "Address of an S3 server other than Amazon's (MinIO, Ceph), as `http://host:port`. When empty: Amazon's "        \
       "server of `s3_region`.")                                                                                        \

@@ -32,16 +32,16 @@
 
 enum { LONG_MS = 60000, QUIET_MS = 200 };
 
-static const struct {
+static const struct kind {
     const char *name, *env; /* env: names the server; NULL: none is needed */
     bool keeps_tokens;
-} kinds[] =
-    {
-        {"local", NULL, false},
-        {"redis", "STENO_TEST_REDIS_URL", true},
-        {"postgres", "STENO_TEST_POSTGRES_URL", false},
-},
-  *kind;
+} kinds[] = {
+    {"local", NULL, false},
+    {"redis", "STENO_TEST_REDIS_URL", true},
+    {"postgres", "STENO_TEST_POSTGRES_URL", false},
+    {"amqp", "STENO_TEST_AMQP_URL", true},
+};
+static const struct kind *kind;
 
 static char folder[64], url[256], prefix[40];
 static char queue_high[64], queue_normal[64], queue_retry[64], queue_dead[64], channel[64];
