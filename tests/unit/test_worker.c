@@ -746,6 +746,31 @@ static void test_a_broker_that_fails(void **state)
         rig_free(r);
     }
 }
+
+/* Any one look or change that fails is made again, or its job is; none ends twice, none uses up an attempt. */
+static void test_a_database_that_fails_once(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *operation;
+        int times;
+    } faults[] = {{"db_write", 10}, {"db_read", 5}};
+    for (size_t i = 0; i < ARRAY_LEN(faults); i++)
+        for (int n = 1; n <= faults[i].times; n++) {
+            CLEANUP(free_p) char *one = xasprintf("%s=fail@%d", faults[i].operation, n);
+            struct rig *r = rig_new();
+            char good[ID_SIZE];
+            submit(r, "null", short_clip, NULL, good);
+            assert_int_equal(setenv("STENO_FAULT", one, 1), 0);
+            start(r);
+            wait_for(r, good, is_completed);
+            assert_int_equal(stop(r), 0);
+            unsetenv("STENO_FAULT");
+            assert_int_equal(sql(r, "SELECT count(*) FROM results"), 1);
+            assert_int_equal(sql(r, "SELECT count(*) FROM error_logs"), 0);
+            rig_free(r);
+        }
+}
 #endif
 
 static bool is_announced(struct rig *r)
@@ -972,6 +997,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_lost_answer_is_looked_up),
 #ifdef STENO_FAULTS
         cmocka_unit_test(test_a_broker_that_fails),
+        cmocka_unit_test(test_a_database_that_fails_once),
 #endif
         cmocka_unit_test(test_unannounced_jobs_are_announced),
         cmocka_unit_test(test_the_sweeper_puts_things_right),
