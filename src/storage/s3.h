@@ -33,7 +33,7 @@ struct s3 {
     char *temp; /* folder for parts on their way */
     char region[S3_REGION_SIZE];
     bool amazon; /* no endpoint of its own */
-    int64_t part_size;
+    int64_t part_size, timeout_ms;
 };
 
 static inline struct s3 *s3_of(struct storage *s)
@@ -85,7 +85,7 @@ void s3_add_path(struct buf *b, const struct s3 *s, const char *key);
 /* Makes the bucket; that it is there already is success. */
 int s3_make_bucket(struct s3 *s, struct err *err) MUST_CHECK;
 /* Waits before try `attempt` (1 is the second): random, up to a bound that doubles. */
-void s3_pause(unsigned attempt);
+void s3_pause(const struct s3 *s, unsigned attempt);
 
 /* ---- the operations ---- */
 

@@ -158,7 +158,7 @@ ssize_t s3_get_read(struct storage_get *base, void *data, size_t n, struct err *
         if (err->code == ERR_NOMEM || ++g->resumes > RESUMES)
             return err->code;
         if (g->resumes > 1)
-            s3_pause(g->resumes - 1);
+            s3_pause(g->s, g->resumes - 1);
         int rc = resume(g, err);
         if (rc < 0)
             return rc;

@@ -42,6 +42,7 @@ struct s3_http_call {
     struct curl_slist *fields;
     struct s3_http_body body;
     int64_t given; /* bytes of the body that libcurl took */
+    bool repeated; /* libcurl had taken all of it once, and began anew */
     s3_http_field_fn fn;
     void *fn_arg;
     bool answered; /* all headers of the final answer are here */
@@ -156,12 +157,13 @@ static size_t on_send(char *to, size_t size, size_t n, void *arg)
     return n;
 }
 
-/* A kept connection turned out dead: libcurl sends again on a new one. */
+/* A kept connection turned out dead: libcurl sends again on a new one. The server may have read it all the same. */
 static int on_seek(void *arg, curl_off_t offset, int origin)
 {
     struct s3_http_call *c = arg;
     if (origin != SEEK_SET)
         return CURL_SEEKFUNC_CANTSEEK;
+    c->repeated = c->repeated || c->given == c->body.size;
     c->given = offset;
     return CURL_SEEKFUNC_OK;
 }
@@ -347,11 +349,9 @@ int s3_http_begin(struct s3_http *h, const struct s3_http_request *q, s3_http_fi
     while (!c->answered && !c->done)
         step(c);
     if (!c->answered) {
-        long connected = 0;
-        curl_off_t sent = 0;
-        curl_easy_getinfo(c->line->easy, CURLINFO_REQUEST_SIZE, &connected);
-        curl_easy_getinfo(c->line->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
-        *ret_lost = connected > 0 && c->given == c->body.size;
+        long sent = 0;
+        curl_easy_getinfo(c->line->easy, CURLINFO_REQUEST_SIZE, &sent);
+        *ret_lost = c->repeated || (sent > 0 && c->given == c->body.size);
         if (c->result == CURLE_OK) /* an end without headers */
             c->result = CURLE_GOT_NOTHING;
         int rc = failure(c, err);
@@ -361,6 +361,7 @@ int s3_http_begin(struct s3_http *h, const struct s3_http_request *q, s3_http_fi
     long status = 0;
     curl_easy_getinfo(c->line->easy, CURLINFO_RESPONSE_CODE, &status);
     *ret_status = (int)status;
+    *ret_lost = c->repeated;
     *ret = c;
     return 0;
 }

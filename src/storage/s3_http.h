@@ -46,7 +46,8 @@ int s3_http_new(const struct s3_http_opts *o, struct s3_http **ret, struct err *
 void s3_http_free(struct s3_http *h); /* NULL is fine; no call may be open */
 
 /*
- * Sends and waits for status and headers. On failure *ret_lost says whether the server may have got the whole request.
+ * Sends and waits for status and headers. *ret_lost: the server may have got the whole request without an answer to it,
+ * which is also possible when a second sending of it, on a new connection, has one.
  */
 int s3_http_begin(struct s3_http *h, const struct s3_http_request *q, s3_http_field_fn fn, void *arg, int *ret_status,
                   bool *ret_lost, struct s3_http_call **ret, struct err *err) MUST_CHECK;

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAUSE_BASE_MS = 200, PAUSE_CAP_MS = 5000, URL_MAX = 32 << 10, AUTH_MAX = 4096 };
+enum { URL_MAX = 32 << 10, AUTH_MAX = 4096 };
 
 static const char nothing_sha256[] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 static const struct log_ctx lc = {.component = "storage"};
@@ -26,9 +26,11 @@ void s3_answer_clear(struct s3_answer *a)
     buf_clear(&a->body);
 }
 
-void s3_pause(unsigned attempt)
+void s3_pause(const struct s3 *s, unsigned attempt)
 {
-    int64_t most = MIN((int64_t)PAUSE_BASE_MS << MIN(attempt - 1, 10u), (int64_t)PAUSE_CAP_MS);
+    /* With a time-out of 15 s: 200 ms at first, never over 5 s. */
+    int64_t first = MAX(s->timeout_ms / 75, (int64_t)1);
+    int64_t most = MIN(first << MIN(attempt - 1, 10u), MAX(s->timeout_ms / 3, (int64_t)1));
     clock_sleep_ms(most / 4 + random_below(most));
 }
 
@@ -177,8 +179,8 @@ static int once(struct s3 *s, const struct s3_ask *q, const struct s3_keyset *ke
     bool lost = false;
     forget(a);
     rc = s3_http_begin(s->http, &request, on_field, a, &a->status, &lost, &call, err);
+    a->lost = a->lost || lost;
     if (rc < 0) {
-        a->lost = a->lost || lost;
         *ret_again = rc != ERR_NOMEM;
         return err_wrap(err, "S3 server %s", s->host);
     }
@@ -228,7 +230,7 @@ int s3_send(struct s3 *s, const struct s3_ask *q, struct s3_answer *ret, struct 
         if (!again || i >= tries)
             return rc;
         log_debug(&lc, "S3 %s, try %u: %s", q->method, i, err->msg);
-        s3_pause(i);
+        s3_pause(s, i);
     }
 }
 

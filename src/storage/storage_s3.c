@@ -171,12 +171,13 @@ static int s3_open(const struct storage_opts *o, const char *rest, struct storag
     const struct storage_s3_opts *so = o->s3 ? o->s3 : &defaults;
     struct s3 *s = xcalloc(1, sizeof *s);
     const char *temp = so->temp && *so->temp ? so->temp : s3_env("TMPDIR");
+    s->timeout_ms = so->timeout_ms ? so->timeout_ms : SILENCE_MS;
     s->part_size = so->part_size ? so->part_size : 16 * S3_MIB;
     s->temp = xstrdup(temp ? temp : "/tmp");
     const struct s3_http_opts http = {
         .ca_file = so->ca_file,
-        .connect_ms = so->timeout_ms ? MIN(so->timeout_ms, (int64_t)CONNECT_MS) : CONNECT_MS,
-        .silence_ms = so->timeout_ms ? so->timeout_ms : SILENCE_MS,
+        .connect_ms = MIN(s->timeout_ms, (int64_t)CONNECT_MS),
+        .silence_ms = s->timeout_ms,
     };
     int rc = parse_url(s, rest, err);
     if (rc >= 0 && (s->part_size < S3_PART_MIN || s->part_size > S3_PART_MAX))
