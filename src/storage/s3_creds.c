@@ -56,7 +56,7 @@ struct s3_creds {
     struct s3_keyset keys; /* access NULL: none yet */
     int source;            /* index of the one that had keys; -1: not known */
     bool renewing;
-    int64_t not_before_ms; /* monotonic: after a failed renewal, while the old keys still do */
+    int64_t not_before_ms; /* monotonic: no renewal before, while the keys still do */
     bool ended;            /* the server refused them */
 };
 
@@ -161,8 +161,9 @@ static int renew_locked(struct s3_creds *c, struct err *err)
         c->ended = false;
     } else {
         s3_keyset_clear(&fresh);
-        c->not_before_ms = clock_mono_ms() + AGAIN_MS;
     }
+    /* A source that is away, or that hands out the same keys until shortly before their end. */
+    c->not_before_ms = clock_mono_ms() + AGAIN_MS;
     pthread_cond_broadcast(&c->changed);
     return rc;
 }
@@ -184,8 +185,7 @@ int s3_creds_get(struct s3_creds *c, struct s3_keyset *ret, struct err *err)
             log_debug(&lc, "keys not renewed yet: %s", err->msg);
             rc = 0;
         }
-        /* Keys that end within the margin are all their source has: they count, too. */
-        break;
+        break; /* keys that end within the margin are all their source has: they do */
     }
     if (rc == 0 && over(c, 0) && !c->given)
         rc = err_set(err, ERR_UNAVAILABLE, "the keys for S3 have expired, and their source has no newer ones");

@@ -97,14 +97,23 @@ static int open_http(struct s3_http **ret, struct err *err)
 
 /* ---- containers ---- */
 
-/* Keys go over plain HTTP only to this machine and to the two link-local addresses such services have. */
+/* Keys go over plain HTTP only to this machine and to the addresses on its own link that such services have. */
 static bool may_be_asked(const char *url)
 {
-    static const char *const hosts[] = {"http://127.",         "http://localhost",      "http://[::1]",
-                                        "http://169.254.170.", "http://[fd00:ec2::23]", "https://"};
-    for (size_t i = 0; i < ARRAY_LEN(hosts); i++)
-        if (str_starts(url, hosts[i]))
+    static const char *const hosts[] = {"localhost",     "127.0.0.1",      "[::1]",
+                                        "169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"};
+    if (str_starts(url, "https://"))
+        return true;
+    if (!str_starts(url, "http://"))
+        return false;
+    url += strlen("http://");
+    for (size_t i = 0; i < ARRAY_LEN(hosts); i++) {
+        size_t n = strlen(hosts[i]);
+        if (strncmp(url, hosts[i], n) != 0 || strchr(url, '@'))
+            continue;
+        if (url[n] == '/' || url[n] == '\0' || (url[n] == ':' && url[n + 1 + strspn(url + n + 1, "0123456789")] == '/'))
             return true;
+    }
     return false;
 }
 
