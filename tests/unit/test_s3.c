@@ -161,6 +161,7 @@ static bool do_part(struct fake *f, const struct web_request *q)
         return answer_error(q, 404, "NoSuchUpload");
     store(f, q, f->parts, f->parts_size);
     f->n_parts = 0;
+    f->parts_size = 0;
     static const char done[] = "<CompleteMultipartUploadResult><ETag></ETag></CompleteMultipartUploadResult>";
     return web_answer(q, 200, "", done, strlen(done));
 }
@@ -229,10 +230,28 @@ static bool on_request(const struct web_request *q, void *arg)
 
 static void plan(struct fake *f, size_t n, const struct step *steps)
 {
+    web_server_hold(f->server);
     memcpy(f->steps, steps, n * sizeof *steps);
     f->n_steps = (unsigned)n;
     f->at = 0;
     buf_reset(&f->log);
+    web_server_release(f->server);
+}
+
+static void go_deaf(struct fake *f, const char *method)
+{
+    web_server_hold(f->server);
+    f->deaf_to = method;
+    web_server_release(f->server);
+}
+
+static void damage(struct fake *f, char c, bool forget_sum)
+{
+    web_server_hold(f->server);
+    f->data[3] = c;
+    if (forget_sum)
+        f->sha256[0] = '\0';
+    web_server_release(f->server);
 }
 #define PLAN(f, ...) plan(f, ARRAY_LEN(((struct step[]){__VA_ARGS__})), (struct step[]){__VA_ARGS__})
 
@@ -377,7 +396,7 @@ static void test_lost_answer_to_a_put(void **state)
 {
     struct fake *f = *state;
     /* It was stored, and a look shows it. */
-    f->deaf_to = "PUT";
+    go_deaf(f, "PUT");
     PLAN(f, {DO_AND_DROP, 0, NULL});
     ok(put(f, "first", e));
     assert_true(str_ends(buf_str(&f->log), "PUT\nHEAD\n"));
@@ -386,7 +405,7 @@ static void test_lost_answer_to_a_put(void **state)
     fails(UNCERTAIN, "not seen stored", put(f, "second", e));
     assert_reads(f, "first");
     /* Nobody answers the look either. */
-    f->deaf_to = "";
+    go_deaf(f, "");
     fails(UNCERTAIN, "nobody knows", put(f, "third", e));
 }
 
@@ -446,7 +465,6 @@ static void test_lost_answer_to_the_last_part(void **state)
     assert_int_equal(f->size, 6 << 20);
     assert_int_equal(f->aborted, 0);
     /* A 200 whose body is an error is none. */
-    f->parts_size = 0;
     PLAN(f, {WELL, 0, NULL}, {WELL, 0, NULL}, {WELL, 0, NULL}, {STATUS, 200, "InternalError"});
     ok(put_large(f, 6, e));
     assert_true(str_ends(buf_str(&f->log), "POST ?uploadId=up%2F1\nPOST ?uploadId=up%2F1\n"));
@@ -488,7 +506,7 @@ static void test_damage_is_seen(void **state)
     snprintf(path, sizeof path, "%s/fetched", f->folder);
     PLAN(f, {WELL, 0, NULL});
     ok(put(f, "0123456789abcdef", e));
-    f->data[3] = 'x';
+    damage(f, 'x', false);
     fails(CORRUPT, "SHA-256", storage_get_bytes(f->store, "a/b", 100, &got, NULL, e));
     buf_reset(&f->log);
     fails(CORRUPT, "SHA-256", storage_fetch(f->store, "a/b", path, e));
@@ -497,9 +515,9 @@ static void test_damage_is_seen(void **state)
     /* Nothing noted with the object, but the caller knows. */
     char right[80];
     snprintf(right, sizeof right, "%s", f->sha256);
-    f->sha256[0] = '\0';
+    damage(f, 'x', true);
     fails(CORRUPT, right, storage_fetch_checked(f->store, "a/b", right, path, e));
-    f->data[3] = '3';
+    damage(f, '3', true);
     ok(storage_fetch_checked(f->store, "a/b", right, path, e));
 }
 

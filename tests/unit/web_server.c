@@ -159,12 +159,14 @@ int web_server_port(const struct web_server *s)
     return s->port;
 }
 
-unsigned web_server_requests(struct web_server *s)
+void web_server_hold(struct web_server *s)
 {
     pthread_mutex_lock(&s->mu);
-    unsigned n = s->requests;
+}
+
+void web_server_release(struct web_server *s)
+{
     pthread_mutex_unlock(&s->mu);
-    return n;
 }
 
 void web_header(const struct web_request *q, const char *name, char *ret, size_t size)

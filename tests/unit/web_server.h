@@ -27,7 +27,9 @@ struct web_server;
 int web_server_start(web_fn fn, void *arg, struct web_server **ret, struct err *err) MUST_CHECK;
 void web_server_stop(struct web_server *s); /* joins all its threads */
 int web_server_port(const struct web_server *s);
-unsigned web_server_requests(struct web_server *s);
+/* No handler runs between the two: for whoever looks at or changes what a handler uses. */
+void web_server_hold(struct web_server *s);
+void web_server_release(struct web_server *s);
 
 /* Is "Name: value" among the headers? Value NULL: any. */
 bool web_has(const struct web_request *q, const char *name, const char *value);
