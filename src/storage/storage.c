@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "storage/storage_fault.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -19,6 +20,24 @@ enum { URL_MAX = 32 << 10 };
 static const struct log_ctx lc = {.component = "storage"};
 
 static const struct storage_ops *const backends[] = {&storage_file_ops, &storage_s3_ops};
+
+#ifdef STENO_FAULTS
+static int with_faults(struct storage *s, struct storage **ret, struct err *err)
+{
+    const char *plan = getenv("STENO_STORAGE_FAULT");
+    if (plan && *plan)
+        return storage_fault_wrap(s, plan, ret, err);
+    *ret = s;
+    return 0;
+}
+#else
+static int with_faults(struct storage *s, struct storage **ret, struct err *err)
+{
+    (void)err;
+    *ret = s;
+    return 0;
+}
+#endif
 
 int storage_open_with(const struct storage_opts *o, struct storage **ret, struct err *err)
 {
@@ -33,8 +52,7 @@ int storage_open_with(const struct storage_opts *o, struct storage **ret, struct
         if (rc < 0)
             return rc;
         s->ops = backends[i];
-        *ret = s;
-        return 0;
+        return with_faults(s, ret, err);
     }
     if (!url[n])
         return err_set(err, ERR_INVALID, "a storage URL names its kind first, for example file:/absolute/folder");
