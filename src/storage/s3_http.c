@@ -13,6 +13,7 @@
 #include "base/str.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -270,11 +271,12 @@ static int failure(const struct s3_http_call *c, struct err *err)
         return err_set(err, ERR_NOMEM, "no memory for a request");
     if (c->result == CURLE_OPERATION_TIMEDOUT)
         return err_set(err, ERR_TIMEOUT, "%s", why);
-    if (c->result == CURLE_PEER_FAILED_VERIFICATION || c->result == CURLE_SSL_CACERT_BADFILE)
-        return err_set(err, ERR_UNAVAILABLE,
-                       "the server's certificate is not trusted (%s); set s3_ca_file to the "
-                       "certificate of who signed it",
-                       why);
+    if (c->result == CURLE_PEER_FAILED_VERIFICATION || c->result == CURLE_SSL_CACERT_BADFILE) {
+        err_set(err, ERR_UNAVAILABLE,
+                "the server's certificate is not trusted (%s); set s3_ca_file to that of who signed it", why);
+        err->sys = EKEYREJECTED;
+        return ERR_UNAVAILABLE;
+    }
     return err_set(err, ERR_UNAVAILABLE, "%s", why);
 }
 

@@ -3,7 +3,8 @@
  * HTTP/1.1 exchanges for the S3 back end: one try each, blocking, with connections kept for the next. Bodies go out of
  * memory or a file, answers are pulled. Any thread may use a struct s3_http; a call belongs to one at a time.
  *
- * Errors: UNAVAILABLE (no connection, broken off, bad certificate), TIMEOUT (the server was silent too long), NOMEM.
+ * Errors: UNAVAILABLE (no connection, broken off; with EKEYREJECTED in err->sys: its certificate is not trusted),
+ * TIMEOUT (the server was silent too long), NOMEM.
  */
 #ifndef STORAGE_S3_HTTP_H
 #define STORAGE_S3_HTTP_H

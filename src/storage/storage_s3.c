@@ -15,6 +15,7 @@
 #include "base/str.h"
 #include "storage/s3.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,6 +161,8 @@ static int look_at_bucket(struct s3 *s, struct err *err)
         return rc;
     /* What a setting must mend stops the start; what may pass does not. */
     if (a.status >= 300 && a.status < 500 && a.status != 429 && a.status != 408)
+        return err->code = ERR_INVALID;
+    if (a.status == 0 && err->sys == EKEYREJECTED)
         return err->code = ERR_INVALID;
     log_debug(&lc, "S3 is away at the start: %s", err->msg);
     return 0;
