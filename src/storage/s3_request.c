@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/stop.h"
 #include "base/str.h"
 #include "storage/s3_error.h"
 
@@ -16,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { URL_MAX = 32 << 10, AUTH_MAX = 4096 };
+enum { URL_MAX = 32 << 10, AUTH_MAX = 4096, STOPPING_TRIES = 2 };
 
 static const char nothing_sha256[] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 static const struct log_ctx lc = {.component = "storage"};
@@ -227,7 +228,8 @@ int s3_send(struct s3 *s, const struct s3_ask *q, struct s3_answer *ret, struct 
             i--;
             continue;
         }
-        if (!again || i >= tries)
+        /* Whoever stops has no time for a server that is away: others take the work over. */
+        if (!again || i >= (stop_requested() ? MIN(tries, STOPPING_TRIES) : tries))
             return rc;
         log_debug(&lc, "S3 %s, try %u: %s", q->method, i, err->msg);
         s3_pause(s, i);
