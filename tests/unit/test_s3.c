@@ -683,6 +683,109 @@ static void test_addresses(void **state)
     }
 }
 
+/* The bucket stands in the host's name: every "*.localhost" is this machine. */
+static void test_virtual_host(void **state)
+{
+    (void)state;
+    struct opening asked = {.body = "<ListBucketResult/>", .status = 200};
+    struct web_server *server = NULL;
+    ok(web_server_start(on_opening, &asked, &server, e));
+    char endpoint[64], host[64];
+    snprintf(endpoint, sizeof endpoint, "http://localhost:%d", web_server_port(server));
+    snprintf(host, sizeof host, "bucket.localhost:%d", web_server_port(server));
+    const struct storage_s3_opts s3 = {
+        .endpoint = endpoint, .access_key = "a", .secret_key = "b", .style = STORAGE_S3_VIRTUAL};
+    const struct storage_opts o = {.url = "s3://bucket", .s3 = &s3};
+    struct storage *s = NULL;
+    ok(storage_open_with(&o, &s, e));
+    assert_string_equal(asked.host, host);
+    assert_string_equal(asked.target, "/?list-type=2&max-keys=1&prefix=");
+    ok(storage_put_bytes(s, "a b/c", "x", 1, e));
+    assert_string_equal(asked.target, "/a%20b/c");
+    storage_close(s);
+    web_server_stop(server);
+}
+
+/* ---- lists of several pages ---- */
+
+struct pages {
+    char asked[8][300];
+    unsigned n, dropped;
+};
+
+static bool on_page(const struct web_request *q, void *arg)
+{
+    struct pages *p = arg;
+    static const char first[] =
+        "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>a+b/=</NextContinuationToken>"
+        "<Contents><Key>in/a%20b%2Bc.mp3</Key><LastModified>2025-01-01T00:00:00.250Z</LastModified><Size>7</Size>"
+        "</Contents><Contents><Key>elsewhere/x</Key><LastModified>2025-01-01T00:00:00Z</LastModified><Size>1</Size>"
+        "</Contents></ListBucketResult>";
+    static const char second[] =
+        "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>in/../x</Key><LastModified>"
+        "2025-01-01T00:00:00Z</LastModified><Size>1</Size></Contents><Contents><Key>in/z+1</Key><LastModified>"
+        "2025-01-01T00:00:01Z</LastModified><Size>9</Size></Contents></ListBucketResult>";
+    static const char uploads[] =
+        "<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>in/k%2F1</NextKeyMarker>"
+        "<NextUploadIdMarker>u/1</NextUploadIdMarker><Upload><Key>in/old</Key><UploadId>1</UploadId><Initiated>"
+        "2025-01-01T00:00:00.000Z</Initiated></Upload><Upload><Key>in/young</Key><UploadId>2</UploadId><Initiated>"
+        "2025-01-03T00:00:00.000Z</Initiated></Upload></ListMultipartUploadsResult>";
+    static const char last[] =
+        "<ListMultipartUploadsResult><IsTruncated>false</IsTruncated><Upload><Key>in/old2</Key><UploadId>3</UploadId>"
+        "<Initiated>2025-01-01T12:00:00.000Z</Initiated></Upload></ListMultipartUploadsResult>";
+    if (strstr(q->target, "max-keys=1"))
+        return web_answer(q, 200, "", "<ListBucketResult/>", 19);
+    snprintf(p->asked[p->n++ % ARRAY_LEN(p->asked)], sizeof *p->asked, "%s %s", q->method, q->target);
+    if (strcmp(q->method, "DELETE") == 0) {
+        p->dropped++;
+        return web_answer(q, 204, "", "", 0);
+    }
+    const char *body = strstr(q->target, "uploads=")       ? strstr(q->target, "key-marker=") ? last : uploads
+                       : strstr(q->target, "continuation") ? second
+                                                           : first;
+    return web_answer(q, 200, "", body, strlen(body));
+}
+
+static int write_down(const char *key, const struct object_info *info, void *arg, struct err *err)
+{
+    (void)err;
+    buf_addf(arg, "%s %lld %lld\n", key, (long long)info->size, (long long)info->modified_ms);
+    return 0;
+}
+
+static void test_pages(void **state)
+{
+    (void)state;
+    struct pages p = {.n = 0};
+    struct web_server *server = NULL;
+    ok(web_server_start(on_page, &p, &server, e));
+    char endpoint[64];
+    snprintf(endpoint, sizeof endpoint, "http://127.0.0.1:%d", web_server_port(server));
+    const struct storage_s3_opts s3 = {.endpoint = endpoint, .access_key = "a", .secret_key = "b"};
+    const struct storage_opts o = {.url = "s3://bucket/in", .s3 = &s3};
+    struct storage *s = NULL;
+    ok(storage_open_with(&o, &s, e));
+    CLEANUP(buf_clear) struct buf seen = BUF_INIT(1000);
+    ok(storage_list(s, "a/", write_down, &seen, e));
+    /* What is not ours, and what is no key here, is passed over. */
+    assert_string_equal(buf_str(&seen), "a b+c.mp3 7 1735689600250\nz 1 9 1735689601000\n");
+    assert_string_equal(p.asked[0], "GET /bucket?encoding-type=url&list-type=2&prefix=in%2Fa%2F");
+    assert_string_equal(p.asked[1],
+                        "GET /bucket?continuation-token=a%2Bb%2F%3D&encoding-type=url&list-type=2&prefix=in%2Fa%2F");
+    p.n = 0;
+    int removed = 0;
+    ok(storage_sweep(s, 1735776000000 /* 2025-01-02 */, &removed, e));
+    assert_int_equal(removed, 2);
+    assert_int_equal(p.dropped, 2);
+    assert_string_equal(p.asked[0], "GET /bucket?encoding-type=url&prefix=in%2F&uploads=");
+    assert_string_equal(p.asked[1], "DELETE /bucket/in/old?uploadId=1");
+    assert_string_equal(
+        p.asked[2], "GET /bucket?encoding-type=url&key-marker=in%2Fk%2F1&prefix=in%2F&upload-id-marker=u%2F1&uploads=");
+    assert_string_equal(p.asked[3], "DELETE /bucket/in/old2?uploadId=3");
+    storage_close(s);
+    web_server_stop(server);
+}
+
 /* ---- XML ---- */
 
 static int gather(const char *path, const char *text, void *arg, struct err *err)
@@ -751,6 +854,8 @@ int main(void)
         cmocka_unit_test(test_opening),
         cmocka_unit_test(test_wrong_settings),
         cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_virtual_host),
+        cmocka_unit_test(test_pages),
         cmocka_unit_test(test_xml),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
