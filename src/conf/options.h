@@ -114,7 +114,8 @@
     X("Uploads", http_threads, INT, "2", 1, 64, 0, NULL, 0,                                                            \
       "Threads that read and write network connections.")                                                              \
     X("Uploads", work_threads, INT, "8", 1, 256, 0, NULL, 0,                                                           \
-      "Threads that answer requests, so how many may wait for database or storage at the same time.")                  \
+      "Threads that answer requests, so how many may wait for the database at the same time. As many more take "       \
+      "uploads to storage.")                                                                                           \
                                                                                                                        \
     X("Jobs", queue_order, CHOICE, "fifo", 0, 0, 0, "fifo|lifo", 0,                                                    \
       "Which waiting job of a queue runs next. `fifo` takes the oldest, `lifo` the newest.")                           \

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/stop.h"
 #include "base/str.h"
 
 #include <curl/curl.h>
@@ -20,7 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { IDLE_MAX = 32, BUFFER = 256 << 10, POLL_MS = 1000, FIELD_MAX = 8192 };
+enum { IDLE_MAX = 32, BUFFER = 256 << 10, POLL_MS = 1000, FIELD_MAX = 8192, STOPPING_MS = 2000 };
 
 struct line {
     CURL *easy;
@@ -225,9 +226,15 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
 
 /* ---- the transfer ---- */
 
+/* Whoever stops does not wait long for a server that says nothing. */
+static int64_t most_silence(const struct s3_http_call *c)
+{
+    return stop_requested() ? MIN(c->http->o.silence_ms, (int64_t)STOPPING_MS) : c->http->o.silence_ms;
+}
+
 static bool over_time(const struct s3_http_call *c, int64_t now)
 {
-    return now - c->moved_ms > c->http->o.silence_ms || (c->until_ms && now > c->until_ms);
+    return now - c->moved_ms > most_silence(c) || (c->until_ms && now > c->until_ms);
 }
 
 /* Lets the transfer go on a little; waits when there is nothing to do. */
@@ -256,7 +263,7 @@ static void step(struct s3_http_call *c)
         snprintf(c->trouble, sizeof c->trouble, "no sign of life for %lld ms", (long long)(now - c->moved_ms));
         return;
     }
-    int64_t wait = MIN((int64_t)POLL_MS, c->moved_ms + c->http->o.silence_ms - now + 1);
+    int64_t wait = MIN((int64_t)POLL_MS, c->moved_ms + most_silence(c) - now + 1);
     if (c->until_ms)
         wait = MIN(wait, c->until_ms - now + 1);
     if (curl_multi_poll(c->line->multi, NULL, 0, (int)MAX(wait, 1), NULL) != CURLM_OK)

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/stop.h"
 #include "storage/s3.h"
 #include "storage/s3_spool.h"
 #include "storage/s3_xml.h"
@@ -239,7 +240,7 @@ static int send_last(struct s3_put *p, const struct s3_ask *q, struct err *err)
                    : rc;
     struct err look = ERR_INIT;
     log_debug(&lc, "looking whether '%s' was stored: %s", p->key, err->msg);
-    int there = is_there(p, &look);
+    int there = stop_requested() ? ERR_UNAVAILABLE : is_there(p, &look);
     if (there > 0)
         return 0;
     err_wrap(err, there < 0 ? "nobody knows whether it was stored" : "it was not seen stored, and may be later");

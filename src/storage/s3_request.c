@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { URL_MAX = 32 << 10, AUTH_MAX = 4096, STOPPING_TRIES = 2 };
+enum { URL_MAX = 32 << 10, AUTH_MAX = 4096 };
 
 static const char nothing_sha256[] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 static const struct log_ctx lc = {.component = "storage"};
@@ -229,7 +229,7 @@ int s3_send(struct s3 *s, const struct s3_ask *q, struct s3_answer *ret, struct 
             continue;
         }
         /* Whoever stops has no time for a server that is away: others take the work over. */
-        if (!again || i >= (stop_requested() ? MIN(tries, STOPPING_TRIES) : tries))
+        if (!again || stop_requested() || i >= tries)
             return rc;
         log_debug(&lc, "S3 %s, try %u: %s", q->method, i, err->msg);
         s3_pause(s, i);

@@ -6,10 +6,12 @@ that bucket. The faults need a program built with -Dfaults=true (as `make test` 
 """
 
 import os
+import socket
 import struct
 import subprocess
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import QUICK
@@ -140,3 +142,32 @@ def test_a_server_that_is_not_there(tmp_path):
         started = time.monotonic()
         server.close()
         assert time.monotonic() - started < 45
+
+
+@pytest.fixture
+def silent_server():
+    """A server that takes connections and never says a word."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    listener.close()
+
+
+def test_storage_that_hangs_holds_up_nothing_else(silent_server):
+    env = {
+        "STENO_STORAGE": "s3://bucket", "STENO_S3_ENDPOINT": silent_server, "STENO_S3_ACCESS_KEY": "key",
+        "STENO_S3_SECRET_KEY": "geheim", "STENO_S3_TIMEOUT": "2s",
+    }
+    server = Server("--engine=null", "--work-threads=2", env=env)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            uploads = [pool.submit(server.submit, wav(1)) for _ in range(8)]
+            wait_for("the uploads are at storage", lambda: b"steno_uploads_in_flight 8" in server.ask("GET", "/metrics").body)
+            for path in ("/v1/jobs", "/metrics", "/health"):
+                assert server.ask("GET", path).status == 200
+            assert not any(u.done() for u in uploads)
+            # Whoever waits for storage hears in the end that it is away.
+            server.stop()
+            for u in uploads:
+                u.exception()
+    finally:
+        server.close()
