@@ -36,25 +36,25 @@ void s3_add_encoded(struct buf *b, const char *s, bool keep_slash)
     }
 }
 
-/* The order in which `fields` have to stand, by name. */
-static void sort_fields(const struct s3_field *fields, size_t n, unsigned char order[S3_FIELDS_MAX])
+/* `fields`, at most S3_FIELDS_MAX, by name. */
+static void sort_fields(const struct s3_field *fields, size_t n, struct s3_field sorted[S3_FIELDS_MAX])
 {
     for (size_t i = 0; i < n; i++) {
         size_t at = i;
-        for (; at > 0 && strcmp(fields[order[at - 1]].name, fields[i].name) > 0; at--)
-            order[at] = order[at - 1];
-        order[at] = (unsigned char)i;
+        for (; at > 0 && strcmp(sorted[at - 1].name, fields[i].name) > 0; at--)
+            sorted[at] = sorted[at - 1];
+        sorted[at] = fields[i];
     }
 }
 
 void s3_add_query(struct buf *b, const struct s3_field *params, size_t n)
 {
-    unsigned char order[S3_FIELDS_MAX];
+    struct s3_field sorted[S3_FIELDS_MAX];
     n = MIN(n, S3_FIELDS_MAX);
-    sort_fields(params, n, order);
+    sort_fields(params, n, sorted);
     for (size_t i = 0; i < n; i++) {
-        buf_addf(b, "%s%s=", i ? "&" : "", params[order[i]].name);
-        s3_add_encoded(b, params[order[i]].value, false);
+        buf_addf(b, "%s%s=", i ? "&" : "", sorted[i].name);
+        s3_add_encoded(b, sorted[i].value, false);
     }
 }
 
@@ -100,10 +100,10 @@ static void add_value(struct buf *b, const char *v)
     }
 }
 
-static void add_signed_names(struct buf *b, const struct s3_signable *q, const unsigned char *order)
+static void add_signed_names(struct buf *b, const struct s3_field *sorted, size_t n)
 {
-    for (size_t i = 0; i < q->n_fields; i++)
-        buf_addf(b, "%s%s", i ? ";" : "", q->fields[order[i]].name);
+    for (size_t i = 0; i < n; i++)
+        buf_addf(b, "%s%s", i ? ";" : "", sorted[i].name);
 }
 
 static void add_credential_scope(struct buf *b, const struct s3_scope *scope, const char *date)
@@ -111,19 +111,19 @@ static void add_credential_scope(struct buf *b, const struct s3_scope *scope, co
     buf_addf(b, "%.8s/%s/%s/aws4_request", date, scope->region, scope->service);
 }
 
-/* The signature in hex. */
-static int signature(const struct s3_signable *q, const unsigned char *order, const struct s3_scope *scope,
-                     const char *secret, char ret[2 * DIGEST + 1], struct err *err)
+/* The signature in hex; q's fields are sorted. */
+static int signature(const struct s3_signable *q, const struct s3_scope *scope, const char *secret,
+                     char ret[2 * DIGEST + 1], struct err *err)
 {
     CLEANUP(buf_clear) struct buf text = BUF_INIT(CANONICAL_MAX);
     buf_addf(&text, "%s\n%s\n%s\n", q->method, q->path, q->query);
     for (size_t i = 0; i < q->n_fields; i++) {
-        buf_addf(&text, "%s:", q->fields[order[i]].name);
-        add_value(&text, q->fields[order[i]].value);
+        buf_addf(&text, "%s:", q->fields[i].name);
+        add_value(&text, q->fields[i].value);
         buf_addc(&text, '\n');
     }
     buf_addc(&text, '\n');
-    add_signed_names(&text, q, order);
+    add_signed_names(&text, q->fields, q->n_fields);
     buf_addf(&text, "\n%s", q->payload);
     int rc = buf_check(&text, "the request to sign", err);
     if (rc < 0)
@@ -159,19 +159,21 @@ static int signature(const struct s3_signable *q, const unsigned char *order, co
 int s3_sign(const struct s3_signable *q, const struct s3_scope *scope, const struct s3_keys *keys, struct buf *ret,
             struct err *err)
 {
-    unsigned char order[S3_FIELDS_MAX];
+    struct s3_field sorted[S3_FIELDS_MAX];
     char hex[2 * DIGEST + 1], date[S3_DATE_SIZE];
     if (q->n_fields > S3_FIELDS_MAX)
         return err_set(err, ERR_INTERNAL, "too many headers to sign");
-    sort_fields(q->fields, q->n_fields, order);
-    int rc = signature(q, order, scope, keys->secret, hex, err);
+    sort_fields(q->fields, q->n_fields, sorted);
+    struct s3_signable in_order = *q;
+    in_order.fields = sorted;
+    int rc = signature(&in_order, scope, keys->secret, hex, err);
     if (rc < 0)
         return rc;
     s3_date(scope->now_ms, date);
     buf_addf(ret, ALGORITHM " Credential=%s/", keys->access);
     add_credential_scope(ret, scope, date);
     buf_adds(ret, ",SignedHeaders=");
-    add_signed_names(ret, q, order);
+    add_signed_names(ret, sorted, q->n_fields);
     buf_addf(ret, ",Signature=%s", hex);
     return buf_check(ret, "the signature", err);
 }
@@ -215,7 +217,7 @@ int s3_presign(const char *method, const char *base, const char *host, const cha
         .n_fields = 1,
         .payload = S3_UNSIGNED_PAYLOAD,
     };
-    rc = signature(&q, (const unsigned char[]){0}, scope, keys->secret, hex, err);
+    rc = signature(&q, scope, keys->secret, hex, err);
     if (rc < 0)
         return rc;
     buf_addf(ret, "%s%s?%s&X-Amz-Signature=%s", base, path, buf_str(&query), hex);
