@@ -2,6 +2,7 @@
 /* Model files: what a right one gives, and that a wrong one gets one clear sentence. */
 #include "model_maker.h"
 #include "whisper/model_file_internal.h"
+#include "whisper/net.h"
 
 #include "base/io.h"
 #include "base/str.h"
@@ -324,6 +325,31 @@ static void test_both_formats_give_the_same(void **state)
     }
     model_file_close(a);
     model_file_close(b);
+}
+
+/* A weight that is no number is found when the weights are packed, whatever kind of tensor it is in. */
+static void test_weights_that_are_no_numbers(void **state)
+{
+    struct world *w = *state;
+    static const char *const tensors[] = {"encoder.conv1.weight", "encoder.blocks.0.mlp.0.weight",
+                                          "encoder.blocks.0.attn.out.bias", "decoder.ln.weight",
+                                          "decoder.token_embedding.weight"};
+    static const unsigned char bad[2][4] = {{0xFF, 0xFF, 0xFF, 0x7F}, {0x00, 0x7C, 0x80, 0x7F}}; /* also as halves */
+    CLEANUP(free_p) char *path = in_folder(w, "nan.bin");
+    for (size_t i = 0; i < 2 * ARRAY_LEN(tensors); i++) {
+        unsigned char *at = w->nano.data + made_mark(&w->nano, tensors[i / 2])->data, old[4];
+        memcpy(old, at, 4);
+        memcpy(at, bad[i % 2], 4);
+        write_file(path, w->nano.data, w->nano.size);
+        memcpy(at, old, 4);
+        struct model_file *f = open_good(path);
+        struct net *n = NULL;
+        struct err err = ERR_INIT;
+        int rc = net_open(f, WHISPER_F32, NULL, &n, &err);
+        if (rc != ERR_CORRUPT || !strstr(err.msg, tensors[i / 2]) || !strstr(err.msg, "no number"))
+            fail_msg("%s: %s: %s", tensors[i / 2], err_name(rc), err.msg);
+        model_file_close(f);
+    }
 }
 
 /* ---- ggml: damage ---- */
@@ -839,6 +865,7 @@ int main(void)
         cmocka_unit_test(test_shapes),
         cmocka_unit_test(test_filters),
         cmocka_unit_test(test_both_formats_give_the_same),
+        cmocka_unit_test(test_weights_that_are_no_numbers),
         cmocka_unit_test(test_ggml_damage),
         cmocka_unit_test(test_ggml_cut_short),
         cmocka_unit_test(test_ggml_stranger_twice_missing),
