@@ -13,6 +13,7 @@ struct tensor {
     char name[80];
     const unsigned char *data;
     size_t n;
+    double *values; /* made when first asked for */
 };
 
 struct reference {
@@ -82,27 +83,31 @@ void reference_free(struct reference *r)
 {
     if (!r)
         return;
+    for (size_t i = 0; i < r->n_tensors; i++)
+        free(r->tensors[i].values);
     free(r->keys);
     free(r->values);
     free(r);
 }
 
-/* A tensor's values; caller frees. */
-static double *values(const struct reference *r, const char *block, const char *name, size_t n)
+/* A tensor's values. */
+static const double *values(struct reference *r, const char *block, const char *name, size_t n)
 {
     char full[80];
     snprintf(full, sizeof full, "%s%s", block, name);
     for (size_t i = 0; i < r->n_tensors; i++) {
-        const struct tensor *t = &r->tensors[i];
+        struct tensor *t = &r->tensors[i];
         if (strcmp(t->name, full) != 0 || t->n != n)
             continue;
-        double *v = memory(n, sizeof *v);
-        for (size_t k = 0; k < n; k++) {
-            float f;
-            memcpy(&f, t->data + 4 * k, 4);
-            v[k] = (double)f;
+        if (!t->values) {
+            t->values = memory(n, sizeof *t->values);
+            for (size_t k = 0; k < n; k++) {
+                float f;
+                memcpy(&f, t->data + 4 * k, 4);
+                t->values[k] = (double)f;
+            }
         }
-        return v;
+        return t->values;
     }
     fprintf(stderr, "no tensor '%s' of %zu values\n", full, n);
     abort();
@@ -124,7 +129,7 @@ static double dot(const double *a, const double *b, size_t n)
 static void product(const double *x, size_t rows, size_t in, const double *w, const double *b, size_t out, double *y)
 {
     enum { BLOCK = 16 }; /* rows that stay near while W passes by */
-#pragma omp parallel for
+#pragma omp parallel for if (rows > BLOCK)
     for (size_t from = 0; from < rows; from += BLOCK)
         for (size_t j = 0; j < out; j++)
             for (size_t i = from; i < rows && i < from + BLOCK; i++)
@@ -132,29 +137,25 @@ static void product(const double *x, size_t rows, size_t in, const double *w, co
 }
 
 /* The linear layer of that name. */
-static void linear(const struct reference *r, const char *block, const char *name, const double *x, size_t rows,
-                   size_t in, size_t out, int bias, double *y)
+static void linear(struct reference *r, const char *block, const char *name, const double *x, size_t rows, size_t in,
+                   size_t out, int bias, double *y)
 {
     char part[64];
     snprintf(part, sizeof part, "%s.weight", name);
-    double *w = values(r, block, part, in * out), *b = NULL;
+    const double *w = values(r, block, part, in * out);
     snprintf(part, sizeof part, "%s.bias", name);
-    if (bias)
-        b = values(r, block, part, out);
+    const double *b = bias ? values(r, block, part, out) : NULL;
     product(x, rows, in, w, b, out, y);
-    free(w);
-    free(b);
 }
 
-static void norm(const struct reference *r, const char *block, const char *name, const double *x, size_t rows,
-                 double *y)
+static void norm(struct reference *r, const char *block, const char *name, const double *x, size_t rows, double *y)
 {
     char part[64];
     size_t d = (size_t)r->state;
     snprintf(part, sizeof part, "%s.weight", name);
-    double *gain = values(r, block, part, d);
+    const double *gain = values(r, block, part, d);
     snprintf(part, sizeof part, "%s.bias", name);
-    double *bias = values(r, block, part, d);
+    const double *bias = values(r, block, part, d);
     for (size_t i = 0; i < rows; i++) {
         double mean = 0, variance = 0;
         for (size_t k = 0; k < d; k++)
@@ -164,8 +165,6 @@ static void norm(const struct reference *r, const char *block, const char *name,
         for (size_t k = 0; k < d; k++)
             y[i * d + k] = (x[i * d + k] - mean) / sqrt(variance + 1e-5) * gain[k] + bias[k];
     }
-    free(gain);
-    free(bias);
 }
 
 static void gelu(double *x, size_t n)
@@ -179,7 +178,7 @@ static void attend(const struct reference *r, const double *q, size_t rows, cons
                    size_t n_keys, int causal, double *y, double *scores)
 {
     size_t d = (size_t)r->state, heads = (size_t)r->heads;
-#pragma omp parallel for
+#pragma omp parallel for if (rows > 64)
     for (size_t i = 0; i < rows; i++) {
         double *p = memory(n_keys, sizeof *p);
         size_t sees = causal ? i + 1 : n_keys;
@@ -209,7 +208,7 @@ static void add(double *x, const double *y, size_t n)
 }
 
 /* x += self-attention(norm(x)), over rows that all see each other or only what came before. */
-static void self_attention(const struct reference *r, const char *block, double *x, size_t rows, int causal)
+static void self_attention(struct reference *r, const char *block, double *x, size_t rows, int causal)
 {
     size_t d = (size_t)r->state, n = rows * d;
     double *y = memory(5 * n, sizeof *y), *q = y + n, *k = q + n, *v = k + n, *out = v + n;
@@ -223,8 +222,7 @@ static void self_attention(const struct reference *r, const char *block, double 
     free(y);
 }
 
-static void cross_attention(const struct reference *r, int layer, const char *block, double *x, size_t rows,
-                            double *scores)
+static void cross_attention(struct reference *r, int layer, const char *block, double *x, size_t rows, double *scores)
 {
     size_t d = (size_t)r->state, n = rows * d, at = (size_t)layer * AUDIO * d;
     double *y = memory(3 * n, sizeof *y), *q = y + n, *out = q + n;
@@ -236,7 +234,7 @@ static void cross_attention(const struct reference *r, int layer, const char *bl
     free(y);
 }
 
-static void feed_forward(const struct reference *r, const char *block, double *x, size_t rows)
+static void feed_forward(struct reference *r, const char *block, double *x, size_t rows)
 {
     size_t d = (size_t)r->state;
     double *y = memory(5 * rows * d, sizeof *y), *hidden = y + rows * d;
@@ -249,7 +247,7 @@ static void feed_forward(const struct reference *r, const char *block, double *x
 }
 
 /* A convolution over three neighbours, in [channels][length], with a step; ret [length / step][d]. */
-static void convolve(const struct reference *r, const char *name, const double *in, size_t channels, size_t length,
+static void convolve(struct reference *r, const char *name, const double *in, size_t channels, size_t length,
                      size_t step, double *ret)
 {
     size_t out = length / step;
@@ -326,7 +324,7 @@ void reference_encode(struct reference *r, const float *mel, double *ret)
         for (size_t c = 0; c < d; c++)
             turned[c * FRAMES + i] = wide[i * d + c];
     convolve(r, "conv2", turned, d, FRAMES, 2, x);
-    double *positions = values(r, "", "encoder.positional_embedding", AUDIO * d);
+    const double *positions = values(r, "", "encoder.positional_embedding", AUDIO * d);
     add(x, positions, AUDIO * d);
     for (int i = 0; i < r->encoder_layers; i++) {
         char block[64];
@@ -349,15 +347,14 @@ void reference_encode(struct reference *r, const float *mel, double *ret)
     free(wide);
     free(turned);
     free(x);
-    free(positions);
 }
 
-void reference_step(const struct reference *r, const int *tokens, size_t n, double *ret_logits, double *ret_scores)
+void reference_step(struct reference *r, const int *tokens, size_t n, double *ret_logits, double *ret_scores)
 {
     size_t d = (size_t)r->state;
     double *x = memory(n * d, sizeof *x), *y = memory(n * d, sizeof *y);
-    double *words = values(r, "", "decoder.token_embedding.weight", (size_t)r->vocabulary * d);
-    double *positions = values(r, "", "decoder.positional_embedding", TEXT * d);
+    const double *words = values(r, "", "decoder.token_embedding.weight", (size_t)r->vocabulary * d);
+    const double *positions = values(r, "", "decoder.positional_embedding", TEXT * d);
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < d; k++)
             x[i * d + k] = words[(size_t)tokens[i] * d + k] + positions[i * d + k];
@@ -372,6 +369,4 @@ void reference_step(const struct reference *r, const int *tokens, size_t n, doub
     product(y + (n - 1) * d, 1, d, words, NULL, (size_t)r->vocabulary, ret_logits);
     free(x);
     free(y);
-    free(words);
-    free(positions);
 }

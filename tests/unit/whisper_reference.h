@@ -22,6 +22,6 @@ void reference_encode(struct reference *r, const float *mel, double *ret);
  * Runs tokens[0..n) from the start; ret_logits [vocabulary] of the last one. ret_scores, unless NULL: what each head of
  * each layer thinks of each frame at the last token, scaled, before the soft-max, [layers][heads][1500].
  */
-void reference_step(const struct reference *r, const int *tokens, size_t n, double *ret_logits, double *ret_scores);
+void reference_step(struct reference *r, const int *tokens, size_t n, double *ret_logits, double *ret_scores);
 
 #endif
