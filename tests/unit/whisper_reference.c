@@ -183,7 +183,7 @@ static void attend(const struct reference *r, const double *q, size_t rows, cons
         double *p = memory(n_keys, sizeof *p);
         size_t sees = causal ? i + 1 : n_keys;
         for (size_t h = 0; h < heads; h++) {
-            double top = -INFINITY, sum = 0, *out = y + i * d + 64 * h;
+            double top = -(double)INFINITY, sum = 0, *out = y + i * d + 64 * h;
             for (size_t t = 0; t < sees; t++) {
                 p[t] = dot(q + i * d + 64 * h, k + t * d + 64 * h, 64) / 8;
                 top = fmax(top, p[t]);
@@ -273,7 +273,7 @@ static double mel_to_hz(double mel)
 void reference_mel(const struct reference *r, const float *pcm, size_t n, double *ret)
 {
     const double pi = 3.14159265358979323846, last_mel = 15 + 27 * log(8) / log(6.4);
-    double wave[WINDOW][2], hann[WINDOW], top = -INFINITY, power[BINS];
+    double wave[WINDOW][2], hann[WINDOW], top = -(double)INFINITY, power[BINS];
     for (int i = 0; i < WINDOW; i++) {
         wave[i][0] = cos(2 * pi * i / WINDOW);
         wave[i][1] = sin(2 * pi * i / WINDOW);
