@@ -42,7 +42,7 @@ THIRD_PARTY = {
     "linux/landlock.h": ["audio"],
     "linux/seccomp.h": ["audio"],
     "curl/": ["storage", "engine", "cli"],
-    "openssl/": ["storage", "whisper", "api", "cli"],
+    "openssl/": ["storage", "broker", "whisper", "api", "cli"],
     "jansson.h": ["transcript", "broker", "whisper", "engine", "worker", "api", "cli"],
 }
 

@@ -82,6 +82,12 @@ static int open_broker(struct app *app, unsigned needs, struct err *err)
         .url = app->conf->broker,
         .tokens = needs & NEED_TOKENS,
         .events = needs & NEED_EVENTS,
+        .queue_high = app->conf->queue_high,
+        .queue_normal = app->conf->queue_normal,
+        .queue_retry = app->conf->queue_retry,
+        .queue_dead = app->conf->queue_dead_letters,
+        .channel = app->conf->events_channel,
+        .exchange = app->conf->queue_exchange,
     };
     return broker_open(&opts, &app->broker, err);
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define NO_RETRY_OF_MESSAGES "it is about messages to the broker; here a lost one is harmless, the database row counts"
+#define NO_ROUTING           "wake-ups go to the queues by their names"
 #define NO_CELERY            "there is no Celery here"
 
 static const struct conf_alias aliases[] = {
@@ -32,9 +33,9 @@ static const struct conf_alias aliases[] = {
      URL_RABBITMQ, PART_PASSWORD, true},
     {NULL, "RABBITMQ_DEFAULT_VHOST", ALIAS_PART, "broker", "of the RabbitMQ container; used beside `RABBITMQ_HOST`",
      URL_RABBITMQ, PART_PATH, true},
-    {NULL, "RABBITMQ_QUEUE", ALIAS_NOTHING, NULL, "the queues have fixed names", 0, 0, false},
-    {NULL, "RABBITMQ_QUEUE_NAME", ALIAS_NOTHING, NULL, "the queues have fixed names", 0, 0, false},
-    {NULL, "RABBITMQ_EXCHANGE", ALIAS_NOTHING, NULL, "the queues have fixed names", 0, 0, false},
+    {NULL, "RABBITMQ_QUEUE", ALIAS_COPY, "queue_normal", NULL, 0, 0, false},
+    {NULL, "RABBITMQ_QUEUE_NAME", ALIAS_COPY, "queue_normal", NULL, 0, 0, false},
+    {NULL, "RABBITMQ_EXCHANGE", ALIAS_COPY, "queue_exchange", NULL, 0, 0, false},
     {NULL, "REDIS_URL", ALIAS_COPY, "broker", "unless RabbitMQ is set in the same place", 0, 0, false},
     {NULL, "MINIO_ENDPOINT", ALIAS_PART, "s3_endpoint",
      "`http://` or, with `MINIO_USE_SSL`, `https://` is put before it", URL_MINIO_ENDPOINT, PART_HOST, false},
@@ -71,7 +72,7 @@ static const struct conf_alias aliases[] = {
     {"redis", "port", ALIAS_PART, "broker", NULL, URL_REDIS, PART_PORT, false},
     {"redis", "password", ALIAS_PART, "broker", NULL, URL_REDIS, PART_PASSWORD, false},
     {"redis", "db", ALIAS_PART, "broker", NULL, URL_REDIS, PART_PATH, false},
-    {"redis", "pub_sub_channel", ALIAS_NOTHING, NULL, "the channels have fixed names", 0, 0, false},
+    {"redis", "pub_sub_channel", ALIAS_COPY, "events_channel", NULL, 0, 0, false},
 
     {"celery", "task_soft_time_limit", ALIAS_SECONDS, "job_time_limit", "seconds", 0, 0, false},
     {"celery", "task_time_limit", ALIAS_NOTHING, NULL, "a job that reaches the soft limit is stopped then", 0, 0,
@@ -83,8 +84,8 @@ static const struct conf_alias aliases[] = {
     {"celery", "retry_policy_interval_start", ALIAS_NOTHING, NULL, NO_RETRY_OF_MESSAGES, 0, 0, false},
     {"celery", "retry_policy_interval_step", ALIAS_NOTHING, NULL, NO_RETRY_OF_MESSAGES, 0, 0, false},
     {"celery", "retry_policy_interval_max", ALIAS_NOTHING, NULL, NO_RETRY_OF_MESSAGES, 0, 0, false},
-    {"celery", "queue_name", ALIAS_NOTHING, NULL, "the queues have fixed names", 0, 0, false},
-    {"celery", "routing_key", ALIAS_NOTHING, NULL, "the queues have fixed names", 0, 0, false},
+    {"celery", "queue_name", ALIAS_COPY, "queue_normal", NULL, 0, 0, false},
+    {"celery", "routing_key", ALIAS_NOTHING, NULL, NO_ROUTING, 0, 0, false},
     {"celery", "serialization_format", ALIAS_NOTHING, NULL, "messages are JSON", 0, 0, false},
     {"celery", "timezone", ALIAS_NOTHING, NULL, "all times are UTC", 0, 0, false},
     {"celery", "enable_utc", ALIAS_NOTHING, NULL, "all times are UTC", 0, 0, false},

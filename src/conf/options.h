@@ -53,9 +53,24 @@
     X("Back ends", storage, URL, "file:objects", 1, CONF_PATHS, 0, "file|s3", 0,                                       \
       "Where recordings and transcripts are kept. `file:FOLDER` (a relative folder is in the data folder) or "         \
       "`s3://bucket`.")                                                                                                \
-    X("Back ends", broker, URL, "local", 1, CONF_PATHS, 0, "local|redis|rediss|amqp|amqps", 0,                         \
+    X("Back ends", broker, URL, "local", 1, CONF_PATHS, 0, "local|redis|unix|redis+unix|rediss|amqp|amqps", 0,                         \
       "What carries wake-ups and live events between processes. `local` (sockets in the data folder), "                \
-      "`redis://host:port/number` or `amqp://user:password@host:port/vhost`.")                                         \
+      "`redis://user:password@host:port/number`, `unix:///path/of/redis.sock?db=number` or "                           \
+      "`amqp://user:password@host:port/vhost` (`amqps:` with TLS, behind it `?cacertfile=FILE` for certificates of "   \
+      "your own).")                                                                                                    \
+    X("Back ends", queue_high, STRING, "transcription.high", 1, 200, 0, NULL, 0,                                       \
+      "What the queue of urgent jobs is called at a Redis or RabbitMQ broker.")                                        \
+    X("Back ends", queue_normal, STRING, "transcription.normal", 1, 200, 0, NULL, 0,                                   \
+      "What the usual queue is called there.")                                                                         \
+    X("Back ends", queue_retry, STRING, "transcription.retry", 1, 200, 0, NULL, 0,                                     \
+      "What the queue of jobs that are tried again is called there.")                                                  \
+    X("Back ends", queue_dead_letters, STRING, "transcription.dlq", 1, 200, 0, NULL, 0,                                \
+      "Where jobs that failed for good are published there.")                                                          \
+    X("Back ends", events_channel, STRING, "job_updates", 1, 200, 0, NULL, 0,                                          \
+      "Channel (Redis) or exchange (RabbitMQ) of live events.")                                                        \
+    X("Back ends", queue_exchange, STRING, "", 0, 200, 0, NULL, 0,                                                     \
+      "RabbitMQ's direct exchange in front of the queues; routing keys are the queues' names. When empty: the default "\
+      "exchange.")                                                                                                     \
     X("Back ends", s3_endpoint, URL, "", 0, CONF_PATHS, 0, "http|https", 0,                                            \
       "Address of an S3 server other than Amazon's (MinIO, Ceph), as `http://host:port`. When empty: Amazon's "        \
       "server of `s3_region`.")                                                                                        \
