@@ -274,17 +274,17 @@ static void test_loops(void **state)
     int tokens[200];
     for (int i = 0; i < 200; i++)
         tokens[i] = i;
-    assert_int_equal(gates_loop(tokens, 200), 0);
+    assert_int_equal(gates_loop(tokens, 200, STAMP + 1000, GATES_LOOP), 0);
     for (int i = 50; i < 200; i++)
         tokens[i] = 7 + i % 3; /* from 50 on: period 3 */
-    assert_int_equal(gates_loop(tokens, 200), 53);
+    assert_int_equal(gates_loop(tokens, 200, STAMP + 1000, GATES_LOOP), 53);
     for (int i = 0; i < 200; i++)
         tokens[i] = i < 190 ? i : 5; /* ten equal words are a spoken list */
-    assert_int_equal(gates_loop(tokens, 200), 0);
+    assert_int_equal(gates_loop(tokens, 200, STAMP + 1000, GATES_LOOP), 0);
     for (int i = 0; i < 200; i++)
         tokens[i] = i < 180 ? i : 5; /* twenty are not */
-    assert_true(gates_loop(tokens, 200) > 0);
-    assert_int_equal(gates_loop(tokens, 0), 0);
+    assert_true(gates_loop(tokens, 200, STAMP + 1000, GATES_LOOP) > 0);
+    assert_int_equal(gates_loop(tokens, 0, STAMP, GATES_LOOP), 0);
 }
 
 int main(void)
