@@ -387,7 +387,7 @@ int whisper_run(struct whisper_batcher *b, const struct whisper_params *p, const
         rc = take_prompt(&r, err);
     if (rc == 0)
         rc = take_language(&r, err);
-    if (rc == 0) {
+    if (rc == 0 && r.language) {
         make_rules(&r);
         prompt_set_sot(&r.prompt, r.language, p->task == WHISPER_TRANSLATE, p->timestamps);
     }
