@@ -4,9 +4,10 @@
  * gates pass (ladder.c), its tokens are cut into segments at the timestamps (segments.c), what was said becomes the
  * prompt of the next one (prompt.c), and the next window begins at the last stamp.
  *
- * What is ours on top: a loop fails a try like a bad gate; a window in which all tries fail keeps the most likely text
- * that does not repeat itself, marked as suspect; a window that ends its text early although the caller heard speech
- * behind it is taken up again from there; speech that got no text in the end is reported as a gap (coverage.c).
+ * What is ours on top: a window of nothing but tones is not run at all (tones.c); a loop fails a try like a bad gate; a
+ * window in which all tries fail keeps the most likely text that does not repeat itself, marked as suspect; a window
+ * that ends its text early although the caller heard speech behind it is taken up again from there; speech that got no
+ * text in the end is reported as a gap (coverage.c).
  */
 #include "whisper/batch.h"
 #include "whisper/coverage.h"
@@ -15,6 +16,7 @@
 #include "whisper/params.h"
 #include "whisper/prompt.h"
 #include "whisper/segments.h"
+#include "whisper/tones.h"
 #include "whisper/vote.h"
 #include "whisper/words.h"
 
@@ -76,7 +78,7 @@ static int64_t window_length(const struct run *r, int64_t seek)
 
 /* ---- before the first window ---- */
 
-/* A few windows, spread over the recording; those without speech tell nothing. */
+/* A few windows, spread over the recording; those without a voice tell nothing. */
 static int hear_language(struct run *r, struct err *err)
 {
     enum { MOST_WINDOWS = 5 };
@@ -88,7 +90,8 @@ static int hear_language(struct run *r, struct err *err)
     for (int64_t i = 0; i < windows && vote.windows < MOST_WINDOWS && !sure; i += step) {
         int64_t seek = i * WHISPER_WINDOW, length = window_length(r, seek);
         bool last_chance = !vote.windows && i + step >= windows;
-        if (!coverage_any(r->in, seek, seek + length) && !last_chance)
+        bool voiceless = !coverage_any(r->in, seek, seek + length) || tones_only(r->in->pcm + seek, (size_t)length);
+        if (voiceless && !last_chance)
             continue;
         struct batch_window *w = NULL;
         int rc = batch_open(r->b->batch, r->in->pcm + seek, (size_t)length, r->cancel, &w, err);
@@ -317,6 +320,10 @@ static int64_t hear_window(struct run *r, int64_t seek, int64_t length, struct d
 static int64_t run_window(struct run *r, int64_t seek, struct err *err)
 {
     int64_t length = window_length(r, seek), limit = seek + length;
+    if (tones_only(r->in->pcm + seek, (size_t)length)) {
+        int rc = add_mute(r, seek, limit, "tones", err);
+        return rc < 0 ? rc : limit;
+    }
     size_t first = r->n_segments;
     struct decoded d = {.n = 0};
     int64_t carried = hear_window(r, seek, length, &d, err);

@@ -167,7 +167,7 @@ struct whisper_segment {
 struct whisper_gap {
     int64_t start, end;
     /* "no speech": the model heard none; "failed gates": no try passed, and none had text; "early end": the text ended
-     * before, also when the rest was run again; "no text": nothing between two texts. */
+     * before, also when the rest was run again; "no text": nothing between two texts; "tones": hum, beeps, chords. */
     const char *why;
 };
 

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Frames of 64 ms every 16 ms. The phase that each bin gains over one sample is the frequency of what sounds there, far
+ * finer than the bin; where it is still the same two frames later, the bin's power counts as tone. Keys of telephones
+ * are too short for that: they are known by their two frequencies.
+ */
+#include "whisper/tones.h"
+
+#include "base/macros.h"
+
+#include <complex.h>
+#include <math.h>
+#include <stdlib.h>
+
+enum { RATE = 16000, FRAME = 1024, BINS = FRAME / 2 + 1, HOP = 256, LAG = 2 }; /* LAG: frames */
+enum { LONGEST_BREAK = 7 };                                                    /* frames: 112 ms */
+
+static const double WAVER = 2;         /* Hz */
+static const double TONAL = 0.5;       /* of a frame's power */
+static const double LOUD = 3.16e-4;    /* of the loudest frame's power: -35 dB */
+static const double FAINT = 1e-6;      /* of a frame's power: its frequency is noise */
+static const double BREAKS = 0.4;      /* of the loud frames */
+static const double KEY_POWER = 0.85;  /* of a frame's power, in two frequencies */
+static const double KEY_WIDTH = 45;    /* Hz */
+static const double KEY_BALANCE = 0.1; /* of the stronger of the two */
+
+struct frame {
+    double power[BINS], hz[BINS], total;
+};
+
+struct listener {
+    double window[FRAME];
+    double complex roots[FRAME / 2], z[FRAME];
+    struct frame frames[LAG + 1];
+};
+
+static void fft(double complex *z, const double complex *roots)
+{
+    for (size_t i = 1, j = 0; i < FRAME; i++) {
+        size_t bit = FRAME >> 1;
+        for (; j & bit; bit >>= 1)
+            j ^= bit;
+        j ^= bit;
+        if (i < j) {
+            double complex t = z[i];
+            z[i] = z[j];
+            z[j] = t;
+        }
+    }
+    for (size_t len = 2; len <= FRAME; len *= 2)
+        for (size_t i = 0; i < FRAME; i += len)
+            for (size_t k = 0; k < len / 2; k++) {
+                double complex a = z[i + k], b = z[i + k + len / 2] * roots[k * (FRAME / len)];
+                z[i + k] = a + b;
+                z[i + k + len / 2] = a - b;
+            }
+}
+
+/* The frame and the same a sample later are transformed as one complex signal. */
+static void hear(struct listener *l, const float *x, struct frame *ret)
+{
+    for (size_t i = 0; i < FRAME; i++)
+        l->z[i] = l->window[i] * CMPLX((double)x[i], (double)x[i + 1]);
+    fft(l->z, l->roots);
+    ret->total = 0;
+    for (size_t k = 0; k < BINS; k++) {
+        double complex p = l->z[k], q = conj(l->z[(FRAME - k) % FRAME]), now = (p + q) / 2,
+                       later = (p - q) / CMPLX(0, 2), turn = later * conj(now);
+        ret->power[k] = creal(now) * creal(now) + cimag(now) * cimag(now);
+        ret->hz[k] = atan2(cimag(turn), creal(turn)) * RATE / (2 * M_PI);
+        ret->total += ret->power[k];
+    }
+}
+
+static double power_near(const struct frame *f, double hz)
+{
+    double sum = 0;
+    for (size_t k = (size_t)ceil((hz - KEY_WIDTH) * FRAME / RATE); (double)k * RATE / FRAME < hz + KEY_WIDTH; k++)
+        sum += f->power[k];
+    return sum;
+}
+
+static bool is_key(const struct frame *f)
+{
+    static const double rows[] = {697, 770, 852, 941}, columns[] = {1209, 1336, 1477, 1633};
+    double row = 0, column = 0;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        row = fmax(row, power_near(f, rows[i]));
+        column = fmax(column, power_near(f, columns[i]));
+    }
+    return row + column > KEY_POWER * f->total && fmin(row, column) > KEY_BALANCE * fmax(row, column);
+}
+
+static bool is_tonal(const struct frame *f, const struct frame *later)
+{
+    double tonal = 0;
+    for (size_t k = 0; k < BINS; k++)
+        if (f->power[k] > FAINT * f->total && fabs(f->hz[k] - later->hz[k]) < WAVER)
+            tonal += f->power[k];
+    return tonal >= TONAL * f->total || is_key(f);
+}
+
+static double loudness(const struct listener *l, const float *x)
+{
+    double sum = 0;
+    for (size_t i = 0; i < FRAME; i++)
+        sum += (double)x[i] * (double)x[i] * l->window[i] * l->window[i];
+    return sum;
+}
+
+static void begin(struct listener *l)
+{
+    for (size_t i = 0; i < FRAME; i++)
+        l->window[i] = 0.5 - 0.5 * cos(2 * M_PI * (double)i / FRAME);
+    for (size_t i = 0; i < FRAME / 2; i++)
+        l->roots[i] = cexp(CMPLX(0, -2 * M_PI * (double)i / FRAME));
+}
+
+bool tones_only(const float *pcm, size_t n)
+{
+    size_t frames = n > FRAME ? (n - FRAME - 1) / HOP + 1 : 0, loud = 0, breaks = 0, run = 0;
+    struct listener *l = frames > LAG ? malloc(sizeof *l) : NULL;
+    if (!l)
+        return false;
+    begin(l);
+    double loudest = 0;
+    for (size_t i = 0; i < frames; i++)
+        loudest = fmax(loudest, loudness(l, pcm + i * HOP));
+    for (size_t i = 0; i < frames && run <= LONGEST_BREAK; i++) {
+        hear(l, pcm + i * HOP, &l->frames[i % (LAG + 1)]);
+        if (i < LAG)
+            continue;
+        size_t judged = i - LAG;
+        bool counts = loudness(l, pcm + judged * HOP) > LOUD * loudest;
+        bool breaks_off = counts && !is_tonal(&l->frames[judged % (LAG + 1)], &l->frames[i % (LAG + 1)]);
+        loud += counts;
+        breaks += breaks_off;
+        run = breaks_off ? run + 1 : 0;
+    }
+    free(l);
+    return loud > 0 && run <= LONGEST_BREAK && (double)breaks <= BREAKS * (double)loud;
+}
