@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/media.h"
 
+#include "base/cpu.h"
 #include "base/str.h"
 
-#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* No engine takes this long for 30 s of speech, unless it hangs. */
 enum { CHUNK_TIME_MS = 10 * 60 * 1000 };
@@ -11,13 +13,6 @@ enum { CHUNK_TIME_MS = 10 * 60 * 1000 };
 static const char *or_null(const char *s)
 {
     return s[0] ? s : NULL;
-}
-
-/* The processors this process may use. */
-static unsigned processors(void)
-{
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)MAX(CPU_COUNT(&set), 1) : 1;
 }
 
 struct engine_opts media_engine(const struct conf *conf)
@@ -29,7 +24,7 @@ struct engine_opts media_engine(const struct conf *conf)
                                 .precision = conf->precision,
                                 .threads = (unsigned)conf->threads,
                                 .beam_size = (int)conf->beam_size,
-                                .slots = conf->engine_slots ? (unsigned)conf->engine_slots : processors(),
+                                .slots = conf->engine_slots ? (unsigned)conf->engine_slots : cpu_cores(),
                                 .chunk_time_ms = CHUNK_TIME_MS};
 }
 
@@ -51,4 +46,12 @@ const char *media_language(const struct conf *conf)
 char *media_model_folder(const struct conf *conf)
 {
     return conf->model_path[0] ? xstrdup(conf->model_path) : xasprintf("%s/models", conf->data);
+}
+
+const char *media_scratch(const struct conf *conf)
+{
+    if (strcmp(conf_where(conf, "temp"), "default") != 0)
+        return conf->temp;
+    const char *dir = getenv("TMPDIR");
+    return dir && dir[0] == '/' ? dir : "/var/tmp";
 }
