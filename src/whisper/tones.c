@@ -13,13 +13,13 @@
 #include <stdlib.h>
 
 enum { RATE = 16000, FRAME = 1024, BINS = FRAME / 2 + 1, HOP = 256, LAG = 2 }; /* LAG: frames */
-enum { LONGEST_BREAK = 7 };                                                    /* frames: 112 ms */
+enum { AROUND = 31, BREAKS_AROUND = 16 }; /* half a second, in frames, and the most breaks in it */
 
 static const double WAVER = 2;         /* Hz */
-static const double TONAL = 0.5;       /* of a frame's power */
+static const double TONAL = 0.7;       /* of a frame's power */
 static const double LOUD = 3.16e-4;    /* of the loudest frame's power: -35 dB */
 static const double FAINT = 1e-6;      /* of a frame's power: its frequency is noise */
-static const double BREAKS = 0.4;      /* of the loud frames */
+static const double BREAKS = 0.45;     /* of the loud frames */
 static const double KEY_POWER = 0.85;  /* of a frame's power, in two frequencies */
 static const double KEY_WIDTH = 45;    /* Hz */
 static const double KEY_BALANCE = 0.1; /* of the stronger of the two */
@@ -118,7 +118,8 @@ static void begin(struct listener *l)
 
 bool tones_only(const float *pcm, size_t n)
 {
-    size_t frames = n > FRAME ? (n - FRAME - 1) / HOP + 1 : 0, loud = 0, breaks = 0, run = 0;
+    size_t frames = n > FRAME ? (n - FRAME - 1) / HOP + 1 : 0, loud = 0, breaks = 0, around = 0;
+    bool broken[AROUND] = {false}; /* the last frames, over and over */
     struct listener *l = frames > LAG ? malloc(sizeof *l) : NULL;
     if (!l)
         return false;
@@ -126,17 +127,18 @@ bool tones_only(const float *pcm, size_t n)
     double loudest = 0;
     for (size_t i = 0; i < frames; i++)
         loudest = fmax(loudest, loudness(l, pcm + i * HOP));
-    for (size_t i = 0; i < frames && run <= LONGEST_BREAK; i++) {
+    for (size_t i = 0; i < frames && around <= BREAKS_AROUND; i++) {
         hear(l, pcm + i * HOP, &l->frames[i % (LAG + 1)]);
         if (i < LAG)
             continue;
         size_t judged = i - LAG;
-        bool counts = loudness(l, pcm + judged * HOP) > LOUD * loudest;
-        bool breaks_off = counts && !is_tonal(&l->frames[judged % (LAG + 1)], &l->frames[i % (LAG + 1)]);
+        bool counts = loudness(l, pcm + judged * HOP) > LOUD * loudest, *place = &broken[judged % AROUND];
+        around -= *place;
+        *place = counts && !is_tonal(&l->frames[judged % (LAG + 1)], &l->frames[i % (LAG + 1)]);
+        around += *place;
         loud += counts;
-        breaks += breaks_off;
-        run = breaks_off ? run + 1 : 0;
+        breaks += *place;
     }
     free(l);
-    return loud > 0 && run <= LONGEST_BREAK && (double)breaks <= BREAKS * (double)loud;
+    return loud > 0 && around <= BREAKS_AROUND && (double)breaks <= BREAKS * (double)loud;
 }

@@ -4,9 +4,8 @@
  * sounds makes words of them, and is sure of it: no gate holds that, so the sound itself is looked at.
  *
  * A voice never keeps its pitch: its partials move by more than 2 Hz from one frame to the next, and much of it has no
- * pitch at all. Only a sound whose loud frames are unwavering tones for the most part, with no more than an eighth of a
- * second between (a change of note), is held for tones. A voice in it, be it over music, is more than that; only a
- * single short word may be lost in a louder melody.
+ * pitch at all. Only a sound whose loud frames are unwavering tones for the most part, also in each half second
+ * (changes of notes break them), is held for tones. A voice in it, be it over music as loud, is more than that.
  */
 #ifndef WHISPER_TONES_H
 #define WHISPER_TONES_H
