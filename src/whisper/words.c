@@ -272,7 +272,7 @@ static int hand_out(struct aligned *al, const struct words_opts *o, int eot, str
 {
     int ignored[MAX_TOKENS];
     size_t piece = 0;
-    int64_t floor = segments[0].start;
+    int64_t floor = *last_speech; /* nothing goes back behind the text before */
     for (size_t i = 0; i < n; i++) {
         size_t want = text_tokens(&segments[i], eot, ignored, MAX_TOKENS), have = 0, count = 0;
         struct whisper_word *words = arena_alloc(a, (want + 1) * sizeof *words);
@@ -290,10 +290,9 @@ static int hand_out(struct aligned *al, const struct words_opts *o, int eot, str
             if (!words[count++].text)
                 return err_set(err, ERR_NOMEM, "no memory for words");
         }
-        if (!count)
-            continue;
-        settle_edges(&segments[i], words, count, *last_speech, median);
-        keep_order(&segments[i], words, count, MIN(floor, segments[i].start), o->offset + o->length);
+        if (count)
+            settle_edges(&segments[i], words, count, *last_speech, median);
+        keep_order(&segments[i], words, count, floor, o->offset + o->length);
         floor = segments[i].end;
         *last_speech = segments[i].end;
         segments[i].words = words;

@@ -61,6 +61,7 @@ static struct stage {
     uint64_t random;
     const float (*languages)[3]; /* probabilities of the first three, window by window */
     size_t asked_languages, n_languages;
+    size_t align_from, align_step; /* frames of 20 ms */
 
     struct window_seen windows[MOST_WINDOWS];
     size_t n_windows;
@@ -75,6 +76,8 @@ void __wrap_batch_close(struct batch_window *w);
 int __wrap_batch_decode(struct batch_window *w, const struct batch_try *t, const struct cancel *cancel,
                         float *ret_no_speech, struct err *err);
 int __wrap_batch_languages(struct batch_window *w, const struct cancel *cancel, float *ret, struct err *err);
+int __wrap_batch_align(struct batch_window *w, const int *tokens, size_t n, const struct head *heads, size_t n_heads,
+                       float *ret_scores, float *ret_token_prob, const struct cancel *cancel, struct err *err);
 
 int __wrap_batch_open(struct batch *b, const float *pcm, size_t n, const struct cancel *cancel,
                       struct batch_window **ret, struct err *err)
@@ -98,6 +101,22 @@ int __wrap_batch_languages(struct batch_window *w, const struct cancel *cancel, 
     assert_true(stage.asked_languages < stage.n_languages);
     memset(ret, 0, 99 * sizeof *ret);
     memcpy(ret, stage.languages[stage.asked_languages++], 3 * sizeof *ret);
+    return 0;
+}
+
+/* Every token looks at its place: the first at stage.align_from, each next one stage.align_step frames on. */
+int __wrap_batch_align(struct batch_window *w, const int *tokens, size_t n, const struct head *heads, size_t n_heads,
+                       float *ret_scores, float *ret_token_prob, const struct cancel *cancel, struct err *err)
+{
+    enum { FRAMES = 1500, BEFORE = 3 /* language, task, no-timestamps: the row before the first text token */ };
+    (void)w, (void)tokens, (void)heads, (void)cancel, (void)err;
+    for (size_t i = 0; i < n * n_heads * FRAMES; i++) {
+        size_t row = i / FRAMES % n, frame = i % FRAMES;
+        double place = row < BEFORE ? 0 : (double)stage.align_from + (double)(row - BEFORE) * (double)stage.align_step;
+        ret_scores[i] = (float)-fabs((double)frame - place) / 2;
+    }
+    for (size_t i = 0; i < n; i++)
+        ret_token_prob[i] = 0.9f;
     return 0;
 }
 
@@ -405,6 +424,32 @@ static void test_nothing_said_gives_no_segment(void **state)
     must_run(&x);
     assert_int_equal(x.r.n_segments, 0);
     assert_int_equal(x.r.n_previous, 0); /* and no prompt */
+    end(&x);
+}
+
+static void test_word_times_say_where_the_next_window_begins(void **state)
+{
+    (void)state;
+    struct play x;
+    stage.align_from = 50;
+    stage.align_step = 20;
+    begin(
+        &x, 40,
+        SCRIPT(SAY({"<0.00> ab cd ef<8.00><8.00> cut", -0.2f, 0}), SAY({nothing, -0.2f, 0}), SAY({nothing, -0.2f, 0})));
+    x.p.word_timestamps = true;
+    must_run(&x);
+    assert_int_equal(x.r.n_segments, 1);
+    const struct whisper_segment *s = &x.r.segments[0];
+    assert_int_equal(s->n_words, 3);
+    /* The last word ends long before the stamp: what was cut off may have been said from there on. */
+    assert_true(s->end == s->words[2].end && s->end < 6 * S && s->end > 2 * S);
+    assert_int_equal(stage.windows[1].seek, s->end);
+    end(&x);
+    /* A single stamp at the end: the window is done, words or not. */
+    begin(&x, 40, SCRIPT(SAY({"<0.00> ab cd ef<8.00>", -0.2f, 0}), SAY({nothing, -0.2f, 0})));
+    x.p.word_timestamps = true;
+    must_run(&x);
+    SEEKS(0, 30);
     end(&x);
 }
 
@@ -870,8 +915,16 @@ static void check_result(const struct play *x)
     int64_t at = 0, n = (int64_t)x->in.n;
     for (size_t i = 0; i < r->n_segments; i++) {
         const struct whisper_segment *s = &r->segments[i];
-        assert_true(s->start >= at && s->end >= s->start && s->end <= n);
+        if (s->start < at || s->end < s->start || s->end > n)
+            fail_msg("segment %zu of %zu, %lld to %lld, behind %lld, of %lld", i, r->n_segments, (long long)s->start,
+                     (long long)s->end, (long long)at, (long long)n);
         assert_true(utf8_valid(s->text, strlen(s->text)) && s->text[strspn(s->text, " ")] && s->n_tokens > 0);
+        int64_t word = s->start;
+        for (size_t k = 0; k < s->n_words; k++) {
+            assert_true(s->words[k].start >= word && s->words[k].end >= s->words[k].start);
+            word = s->words[k].end;
+        }
+        assert_true(word <= s->end);
         at = s->end;
     }
     at = 0;
@@ -896,6 +949,9 @@ static void test_any_model_gives_an_orderly_result(void **state)
         begin(&x, seconds, NULL, 0);
         x.p.timestamps = below(8) > 0;
         x.p.condition_on_previous = below(2);
+        x.p.word_timestamps = below(3) == 0;
+        stage.align_from = below(200);
+        stage.align_step = below(30);
         int64_t at = (int64_t)below(5 * S);
         for (size_t i = 0; i < ARRAY_LEN(speech) && round % 3; i++) {
             speech[i] = (struct whisper_span){at, at + 1 + (int64_t)below(20 * S)};
@@ -919,6 +975,7 @@ int main(void)
         cmocka_unit_test(test_a_step_that_is_tiny_still_moves_on),
         cmocka_unit_test(test_text_without_stamps),
         cmocka_unit_test(test_nothing_said_gives_no_segment),
+        cmocka_unit_test(test_word_times_say_where_the_next_window_begins),
         cmocka_unit_test(test_a_loop_reruns_its_window_alone),
         cmocka_unit_test(test_a_loop_of_segments_is_one_too),
         cmocka_unit_test(test_a_loop_at_every_temperature_is_cut_and_marked),
