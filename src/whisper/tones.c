@@ -8,7 +8,6 @@
 
 #include "base/macros.h"
 
-#include <complex.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -28,13 +27,25 @@ struct frame {
     double power[BINS], hz[BINS], total;
 };
 
+struct point {
+    double re, im;
+};
+
 struct listener {
     double window[FRAME];
-    double complex roots[FRAME / 2], z[FRAME];
+    struct point roots[FRAME / 2], z[FRAME];
     struct frame frames[LAG + 1];
 };
 
-static void fft(double complex *z, const double complex *roots)
+/* a and b change into a + w b and a - w b. */
+static void turn(struct point *a, struct point *b, struct point w)
+{
+    struct point wb = {w.re * b->re - w.im * b->im, w.re * b->im + w.im * b->re}, old = *a;
+    *a = (struct point){old.re + wb.re, old.im + wb.im};
+    *b = (struct point){old.re - wb.re, old.im - wb.im};
+}
+
+static void fft(struct point *z, const struct point *roots)
 {
     for (size_t i = 1, j = 0; i < FRAME; i++) {
         size_t bit = FRAME >> 1;
@@ -42,32 +53,30 @@ static void fft(double complex *z, const double complex *roots)
             j ^= bit;
         j ^= bit;
         if (i < j) {
-            double complex t = z[i];
+            struct point t = z[i];
             z[i] = z[j];
             z[j] = t;
         }
     }
     for (size_t len = 2; len <= FRAME; len *= 2)
         for (size_t i = 0; i < FRAME; i += len)
-            for (size_t k = 0; k < len / 2; k++) {
-                double complex a = z[i + k], b = z[i + k + len / 2] * roots[k * (FRAME / len)];
-                z[i + k] = a + b;
-                z[i + k + len / 2] = a - b;
-            }
+            for (size_t k = 0; k < len / 2; k++)
+                turn(&z[i + k], &z[i + k + len / 2], roots[k * (FRAME / len)]);
 }
 
-/* The frame and the same a sample later are transformed as one complex signal. */
+/* The frame and the same a sample later are transformed as the two parts of one complex signal. */
 static void hear(struct listener *l, const float *x, struct frame *ret)
 {
     for (size_t i = 0; i < FRAME; i++)
-        l->z[i] = l->window[i] * CMPLX((double)x[i], (double)x[i + 1]);
+        l->z[i] = (struct point){l->window[i] * (double)x[i], l->window[i] * (double)x[i + 1]};
     fft(l->z, l->roots);
     ret->total = 0;
     for (size_t k = 0; k < BINS; k++) {
-        double complex p = l->z[k], q = conj(l->z[(FRAME - k) % FRAME]), now = (p + q) / 2,
-                       later = (p - q) / CMPLX(0, 2), turn = later * conj(now);
-        ret->power[k] = creal(now) * creal(now) + cimag(now) * cimag(now);
-        ret->hz[k] = atan2(cimag(turn), creal(turn)) * RATE / (2 * M_PI);
+        struct point p = l->z[k], q = l->z[(FRAME - k) % FRAME];
+        struct point now = {(p.re + q.re) / 2, (p.im - q.im) / 2}, later = {(p.im + q.im) / 2, (q.re - p.re) / 2};
+        double along = later.re * now.re + later.im * now.im, across = later.im * now.re - later.re * now.im;
+        ret->power[k] = now.re * now.re + now.im * now.im;
+        ret->hz[k] = atan2(across, along) * RATE / (2 * M_PI);
         ret->total += ret->power[k];
     }
 }
@@ -113,7 +122,7 @@ static void begin(struct listener *l)
     for (size_t i = 0; i < FRAME; i++)
         l->window[i] = 0.5 - 0.5 * cos(2 * M_PI * (double)i / FRAME);
     for (size_t i = 0; i < FRAME / 2; i++)
-        l->roots[i] = cexp(CMPLX(0, -2 * M_PI * (double)i / FRAME));
+        l->roots[i] = (struct point){cos(2 * M_PI * (double)i / FRAME), -sin(2 * M_PI * (double)i / FRAME)};
 }
 
 bool tones_only(const float *pcm, size_t n)
@@ -127,6 +136,8 @@ bool tones_only(const float *pcm, size_t n)
     double loudest = 0;
     for (size_t i = 0; i < frames; i++)
         loudest = fmax(loudest, loudness(l, pcm + i * HOP));
+    if (loudest <= 0)
+        frames = 0;
     for (size_t i = 0; i < frames && around <= BREAKS_AROUND; i++) {
         hear(l, pcm + i * HOP, &l->frames[i % (LAG + 1)]);
         if (i < LAG)
