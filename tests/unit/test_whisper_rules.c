@@ -286,6 +286,28 @@ static void test_a_beam_finds_the_best_way(void **state)
     search_free(s);
 }
 
+/* The end is the likeliest at once; of the two ways behind it the second is the better. */
+static void early_end(const struct sequence *q, float *logits)
+{
+    model(q, logits);
+    if (q->n)
+        return;
+    logits[EOT] = logf(0.4f);
+    logits[1] = logf(0.35f);
+    logits[2] = logf(0.25f);
+}
+
+static void test_an_ending_takes_no_beam_away(void **state)
+{
+    (void)state;
+    struct search_opts o = {.sequences = 2, .beam = true, .patience = 2, .length_penalty = -1, .max_tokens = 50};
+    struct search *s = run_model(&o, early_end);
+    struct search_result best;
+    search_result(s, &best);
+    assert_int_equal(best.best->tokens[0], 2);
+    search_free(s);
+}
+
 /* Two quick endings that look well, and a third way that ends later and is better for its length. */
 static void late_winner(const struct sequence *q, float *logits)
 {
@@ -648,6 +670,7 @@ int main(void)
         cmocka_unit_test(test_greedy_takes_the_best_step),
         cmocka_unit_test(test_a_beam_finds_the_best_way),
         cmocka_unit_test(test_patience_waits_for_more_endings),
+        cmocka_unit_test(test_an_ending_takes_no_beam_away),
         cmocka_unit_test(test_length_penalty_chooses),
         cmocka_unit_test(test_patience_rounds_as_the_reference),
         cmocka_unit_test(test_beams_without_an_ending_stop_at_their_room),

@@ -523,9 +523,9 @@ static const struct vote_case {
     {"the first is not, the second is", {{0.4f, 0.35f, 0.25f}, {0.1f, 0.2f, 0.7f}, {0.9f, 0, 0.1f}}, 2, 2, 0.7f},
     {"exactly half is not sure", {{0.5f, 0.5f, 0}, {0.2f, 0.3f, 0.5f}}, 2, 0, 0.35f},
     {"none is: the majority, not the largest sum",
-     {{0.4f, 0.35f, 0.25f}, {0.4f, 0.35f, 0.25f}, {0.05f, 0.5f, 0.45f}},
+     {{0.35f, 0.4f, 0.25f}, {0.35f, 0.4f, 0.25f}, {0.5f, 0.05f, 0.45f}},
      3,
-     0,
+     1,
      0.85f / 3},
     {"a tie goes to the likelier", {{0.4f, 0.3f, 0.3f}, {0.1f, 0.5f, 0.4f}}, 2, 1, 0.4f},
 };
