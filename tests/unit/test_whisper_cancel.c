@@ -140,7 +140,9 @@ int __wrap_compute_step(struct compute *c, struct step_row *rows, size_t n, stru
 {
     watch.steps++;
     if (watch.steps == watch.second_at_step) {
+        pthread_mutex_lock(&watch.mu);
         watch.products = 0;
+        pthread_mutex_unlock(&watch.mu);
         watch.cancel_at_product = SOON;
         start_caller(watch.second);
     }
