@@ -48,7 +48,6 @@ static struct watch {
     /* Other callers: `second` is started at that step; `awaited`, once cancelled, is given a while at each product. */
     int second_at_step;
     struct caller *second, *awaited;
-    int products_when_back; /* how far the encode was when the awaited one was back; guarded by mu */
     pthread_mutex_t mu;
     pthread_cond_t cond;
 } watch;
@@ -58,7 +57,8 @@ struct caller {
     pthread_t thread;
     struct cancel cancel;
     int rc;
-    bool back; /* guarded by watch.mu */
+    bool back;              /* guarded by watch.mu */
+    int products_when_back; /* how far another's encode was then */
 };
 
 static struct {
@@ -89,7 +89,7 @@ static void *call(void *arg)
     arena_clear(&a);
     pthread_mutex_lock(&watch.mu);
     c->back = true;
-    watch.products_when_back = watch.products;
+    c->products_when_back = watch.products;
     pthread_cond_broadcast(&watch.cond);
     pthread_mutex_unlock(&watch.mu);
     return NULL;
@@ -164,7 +164,7 @@ static int set_up(void **state)
     char path[] = "/tmp/steno-cancel-XXXXXX";
     int fd = mkstemp(path), rc = -1;
     const struct whisper_model_opts mo = {.precision = WHISPER_F32};
-    const struct whisper_batcher_opts bo = {.max_windows = SLOTS, .max_rows = ROWS, .threads = 2};
+    const struct whisper_batcher_opts bo = {.max_windows = SLOTS, .max_rows = ROWS};
     if (fd >= 0)
         rc = io_write_all(fd, made.data, made.size, &err);
     if (rc == 0)
@@ -202,7 +202,7 @@ static void reset(void)
 {
     watch.products = watch.steps = watch.all = 0;
     watch.cancel_at_product = watch.cancel_at_step = watch.cancel_at_all = watch.second_at_step = -1;
-    watch.products_then = watch.steps_then = watch.all_then = watch.products_when_back = -1;
+    watch.products_then = watch.steps_then = watch.all_then = -1;
     watch.second = watch.awaited = NULL;
 }
 
@@ -243,7 +243,7 @@ static void test_word_times_stop_behind_their_step(void **state)
     enum { TOKENS = 120 };
     struct err err = ERR_INIT;
     struct batch *b;
-    const struct whisper_batcher_opts bo = {.max_windows = 1, .max_rows = ROWS, .threads = 2};
+    const struct whisper_batcher_opts bo = {.max_windows = 1, .max_rows = ROWS};
     assert_int_equal(batch_new(world.model, &bo, &b, &err), 0);
     struct batch_window *w;
     reset();
@@ -272,9 +272,9 @@ static void back_before_the_encode_is_over(struct caller *encoding, struct calle
     pthread_join(cancelled->thread, NULL);
     assert_int_equal(cancelled->rc, ERR_CANCELLED);
     assert_true(watch.products_then >= 0);
-    if (watch.products_when_back >= ENCODE_PRODUCTS - TEXT_LAYERS)
+    if (cancelled->products_when_back >= ENCODE_PRODUCTS - TEXT_LAYERS)
         fail_msg("cancelled at product %d of another's encode, back only at %d", watch.products_then,
-                 watch.products_when_back);
+                 cancelled->products_when_back);
     cancel_set(&encoding->cancel);
     pthread_join(encoding->thread, NULL);
     assert_int_equal(encoding->rc, ERR_CANCELLED);
