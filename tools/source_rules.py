@@ -43,7 +43,7 @@ THIRD_PARTY = {
     "linux/seccomp.h": ["audio"],
     "curl/": ["storage", "engine", "cli"],
     "openssl/": ["storage", "api", "cli"],
-    "jansson.h": ["transcript", "broker", "whisper", "engine", "worker", "api", "cli"],
+    "jansson.h": ["job", "transcript", "broker", "whisper", "engine", "worker", "api", "cli"],
 }
 
 # The C library and the kernel.
