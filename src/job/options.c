@@ -155,7 +155,7 @@ int job_options_set(struct job_options *o, enum job_option i, const char *value,
 void job_options_default(struct job_options *o, const struct job_options *defaults)
 {
     for (size_t i = 0; i < JOB_OPTION_COUNT; i++)
-        if (!o->values[i])
+        if (!o->values[i] && defaults)
             o->values[i] = defaults->values[i];
 }
 

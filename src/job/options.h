@@ -67,7 +67,7 @@ const char *job_option_name(enum job_option i);
  */
 int job_options_set(struct job_options *o, enum job_option i, const char *value, struct arena *a, struct err *err)
     MUST_CHECK;
-/* Fills what `o` leaves open from `defaults`; texts stay where they are. */
+/* Fills what `o` leaves open from `defaults`; texts stay where they are. NULL: there are none. */
 void job_options_default(struct job_options *o, const struct job_options *defaults);
 
 /* Appends an object of what is there, in the order of the table. */

@@ -29,12 +29,13 @@ static int complete_fn(struct db_tx *tx, void *arg, struct err *err)
     int64_t n = db_exec(
         tx,
         "INSERT INTO results (job_id, fence, result_key, text, language, engine, model, duration_ms, speech_ms, "
-        "covered_ms, word_count, confidence, processing_ms, created_at) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+        "covered_ms, word_count, confidence, processing_ms, created_at, language_probability, warning) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         DB_ARGS(db_text(c->claim->id), db_int(c->claim->fence), db_text(r->result_key), db_text(r->text),
                 db_text(r->language), db_text(r->engine), db_text(r->model), db_int(r->duration_ms),
                 db_int(r->speech_ms), db_int(r->covered_ms), db_int(r->word_count),
-                r->confidence < 0 ? db_null() : db_real(r->confidence), db_int(r->processing_ms), db_int(now)),
+                r->confidence < 0 ? db_null() : db_real(r->confidence), db_int(r->processing_ms), db_int(now),
+                r->language_probability < 0 ? db_null() : db_real(r->language_probability), db_text(r->warning)),
         err);
     return n < 0 ? err->code : 0;
 }
