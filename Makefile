@@ -30,8 +30,10 @@ test: deps-test
 check: deps-check
 	tools/check $(if $(JOBS),--jobs $(JOBS)) $(CHECK_FLAGS)
 
-bench: deps-demo all
-	bench/run build/steno
+bench: deps-demo deps-test
+	test -e build-bench/build.ninja || meson setup build-bench -Dtests=true -Dbuildtype=release $(MESON_FLAGS)
+	$(NINJA) -C build-bench
+	bench/run build-bench $(BENCH_FLAGS)
 
 fuzz: deps-fuzz
 	tools/fuzz.sh $(FUZZ_SECONDS)

@@ -13,6 +13,7 @@
 #include "db/migrate.h"
 #include "job/store.h"
 #include "storage/storage.h"
+#include "whisper/openmp.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -101,6 +102,8 @@ int app_open(struct app *app, struct err *err)
         rc = role_start(err);
     if (rc >= 0 && needs & NEED_CONF)
         rc = open_conf(app, err);
+    if (rc >= 0 && needs & CMD_ENGINE)
+        rc = openmp_start((unsigned)app->conf->threads, app->argv, err);
     if (rc >= 0 && needs & CMD_ROLE)
         rc = reload_start(app, &app->reload, err);
     /* 0700 for new folders: recordings are private. */

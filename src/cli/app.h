@@ -18,6 +18,7 @@
 
 struct app {
     const struct cmd *cmd;
+    char **argv;         /* of the program */
     struct flags *flags; /* the parsed command line */
     struct log_ctx log;  /* component: the command's name */
     /* What `needs` of the command asks for; NULL otherwise. */

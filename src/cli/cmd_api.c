@@ -101,7 +101,7 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
     int rc = media_options(c, &arena, &checker.settings, err);
     if (rc < 0)
         return rc;
-    engines_new(&engine, &checker.engines);
+    engines_new(&engine, true, &checker.engines);
     /* The worker beside us has the same engines and models; of others elsewhere nothing is known here. */
     if (role_supervised()) {
         o.check = check_job;

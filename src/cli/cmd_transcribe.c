@@ -7,12 +7,12 @@
 #include "base/mem.h"
 #include "base/stop.h"
 #include "base/str.h"
-#include "base/thread.h"
 #include "cli/app.h"
 #include "cli/bar.h"
 #include "cli/media.h"
 #include "cli/output.h"
 #include "cli/transcript_get.h"
+#include "cli/watcher.h"
 #include "worker/ask.h"
 #include "worker/pipeline.h"
 #include "worker/slots.h"
@@ -23,7 +23,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -52,45 +51,6 @@ struct piece {
     struct bar bar;
     size_t printed; /* segments */
 };
-
-/* ---- Ctrl-C ---- */
-
-struct watcher {
-    struct cancel *cancel;
-    int done_fd; /* readable: the work is over */
-    pthread_t thread;
-};
-
-static void *watch(void *arg)
-{
-    const struct watcher *w = arg;
-    struct pollfd fds[] = {{.fd = stop_fd(), .events = POLLIN}, {.fd = w->done_fd, .events = POLLIN}};
-    while (poll(fds, 2, -1) < 0 && errno == EINTR)
-        ;
-    if (stop_requested())
-        cancel_set(w->cancel);
-    return NULL;
-}
-
-static int watcher_start(struct watcher *w, struct cancel *cancel, struct err *err)
-{
-    *w = (struct watcher){.cancel = cancel, .done_fd = eventfd(0, EFD_CLOEXEC)};
-    if (w->done_fd < 0)
-        return err_sys(err, errno, "cannot watch for Ctrl-C");
-    int rc = thread_start(&w->thread, "watcher", watch, w, err);
-    if (rc < 0)
-        close_fd(&w->done_fd);
-    return rc;
-}
-
-static void watcher_stop(struct watcher *w)
-{
-    if (w->done_fd < 0)
-        return;
-    eventfd_write(w->done_fd, 1);
-    pthread_join(w->thread, NULL);
-    close_fd(&w->done_fd);
-}
 
 /* ---- input ---- */
 
@@ -277,15 +237,6 @@ static bool is_folder(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-/* Where scratch files go without a data folder: a place that may be large. */
-static const char *scratch(const struct conf *conf)
-{
-    if (strcmp(conf_where(conf, "temp"), "default") != 0)
-        return conf->temp;
-    const char *dir = getenv("TMPDIR");
-    return dir && dir[0] == '/' ? dir : "/var/tmp";
-}
-
 /* What the flags ask for, and the settings behind them. */
 static int take_options(struct session *s, struct err *err)
 {
@@ -308,7 +259,7 @@ static int take_options(struct session *s, struct err *err)
 static int session_open(struct session *s, struct err *err)
 {
     int removed = 0, rc = take_options(s, err);
-    const char *parent = scratch(s->app->conf);
+    const char *parent = media_scratch(s->app->conf);
     if (rc == 0)
         rc = engine_open(&s->engine_opts, &s->engine, err);
     if (rc == 0)
@@ -353,7 +304,7 @@ int cmd_transcribe(struct app *app, int argc, char **argv, struct err *err)
                         .arena = ARENA_INIT};
     s.written = xcalloc((size_t)argc, sizeof *s.written);
     s.folder = s.to && (s.several || is_folder(s.to));
-    struct watcher watcher = {.done_fd = -1};
+    struct watcher watcher = WATCHER_INIT;
     int rc = transcript_format(app, &s.format, err), status = STATUS_OK;
     if (rc == 0)
         rc = session_open(&s, err);

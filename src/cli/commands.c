@@ -95,6 +95,13 @@ static const struct cmd_flag model_pull_flags[] = {
     {0},
 };
 
+static const struct cmd_flag bench_flags[] = {
+    {"file", 'f', "FILE", "also transcribe this recording, from file to text"},
+    {"repeat", 'n', "N", "run each part N times (default 5); the median counts"},
+    JSON_FLAG,
+    {0},
+};
+
 static const struct cmd_flag version_flags[] = {
     {"verbose", 'v', NULL, "also what it was built with"},
     {0},
@@ -109,11 +116,11 @@ const struct cmd commands[] = {
      "SIGHUP reads the configuration again."},
     {"api", "", "serve HTTP only", NEED_CONF | NEED_DATA | NEED_STORE | NEED_STORAGE | NEED_BROKER | CMD_ROLE, NULL,
      cmd_api, NULL},
-    {"worker", "", "run jobs only", NEED_CONF | NEED_DATA | NEED_STORE | NEED_STORAGE | NEED_TOKENS | CMD_ROLE, NULL,
-     cmd_worker,
+    {"worker", "", "run jobs only",
+     NEED_CONF | NEED_DATA | NEED_STORE | NEED_STORAGE | NEED_TOKENS | CMD_ROLE | CMD_ENGINE, NULL, cmd_worker,
      "SIGTERM lets running chunks finish for drain_timeout and hands the rest back; a second one hands back at once."},
-    {"transcribe", "FILE...", "transcribe recordings right here, without a server", NEED_CONF, transcribe_flags,
-     cmd_transcribe,
+    {"transcribe", "FILE...", "transcribe recordings right here, without a server", NEED_CONF | CMD_ENGINE,
+     transcribe_flags, cmd_transcribe,
      "FILE '-' reads standard input. Plain text is printed as it is finished; a file given with --output appears whole "
      "or not at all. A recording that fails does not keep the others from being done; the exit status is 1 then."},
 
@@ -157,6 +164,11 @@ const struct cmd commands[] = {
      "be opened."},
     {"model verify", "MODEL...", "check every byte of models", NEED_CONF, NULL, cmd_model_verify,
      "Compares the file's SHA-256 with the sum that was noted when it was downloaded, and looks for damaged weights."},
+    {"bench", "[MODEL...]", "measure how fast models are on this machine", NEED_CONF | CMD_ENGINE, bench_flags,
+     cmd_bench,
+     "MODEL is a name such as base.en, looked up in the model folder (setting model_path), or a path with a '/'; "
+     "without "
+     "one every model in the folder is measured. Run it on an idle machine."},
     {"version", "", "print the version", 0, version_flags, cmd_version, NULL},
     {"help", "[COMMAND] [SUBCOMMAND]", "explain a command; 'steno help settings' explains all settings", 0, NULL,
      cmd_help, NULL},

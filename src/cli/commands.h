@@ -27,6 +27,7 @@ enum cmd_needs {
     NEED_SERVER = 1 << 8,  /* talks to a running server over HTTP */
     CMD_ROLE = 1 << 9, /* long-running: may be a child of `steno serve` (cli/role.h), takes SIGHUP, many connections */
     CMD_HIDDEN = 1 << 10, /* not in help and documents */
+    CMD_ENGINE = 1 << 12, /* runs engines in this process: started with OpenMP's settings (whisper/openmp.h) */
     CMD_RAW = 1 << 11,    /* gets the command line as it is; nothing is set up, no signal is touched */
 };
 
@@ -109,6 +110,7 @@ int cmd_model_list(struct app *app, int argc, char **argv, struct err *err);
 int cmd_model_info(struct app *app, int argc, char **argv, struct err *err);
 int cmd_model_pull(struct app *app, int argc, char **argv, struct err *err);
 int cmd_model_verify(struct app *app, int argc, char **argv, struct err *err);
+int cmd_bench(struct app *app, int argc, char **argv, struct err *err);
 int cmd_version(struct app *app, int argc, char **argv, struct err *err);
 int cmd_help(struct app *app, int argc, char **argv, struct err *err);
 /* Not for people. */

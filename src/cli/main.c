@@ -73,7 +73,7 @@ int main(int argc, char **argv)
     stop_install();
     if (!cmd)
         return no_command(argc - 1, argv + 1);
-    struct app app = {.cmd = cmd};
+    struct app app = {.cmd = cmd, .argv = argv};
     int rc = run(&app, argc - 1 - words, argv + 1 + words, &err);
     app_close(&app);
     flags_free(app.flags);

@@ -3,6 +3,9 @@
 
 #include "base/str.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 /* No engine takes this long for 30 s of speech, unless it hangs. */
 enum { CHUNK_TIME_MS = 10 * 60 * 1000 };
 
@@ -79,4 +82,12 @@ const char *media_language(const struct conf *conf)
 char *media_model_folder(const struct conf *conf)
 {
     return conf->model_path[0] ? xstrdup(conf->model_path) : xasprintf("%s/models", conf->data);
+}
+
+const char *media_scratch(const struct conf *conf)
+{
+    if (strcmp(conf_where(conf, "temp"), "default") != 0)
+        return conf->temp;
+    const char *dir = getenv("TMPDIR");
+    return dir && dir[0] == '/' ? dir : "/var/tmp";
 }

@@ -17,5 +17,7 @@ int media_options(const struct conf *conf, struct arena *a, struct job_options *
 const char *media_language(const struct conf *conf);
 /* The folder of Whisper's models: model_path, else `models` in the data folder. Caller frees. */
 char *media_model_folder(const struct conf *conf) MUST_CHECK;
+/* Where scratch files go when there is no data folder: a place that may be large. Borrowed. */
+const char *media_scratch(const struct conf *conf);
 
 #endif

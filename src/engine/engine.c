@@ -4,10 +4,10 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/log.h"
 #include "base/str.h"
 
-#include <sched.h>
 #include <stdio.h>
 
 static const struct engine_ops *const engines[] = {&engine_whisper_ops, &engine_pocketsphinx_ops, &engine_null_ops};
@@ -70,13 +70,6 @@ static struct engine_request with_defaults(const struct engine_request *r)
     return full;
 }
 
-/* The processors this process may use. */
-static unsigned processors(void)
-{
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)MAX(CPU_COUNT(&set), 1) : 1;
-}
-
 int engine_open(const struct engine_opts *opts, struct engine **ret, struct err *err)
 {
     if (opts->chunk_time_ms < 0)
@@ -87,7 +80,7 @@ int engine_open(const struct engine_opts *opts, struct engine **ret, struct err 
         return any ? ERR_UNAVAILABLE : unknown(opts->name, err);
     struct engine_opts full = *opts;
     if (!full.slots)
-        full.slots = ops->info.slots ? ops->info.slots : processors();
+        full.slots = ops->info.slots ? ops->info.slots : cpu_cores();
     struct engine *e = NULL;
     int rc = ops->open(&full, &e, err);
     if (rc < 0)

@@ -120,7 +120,7 @@ static int run_languages(struct batch *b, struct request *r, unsigned slot)
         .audio_slot = r->window->audio_slot, .text_slot = slot, .token = t->sot, .want_logits = true};
     int rc = compute_step(b->compute, &row, 1, &r->err);
     if (rc == 0)
-        kern_best()->softmax(row.logits + t->first_language, (size_t)t->n_languages, r->floats, NULL);
+        kern_best()->softmax(row.logits + t->first_language, (size_t)t->n_languages, r->floats);
     return rc;
 }
 

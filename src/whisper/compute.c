@@ -50,14 +50,14 @@ static void plan(struct compute *c, struct planner *p)
     c->ry = place(p, rows * d, f);
     c->rhidden = place(p, rows * 4 * d, f);
     c->logits = place(p, rows * (size_t)dims->n_vocab, f);
-    c->scores = place(p, (size_t)omp_get_max_threads() * 1536, f);
+    c->scores = place(p, (size_t)omp_get_max_threads() * AUDIO_ROOM, f);
     size_t layers = (size_t)dims->text_layers;
     c->cross = place(p, c->opts.audio_slots * layers, sizeof *c->cross);
     c->self = place(p, c->opts.text_slots * layers, sizeof *c->self);
     for (size_t i = 0; i < c->opts.audio_slots * layers; i++)
-        plan_kv(p, p->base ? &c->cross[i] : NULL, (size_t)c->heads, AUDIO_CTX, att_bytes(c));
+        plan_kv(p, p->base ? &c->cross[i] : NULL, (size_t)c->heads, AUDIO_ROOM, att_bytes(c));
     for (size_t i = 0; i < c->opts.text_slots * layers; i++)
-        plan_kv(p, p->base ? &c->self[i] : NULL, (size_t)c->heads, TEXT_CTX, att_bytes(c));
+        plan_kv(p, p->base ? &c->self[i] : NULL, (size_t)c->heads, TEXT_ROOM, att_bytes(c));
 }
 
 static void init(struct compute *c, const struct net *n, const struct compute_opts *o)

@@ -11,8 +11,12 @@
  * 1500 = 25 x 60.
  */
 enum { AUDIO_CTX = 1500, TEXT_CTX = 448, BLOCK_ROWS = 60, BLOCKS = AUDIO_CTX / BLOCK_ROWS };
+/* The same with the rest of the last block of keys. */
+enum { AUDIO_ROOM = 1536, TEXT_ROOM = 448 };
+_Static_assert(AUDIO_ROOM % KEY_BLOCK == 0 && AUDIO_ROOM - AUDIO_CTX < KEY_BLOCK && TEXT_ROOM % KEY_BLOCK == 0,
+               "whole blocks of keys");
 
-/* A cache of keys [heads][64][length] and values [heads][length][64] for one slot and layer, floats or bfloat16. */
+/* A cache of keys and values (kern.h) for one slot and layer, a head after another, floats or bfloat16. */
 struct kv {
     void *keys, *values;
 };
@@ -22,7 +26,8 @@ struct attention {
     void *keys, *values; /* packed, one after another for each head */
     size_t key_bytes, value_bytes;
     float *block;     /* [threads][60][1500] scores */
-    void *block_bf16; /* the same after the soft-max, bf16 only */
+    void *block_bf16; /* exp of these, bf16 only; else it is put in their place */
+    float *mixed;     /* [threads][60][64] */
 };
 
 /* Watches the cross-attention while compute_align runs. */
@@ -57,7 +62,7 @@ struct compute {
     float *rx, *rq, *ratt; /* [rows][d], [rows][3d], [rows][d] */
     void *ry, *rhidden;    /* typed */
     float *logits;         /* [rows][n_vocab] */
-    float *scores;         /* [threads][1536] */
+    float *scores;         /* [threads][AUDIO_ROOM] */
     struct kv *cross;      /* [audio_slots][layers] */
     struct kv *self;       /* [text_slots][layers] */
     const struct align_watch *watch;

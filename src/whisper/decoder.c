@@ -11,8 +11,6 @@
 #include <omp.h>
 #include <string.h>
 
-enum { SCORES_STRIDE = 1536 };
-
 /* 1 to 16 rows cost about the same; beyond, steps of 16. */
 static int64_t round_rows(int64_t n)
 {
@@ -47,35 +45,41 @@ static void store_self(struct compute *c, const struct step_row *row, const floa
     const struct kv *kv = self_kv(c, row->text_slot, layer);
     const float *k = qkv + c->d, *v = qkv + 2 * c->d;
     for (int h = 0; h < c->heads; h++) {
-        int64_t value = ((int64_t)h * TEXT_CTX + row->position) * HEAD_DIM;
+        size_t head = (size_t)h * TEXT_ROOM * HEAD_DIM, t = (size_t)row->position;
+        const float *from_k = k + h * HEAD_DIM, *from_v = v + h * HEAD_DIM;
         if (c->bf16_att) {
-            bf16 narrow[HEAD_DIM];
-            c->kern->to_bf16(k + h * HEAD_DIM, HEAD_DIM, narrow);
-            for (int i = 0; i < HEAD_DIM; i++)
-                ((bf16 *)kv->keys)[((int64_t)h * HEAD_DIM + i) * TEXT_CTX + row->position] = narrow[i];
-            c->kern->to_bf16(v + h * HEAD_DIM, HEAD_DIM, (bf16 *)kv->values + value);
+            bf16 narrow[HEAD_DIM], *keys = (bf16 *)kv->keys + head;
+            c->kern->to_bf16(from_k, HEAD_DIM, narrow);
+            for (size_t i = 0; i < HEAD_DIM; i++)
+                keys[kern_key_bf16(i, t)] = narrow[i];
+            c->kern->to_bf16(from_v, HEAD_DIM, (bf16 *)kv->values + head + t * HEAD_DIM);
         } else {
-            for (int i = 0; i < HEAD_DIM; i++)
-                ((float *)kv->keys)[((int64_t)h * HEAD_DIM + i) * TEXT_CTX + row->position] = k[h * HEAD_DIM + i];
-            memcpy((float *)kv->values + value, v + h * HEAD_DIM, HEAD_DIM * sizeof(float));
+            float *keys = (float *)kv->keys + head;
+            for (size_t i = 0; i < HEAD_DIM; i++)
+                keys[kern_key_f32(i, t)] = from_k[i];
+            memcpy((float *)kv->values + head + t * HEAD_DIM, from_v, HEAD_DIM * sizeof(float));
         }
     }
 }
 
-/* One row and head: q over `n` positions of kv, whose keys have `stride` positions a line. */
-static void attend(const struct compute *c, const float *q, const struct kv *kv, int head, size_t stride, size_t n,
-                   float *scores, float *ret)
+static void score(const struct compute *c, const float *q, const struct kv *kv, size_t head, size_t n, float *scores)
 {
-    size_t at = (size_t)head * stride * HEAD_DIM;
     if (c->bf16_att)
-        c->kern->scores_bf16(q, (const bf16 *)kv->keys + at, stride, n, scores);
+        c->kern->scores_bf16(q, (const bf16 *)kv->keys + head, n, scores);
     else
-        c->kern->scores_f32(q, (const float *)kv->keys + at, stride, n, scores);
-    c->kern->softmax(scores, n, scores, NULL);
+        c->kern->scores_f32(q, (const float *)kv->keys + head, n, scores);
+}
+
+/* One row: q over `n` positions of the head that begins at value `head` of kv. */
+static void attend(const struct compute *c, const float *q, const struct kv *kv, size_t head, size_t n, float *scores,
+                   float *ret)
+{
+    score(c, q, kv, head, n, scores);
+    c->kern->softmax(scores, n, scores);
     if (c->bf16_att)
-        c->kern->mix_bf16(scores, (const bf16 *)kv->values + at, n, ret);
+        c->kern->mix_bf16(scores, (const bf16 *)kv->values + head, n, ret);
     else
-        c->kern->mix_f32(scores, (const float *)kv->values + at, n, ret);
+        c->kern->mix_f32(scores, (const float *)kv->values + head, n, ret);
 }
 
 static void self_attention(struct compute *c, const struct step_row *rows, size_t n, int layer)
@@ -85,9 +89,10 @@ static void self_attention(struct compute *c, const struct step_row *rows, size_
 #pragma omp parallel for collapse(2) schedule(static)
     for (size_t i = 0; i < n; i++)
         for (int h = 0; h < c->heads; h++) {
-            float *scores = c->scores + omp_get_thread_num() * SCORES_STRIDE;
-            attend(c, c->rq + i * 3 * (size_t)c->d + h * HEAD_DIM, self_kv(c, rows[i].text_slot, layer), h, TEXT_CTX,
-                   (size_t)rows[i].position + 1, scores, c->ratt + i * (size_t)c->d + h * HEAD_DIM);
+            float *scores = c->scores + omp_get_thread_num() * AUDIO_ROOM;
+            attend(c, c->rq + i * 3 * (size_t)c->d + h * HEAD_DIM, self_kv(c, rows[i].text_slot, layer),
+                   (size_t)h * TEXT_ROOM * HEAD_DIM, (size_t)rows[i].position + 1, scores,
+                   c->ratt + i * (size_t)c->d + h * HEAD_DIM);
         }
 }
 
@@ -99,11 +104,7 @@ static void watch(const struct compute *c, int layer, int head, size_t row, cons
     for (size_t i = 0; i < w->n_heads; i++) {
         if (w->heads[i].layer != layer || w->heads[i].head != head)
             continue;
-        size_t at = (size_t)head * AUDIO_CTX * HEAD_DIM;
-        if (c->bf16_att)
-            c->kern->scores_bf16(q, (const bf16 *)kv->keys + at, AUDIO_CTX, AUDIO_CTX, scores);
-        else
-            c->kern->scores_f32(q, (const float *)kv->keys + at, AUDIO_CTX, AUDIO_CTX, scores);
+        score(c, q, kv, (size_t)head * AUDIO_ROOM * HEAD_DIM, AUDIO_CTX, scores);
         memcpy(w->scores + (i * w->n_tokens + w->first + row) * AUDIO_CTX, scores, AUDIO_CTX * sizeof *scores);
     }
 }
@@ -121,13 +122,14 @@ static void cross_attention(struct compute *c, const struct step_row *rows, size
             while (first < n && seen < g + 1)
                 seen += first == 0 || rows[first].audio_slot != rows[first - 1].audio_slot ? 1 : 0, first++;
             first--;
-            float *scores = c->scores + omp_get_thread_num() * SCORES_STRIDE;
+            float *scores = c->scores + omp_get_thread_num() * AUDIO_ROOM;
             const struct kv *kv = cross_kv(c, rows[first].audio_slot, layer);
             for (size_t i = first; i < n && rows[i].audio_slot == rows[first].audio_slot; i++) {
                 const float *q = c->rq + i * (size_t)c->d + h * HEAD_DIM;
                 if (c->watch)
                     watch(c, layer, h, i, q, kv, scores);
-                attend(c, q, kv, h, AUDIO_CTX, AUDIO_CTX, scores, c->ratt + i * (size_t)c->d + h * HEAD_DIM);
+                attend(c, q, kv, (size_t)h * AUDIO_ROOM * HEAD_DIM, AUDIO_CTX, scores,
+                       c->ratt + i * (size_t)c->d + h * HEAD_DIM);
             }
         }
 }
@@ -209,11 +211,9 @@ void compute_copy_text(struct compute *c, unsigned to, unsigned from, int n)
     for (int layer = 0; layer < c->net->dims.text_layers; layer++) {
         const struct kv *a = self_kv(c, from, layer), *b = self_kv(c, to, layer);
         for (int h = 0; h < c->heads; h++) {
-            size_t at = (size_t)h * TEXT_CTX * HEAD_DIM * size;
-            for (size_t i = 0; i < HEAD_DIM; i++) {
-                size_t line = at + i * TEXT_CTX * size;
-                memcpy((unsigned char *)b->keys + line, (const unsigned char *)a->keys + line, (size_t)n * size);
-            }
+            size_t at = (size_t)h * TEXT_ROOM * HEAD_DIM * size;
+            memcpy((unsigned char *)b->keys + at, (const unsigned char *)a->keys + at,
+                   kern_key_room((size_t)n) * HEAD_DIM * size);
             memcpy((unsigned char *)b->values + at, (const unsigned char *)a->values + at, (size_t)n * HEAD_DIM * size);
         }
     }
@@ -244,7 +244,7 @@ int compute_align(struct compute *c, unsigned audio_slot, unsigned text_slot, co
                 continue;
             int next = tokens[at + i + 1];
             if (next < n_text)
-                c->kern->softmax(rows[i].logits, (size_t)n_text, rows[i].logits, NULL);
+                c->kern->softmax(rows[i].logits, (size_t)n_text, rows[i].logits);
             ret_token_prob[at + i + 1] = next < n_text ? rows[i].logits[next] : 0;
         }
     }

@@ -66,7 +66,7 @@ int dtw_matrix(float *scores, size_t heads, size_t tokens, size_t stride, size_t
     for (size_t h = 0; h < heads; h++) {
         float *head = scores + h * tokens * stride;
         for (size_t t = 0; t < tokens; t++)
-            kern->softmax(head + t * stride, frames, head + t * stride, NULL);
+            kern->softmax(head + t * stride, frames, head + t * stride);
         standardise(head, tokens, stride, frames);
         for (size_t t = 0; t < tokens; t++) {
             smooth(head + t * stride, frames, padded);

@@ -104,31 +104,41 @@ static int run_layer(struct compute *c, const struct encoder_layer *l, struct er
     return rc;
 }
 
-/* The joint result [1500][2d] of one layer into the slot's layout: keys as columns per position, values as rows. */
+/* A block of positions of one head, from rows of the joint result [1500][2d], into the slot's layout (kern.h). */
+static void scatter_block(const struct compute *c, const struct kv *kv, size_t head, size_t first)
+{
+    const size_t d = (size_t)c->d, last = MIN(first + KEY_BLOCK, (size_t)AUDIO_CTX);
+    const size_t to = head * AUDIO_ROOM * HEAD_DIM;
+    for (size_t t = first; t < last; t++) {
+        size_t from = t * 2 * d + head * HEAD_DIM;
+        if (!c->bf16_att) {
+            const float *k = (const float *)c->qkv + from, *v = k + d;
+            float *keys = (float *)kv->keys + to, *values = (float *)kv->values + to + t * HEAD_DIM;
+            for (size_t i = 0; i < HEAD_DIM; i++)
+                keys[kern_key_f32(i, t)] = k[i];
+            memcpy(values, v, HEAD_DIM * sizeof *v);
+            continue;
+        }
+        bf16 pair[2 * HEAD_DIM], *keys = (bf16 *)kv->keys + to;
+        if (c->bf16_in) {
+            memcpy(pair, (const bf16 *)c->qkv + from, HEAD_DIM * sizeof *pair);
+            memcpy(pair + HEAD_DIM, (const bf16 *)c->qkv + from + d, HEAD_DIM * sizeof *pair);
+        } else {
+            c->kern->to_bf16((const float *)c->qkv + from, HEAD_DIM, pair);
+            c->kern->to_bf16((const float *)c->qkv + from + d, HEAD_DIM, pair + HEAD_DIM);
+        }
+        for (size_t i = 0; i < HEAD_DIM; i++)
+            keys[kern_key_bf16(i, t)] = pair[i];
+        memcpy((bf16 *)kv->values + to + t * HEAD_DIM, pair + HEAD_DIM, HEAD_DIM * sizeof *pair);
+    }
+}
+
 static void scatter_cross(struct compute *c, const struct kv *kv)
 {
-    const float *wide = c->qkv;
-    const bf16 *narrow = c->qkv;
-    const int64_t row = 2 * c->d;
 #pragma omp parallel for collapse(2)
-    for (int h = 0; h < c->heads; h++)
-        for (int block = 0; block < BLOCKS; block++)
-            for (int64_t t = block * BLOCK_ROWS; t < (block + 1) * BLOCK_ROWS; t++)
-                for (int64_t i = 0; i < HEAD_DIM; i++) {
-                    int64_t from = t * row + h * HEAD_DIM + i;
-                    int64_t key = ((int64_t)h * HEAD_DIM + i) * AUDIO_CTX + t,
-                            value = ((int64_t)h * AUDIO_CTX + t) * HEAD_DIM + i;
-                    if (c->bf16_att && c->bf16_in) {
-                        ((bf16 *)kv->keys)[key] = narrow[from];
-                        ((bf16 *)kv->values)[value] = narrow[from + c->d];
-                    } else if (c->bf16_att) {
-                        c->kern->to_bf16(&wide[from], 1, (bf16 *)kv->keys + key);
-                        c->kern->to_bf16(&wide[from + c->d], 1, (bf16 *)kv->values + value);
-                    } else {
-                        ((float *)kv->keys)[key] = wide[from];
-                        ((float *)kv->values)[value] = wide[from + c->d];
-                    }
-                }
+    for (size_t h = 0; h < (size_t)c->heads; h++)
+        for (size_t first = 0; first < AUDIO_CTX; first += KEY_BLOCK)
+            scatter_block(c, kv, h, first);
 }
 
 int compute_encode(struct compute *c, unsigned audio_slot, const float *mel, const struct cancel *cancel,

@@ -63,6 +63,18 @@ static inline float fast_exp(float x)
     return p * bits_to_float((uint32_t)((int32_t)n + 127) << 23);
 }
 
+/* exp for x <= 0, good to 8e-5 relative: 2^n times a polynomial of degree 3 on [-1/2, 1/2]; below -80 it is about
+ * 1e-35. */
+static inline float rough_exp(float x)
+{
+    const float magic = 12582912.0f;
+    float y = x < -80.0f ? -80.0f * 1.44269504f : x * 1.44269504f;
+    float shifted = y + magic, r = y - (shifted - magic);
+    float p = ((5.5171821e-2f * r + 2.4261119e-1f) * r + 6.9326096e-1f) * r + 9.9992807e-1f;
+    /* The low bits of `shifted` are the integer n: add it to the exponent. */
+    return bits_to_float(float_to_bits(p) + (float_to_bits(shifted) << 23));
+}
+
 /* x * Phi(x) with erf by Abramowitz and Stegun 7.1.26 (1.5e-7 absolute). */
 static inline float gelu(float x)
 {
@@ -114,28 +126,43 @@ static float max_of(const float *x, size_t n)
     return m;
 }
 
-static void softmax(const float *x, size_t n, float *ret, bf16 *ret_bf16)
+static float exp_row(const float *x, size_t n, float *ret)
 {
     float m = max_of(x, n), sum = 0;
-    if (ret) {
 #pragma omp simd reduction(+ : sum)
-        for (size_t i = 0; i < n; i++) {
-            float e = fast_exp(x[i] - m);
-            ret[i] = e;
-            sum += e;
-        }
-        float scale = 1.0f / sum;
-        for (size_t i = 0; i < n; i++)
-            ret[i] *= scale;
-        return;
+    for (size_t i = 0; i < n; i++) {
+        float e = fast_exp(x[i] - m);
+        ret[i] = e;
+        sum += e;
     }
-    /* Twice the exponentials are cheaper than a float buffer that would leave the cache. */
+    return sum;
+}
+
+/* Not-a-number comes out as some number here, but the sum keeps it. */
+static float exp_row_bf16(const float *x, size_t n, bf16 *ret)
+{
+    float m = max_of(x, n), sum = 0;
 #pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < n; i++) {
+        float e = rough_exp(x[i] - m);
+        uint32_t u = float_to_bits(e);
+        ret[i] = (bf16)((u + 0x7FFF + ((u >> 16) & 1)) >> 16);
+        sum += e;
+    }
+    return sum;
+}
+
+static void softmax(const float *x, size_t n, float *ret)
+{
+    float scale = 1.0f / exp_row(x, n, ret);
     for (size_t i = 0; i < n; i++)
-        sum += fast_exp(x[i] - m);
-    float scale = 1.0f / sum;
+        ret[i] *= scale;
+}
+
+static void scale_to_bf16(const float *x, size_t n, float scale, bf16 *ret)
+{
     for (size_t i = 0; i < n; i++)
-        ret_bf16[i] = round_bf16(fast_exp(x[i] - m) * scale);
+        ret[i] = round_bf16(x[i] * scale);
 }
 
 static float log_sum_exp(const float *x, size_t n)
@@ -178,33 +205,35 @@ static void dequantise(const int32_t *sums, int64_t n, float row_scale, const fl
             y[i] = (float)sums[i] * row_scale * scales[i] + (bias ? bias[i] : 0.0f);
 }
 
-/* Positions in blocks that stay in registers and the first-level cache while the 64 rows of keys pass by. */
-enum { BLOCK = 64 };
-
-#define DEFINE_SCORES(name, type, load)                                                        \
-    static void name(const float *q, const type *keys, size_t stride, size_t n, float *scores) \
-    {                                                                                          \
-        for (size_t at = 0; at < n; at += BLOCK) {                                             \
-            float sum[BLOCK] = {0};                                                            \
-            size_t len = n - at < BLOCK ? n - at : BLOCK;                                      \
-            if (len == BLOCK) {                                                                \
-                for (size_t c = 0; c < HEAD_DIM; c++) {                                        \
-                    const type *row = keys + c * stride + at;                                  \
-                    float w = q[c];                                                            \
-                    for (size_t t = 0; t < BLOCK; t++)                                         \
-                        sum[t] += w * load(row[t]);                                            \
-                }                                                                              \
-            } else {                                                                           \
-                for (size_t c = 0; c < HEAD_DIM; c++) {                                        \
-                    const type *row = keys + c * stride + at;                                  \
-                    float w = q[c];                                                            \
-                    for (size_t t = 0; t < len; t++)                                           \
-                        sum[t] += w * load(row[t]);                                            \
-                }                                                                              \
-            }                                                                                  \
-            memcpy(scores + at, sum, len * sizeof *scores);                                    \
-        }                                                                                      \
+static void scores_f32(const float *q, const float *keys, size_t n, float *scores)
+{
+    for (size_t at = 0; at < n; at += KEY_BLOCK) {
+        const float *block = keys + at * HEAD_DIM;
+        float sum[KEY_BLOCK] = {0};
+        for (size_t c = 0; c < HEAD_DIM; c++)
+            for (size_t t = 0; t < KEY_BLOCK; t++)
+                sum[t] += q[c] * block[c * KEY_BLOCK + t];
+        memcpy(scores + at, sum, sizeof sum);
     }
+}
+
+/* A pair of dimensions is one 32-bit word: its halves widen to floats by a shift and a mask. */
+static void scores_bf16(const float *q, const bf16 *keys, size_t n, float *scores)
+{
+    for (size_t at = 0; at < n; at += KEY_BLOCK) {
+        uint32_t pairs[KEY_BLOCK];
+        float even[KEY_BLOCK] = {0}, odd[KEY_BLOCK] = {0};
+        for (size_t c = 0; c < HEAD_DIM; c += 2) {
+            memcpy(pairs, keys + at * HEAD_DIM + c * KEY_BLOCK, sizeof pairs);
+            for (size_t t = 0; t < KEY_BLOCK; t++) {
+                even[t] += q[c] * bits_to_float(pairs[t] << 16);
+                odd[t] += q[c + 1] * bits_to_float(pairs[t] & 0xFFFF0000u);
+            }
+        }
+        for (size_t t = 0; t < KEY_BLOCK; t++)
+            scores[at + t] = even[t] + odd[t];
+    }
+}
 
 #define DEFINE_MIX(name, type, load)                                           \
     static void name(const float *p, const type *values, size_t n, float *ret) \
@@ -220,8 +249,6 @@ enum { BLOCK = 64 };
     }
 
 #define SAME(x) (x)
-DEFINE_SCORES(scores_f32, float, SAME)
-DEFINE_SCORES(scores_bf16, bf16, wide)
 DEFINE_MIX(mix_f32, float, SAME)
 DEFINE_MIX(mix_bf16, bf16, wide)
 
@@ -232,6 +259,9 @@ const struct kern PASTE(kern_, KERN_LEVEL) = {
     .from_bf16 = from_bf16,
     .layer_norm = layer_norm,
     .softmax = softmax,
+    .exp_row = exp_row,
+    .exp_row_bf16 = exp_row_bf16,
+    .scale_to_bf16 = scale_to_bf16,
     .log_sum_exp = log_sum_exp,
     .quantise_row = quantise_row,
     .dequantise = dequantise,

@@ -125,16 +125,21 @@ static void test_softmax_and_log_sum_exp(void **state)
             sum += exp((double)x[i] - most);
         FOR_EACH_KERN(k)
         {
-            k->softmax(x, N, got, NULL);
-            k->softmax(x, N, NULL, narrow);
+            k->softmax(x, N, got);
             double total = 0;
             for (size_t i = 0; i < N; i++) {
                 double want = exp((double)x[i] - most) / sum;
                 close_to((double)got[i], want, want * 5e-6 + 1e-30);
-                close_to((double)widen(narrow[i]), want, want / 200 + 1e-30);
                 total += (double)got[i];
             }
             close_to(total, 1, 1e-5);
+            close_to((double)k->exp_row(x, N, got), sum, sum * 5e-6);
+            close_to((double)k->exp_row_bf16(x, N, narrow), sum, sum * 1e-4);
+            for (size_t i = 0; i < N; i++) {
+                double want = exp((double)x[i] - most);
+                close_to((double)got[i], want, want * 5e-6 + 1e-30);
+                close_to((double)widen(narrow[i]), want, want / 250 + 1e-30);
+            }
             close_to((double)k->log_sum_exp(x, N), most + log(sum), 1e-5 * (fabs(most) + 1));
         }
     }
@@ -146,7 +151,7 @@ static void test_refused_logits_stay_refused(void **state)
     FOR_EACH_KERN(k)
     {
         float x[] = {-INFINITY, 1, -INFINITY, 1};
-        k->softmax(x, 4, x, NULL);
+        k->softmax(x, 4, x);
         close_to((double)x[0], 0, 1e-30);
         close_to((double)x[1], 0.5, 1e-6);
         float none[] = {-INFINITY, -INFINITY};
@@ -189,53 +194,95 @@ static void test_bytes_there_and_back(void **state)
     }
 }
 
+static void test_scaled_to_bf16(void **state)
+{
+    (void)state;
+    float x[N];
+    bf16 got[N];
+    fill(x, N, 4, 13);
+    FOR_EACH_KERN(k)
+    {
+        k->scale_to_bf16(x, N, 0.3f, got);
+        for (size_t i = 0; i < N; i++)
+            close_to((double)widen(got[i]), (double)x[i] * 0.3, fabs((double)x[i]) * 0.3 / 250);
+    }
+}
+
+static void test_key_layout(void **state)
+{
+    (void)state;
+    enum { LEN = 130 };
+    static unsigned char seen[2][LEN / KEY_BLOCK * KEY_BLOCK * HEAD_DIM + KEY_BLOCK * HEAD_DIM];
+    assert_int_equal(kern_key_room(1), 64);
+    assert_int_equal(kern_key_room(64), 64);
+    assert_int_equal(kern_key_room(65), 128);
+    for (size_t t = 0; t < LEN; t++)
+        for (size_t c = 0; c < HEAD_DIM; c++) {
+            /* Every place is used once, and all of a block lies in the block. */
+            assert_int_equal(seen[0][kern_key_f32(c, t)]++, 0);
+            assert_int_equal(seen[1][kern_key_bf16(c, t)]++, 0);
+            assert_int_equal(kern_key_f32(c, t) / (KEY_BLOCK * HEAD_DIM), t / KEY_BLOCK);
+            assert_int_equal(kern_key_bf16(c, t) / (KEY_BLOCK * HEAD_DIM), t / KEY_BLOCK);
+        }
+}
+
 static void test_attention_of_one_row(void **state)
 {
     (void)state;
-    enum { LEN = 1500, STRIDE = 1500 };
-    float *keys = malloc(sizeof(float) * HEAD_DIM * STRIDE), *values = malloc(sizeof(float) * HEAD_DIM * LEN);
-    bf16 *narrow_keys = malloc(sizeof(bf16) * HEAD_DIM * STRIDE),
-         *narrow_values = malloc(sizeof(bf16) * HEAD_DIM * LEN);
-    float q[HEAD_DIM], p[LEN], scores[LEN], ret[HEAD_DIM];
-    fill(keys, HEAD_DIM * STRIDE, 1, 20);
+    enum { LEN = 1500, ROOM = 1536 };
+    /* keys: [dim][position], for the sums by hand */
+    float *keys = malloc(sizeof(float) * HEAD_DIM * LEN), *values = malloc(sizeof(float) * HEAD_DIM * LEN);
+    float *blocks = calloc(ROOM, sizeof(float) * HEAD_DIM);
+    bf16 *narrow_keys = malloc(sizeof(bf16) * HEAD_DIM * LEN), *narrow_values = malloc(sizeof(bf16) * HEAD_DIM * LEN),
+         *narrow_blocks = calloc(ROOM, sizeof(bf16) * HEAD_DIM);
+    float q[HEAD_DIM], p[LEN], scores[ROOM], ret[HEAD_DIM];
+    fill(keys, HEAD_DIM * LEN, 1, 20);
     fill(values, HEAD_DIM * LEN, 1, 21);
     fill(q, HEAD_DIM, 1, 22);
     fill(p, LEN, 0.01f, 23);
     static const size_t lengths[] = {1, 63, 64, 65, 447, 1500};
     FOR_EACH_KERN(k)
     {
-        k->to_bf16(keys, HEAD_DIM * STRIDE, narrow_keys);
+        k->to_bf16(keys, HEAD_DIM * LEN, narrow_keys);
         k->to_bf16(values, HEAD_DIM * LEN, narrow_values);
+        for (size_t c = 0; c < HEAD_DIM; c++)
+            for (size_t t = 0; t < LEN; t++) {
+                blocks[kern_key_f32(c, t)] = keys[c * LEN + t];
+                narrow_blocks[kern_key_bf16(c, t)] = narrow_keys[c * LEN + t];
+            }
         for (size_t l = 0; l < ARRAY_LEN(lengths); l++) {
             size_t n = lengths[l];
             for (int narrow = 0; narrow < 2; narrow++) {
                 if (narrow) {
-                    k->scores_bf16(q, narrow_keys, STRIDE, n, scores);
+                    k->scores_bf16(q, narrow_blocks, n, scores);
                     k->mix_bf16(p, narrow_values, n, ret);
                 } else {
-                    k->scores_f32(q, keys, STRIDE, n, scores);
+                    k->scores_f32(q, blocks, n, scores);
                     k->mix_f32(p, values, n, ret);
                 }
-                double tolerance = narrow ? 0.05 : 1e-4;
+                /* Against the values it was given: only the sums may differ. */
                 for (size_t t = 0; t < n; t++) {
                     double want = 0;
                     for (size_t c = 0; c < HEAD_DIM; c++)
-                        want += (double)q[c] * (double)keys[c * STRIDE + t];
-                    close_to((double)scores[t], want, tolerance);
+                        want += (double)q[c] * (double)(narrow ? widen(narrow_keys[c * LEN + t]) : keys[c * LEN + t]);
+                    close_to((double)scores[t], want, 1e-5);
                 }
                 for (size_t c = 0; c < HEAD_DIM; c++) {
                     double want = 0;
                     for (size_t t = 0; t < n; t++)
-                        want += (double)p[t] * (double)values[t * HEAD_DIM + c];
-                    close_to((double)ret[c], want, tolerance);
+                        want += (double)p[t] *
+                                (double)(narrow ? widen(narrow_values[t * HEAD_DIM + c]) : values[t * HEAD_DIM + c]);
+                    close_to((double)ret[c], want, 1e-5);
                 }
             }
         }
     }
     free(keys);
     free(values);
+    free(blocks);
     free(narrow_keys);
     free(narrow_values);
+    free(narrow_blocks);
 }
 
 int main(void)
@@ -247,6 +294,8 @@ int main(void)
         cmocka_unit_test(test_softmax_and_log_sum_exp),
         cmocka_unit_test(test_refused_logits_stay_refused),
         cmocka_unit_test(test_bytes_there_and_back),
+        cmocka_unit_test(test_scaled_to_bf16),
+        cmocka_unit_test(test_key_layout),
         cmocka_unit_test(test_attention_of_one_row),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
