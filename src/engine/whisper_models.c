@@ -312,6 +312,16 @@ void models_release(struct models *m, struct loaded *l)
     pthread_mutex_unlock(&m->mu);
 }
 
+size_t models_waiting(struct models *m)
+{
+    size_t n = 0;
+    pthread_mutex_lock(&m->mu);
+    for (const struct waiter *w = m->line; w; w = w->next)
+        n++;
+    pthread_mutex_unlock(&m->mu);
+    return n;
+}
+
 struct whisper_batcher *loaded_batcher(const struct loaded *l)
 {
     return l->batcher;
