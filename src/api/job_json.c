@@ -43,7 +43,7 @@ static void result(struct jsonw *w, const struct job_result *r)
     jw_str(w, "engine", r->engine);
     jw_str(w, "model", r->model);
     jw_str(w, "language", r->language);
-    fraction(w, "language_probability", r->language_probability);
+    fraction(w, "language_probability", r->language_probability > 0 ? r->language_probability : -1);
     jw_seconds(w, "duration", r->duration_ms);
     jw_int(w, "words", r->word_count);
     fraction(w, "confidence", r->confidence);

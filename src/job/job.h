@@ -88,7 +88,7 @@ struct job_result {
     const char *result_key, *text, *language, *engine, *model, *warning;
     int64_t duration_ms, speech_ms, covered_ms, word_count, processing_ms, created_at;
     double confidence;           /* negative: the engine gives none */
-    double language_probability; /* negative: not known */
+    double language_probability; /* 0: not known */
 };
 
 /* A row of `error_logs`, with the job's file name beside it. */

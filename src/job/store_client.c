@@ -137,7 +137,7 @@ static int on_result(const struct db_row *row, void *arg, struct err *err)
     x.confidence = row_real(&r, -1);
     x.processing_ms = row_int(&r);
     x.created_at = row_int(&r);
-    x.language_probability = row_real(&r, -1);
+    x.language_probability = row_real(&r, 0);
     x.warning = row_text(&r);
     c->result = x;
     return row_check(&r, err);

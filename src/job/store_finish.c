@@ -35,7 +35,7 @@ static int complete_fn(struct db_tx *tx, void *arg, struct err *err)
                 db_text(r->language), db_text(r->engine), db_text(r->model), db_int(r->duration_ms),
                 db_int(r->speech_ms), db_int(r->covered_ms), db_int(r->word_count),
                 r->confidence < 0 ? db_null() : db_real(r->confidence), db_int(r->processing_ms), db_int(now),
-                r->language_probability < 0 ? db_null() : db_real(r->language_probability), db_text(r->warning)),
+                r->language_probability <= 0 ? db_null() : db_real(r->language_probability), db_text(r->warning)),
         err);
     return n < 0 ? err->code : 0;
 }

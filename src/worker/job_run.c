@@ -137,7 +137,7 @@ static int complete(struct job_ctx *c, struct err *err)
                                 .word_count = transcript_word_count(t),
                                 .processing_ms = clock_mono_ms() - c->r->began_ms,
                                 .confidence = transcript_confidence(t),
-                                .language_probability = t->language_probability > 0 ? t->language_probability : -1,
+                                .language_probability = t->language_probability,
                                 .warning = t->warning};
     return persist(c->w, c->r, JOB_COMPLETED, write_completed, &result, &c->seq, err);
 }

@@ -155,7 +155,7 @@ static const struct engine_ops fake_able_ops = {
 
 static void fake_init(struct fake *f, const struct engine_ops *ops)
 {
-    *f = (struct fake){.engine = {ops}};
+    *f = (struct fake){.engine = {.ops = ops}};
     pthread_mutex_init(&f->mu, NULL);
 }
 
