@@ -57,6 +57,7 @@ deps-demo:
 	@tools/deps.sh $(LIST)build.txt $(LIST)run.txt $(LIST)demo.txt
 deps-test:
 	@tools/deps.sh $(LIST)build.txt $(LIST)run.txt $(LIST)demo.txt $(LIST)test.txt
+	@for name in $$(tests/services.sh names); do tests/services.sh install $$name || true; done
 deps-check:
 	@tools/deps.sh $(LIST)build.txt $(LIST)check.txt
 deps-fuzz:

@@ -42,8 +42,9 @@ THIRD_PARTY = {
     "linux/landlock.h": ["audio"],
     "linux/seccomp.h": ["audio"],
     "curl/": ["storage", "engine", "cli"],
-    "openssl/": ["storage", "api", "cli"],
-    "jansson.h": ["job", "transcript", "broker", "whisper", "engine", "worker", "api", "cli"],
+    "openssl/": ["storage", "broker", "whisper", "api", "cli"],
+    "expat.h": ["storage"],
+    "jansson.h": ["job", "transcript", "storage", "broker", "whisper", "engine", "worker", "api", "cli"],
 }
 
 # The C library and the kernel.

@@ -47,7 +47,7 @@ static int ask_storage(struct health *h, struct health_report *ret, struct err *
 
 static int ask_broker(struct health *h, struct health_report *ret, struct err *err)
 {
-    return broker_ping(h->broker, &ret->latency_ms, err);
+    return health_broker(h->broker, &ret->latency_ms, ret->depth, err);
 }
 
 static const struct {
@@ -73,6 +73,8 @@ static void *part_main(void *arg)
         p->wanted = false;
         pthread_mutex_unlock(&h->mu);
         struct health_report r = {.name = p->report.name, .free_bytes = -1};
+        for (int q = 0; q < QUEUE_COUNT; q++)
+            r.depth[q] = -1;
         struct err err = ERR_INIT;
         int64_t asked = clock_mono_ms();
         r.ok = p->ask(h, &r, &err) >= 0;
@@ -85,6 +87,20 @@ static void *part_main(void *arg)
     }
     pthread_mutex_unlock(&h->mu);
     return NULL;
+}
+
+int health_broker(struct broker *b, int64_t *ret_latency_ms, int64_t ret_depth[QUEUE_COUNT], struct err *err)
+{
+    int64_t depth[QUEUE_COUNT];
+    int rc = broker_ping(b, ret_latency_ms, err);
+    for (int q = 0; q < QUEUE_COUNT; q++) {
+        ret_depth[q] = -1;
+        if (rc >= 0)
+            rc = broker_depth(b, job_queue_name((enum job_queue)q), &depth[q], err);
+    }
+    for (int q = 0; rc >= 0 && q < QUEUE_COUNT; q++)
+        ret_depth[q] = depth[q];
+    return rc;
 }
 
 int health_new(struct store *s, struct storage *st, struct broker *b, struct health **ret, struct err *err)

@@ -30,11 +30,16 @@ struct health_report {
     const char *name;
     bool ok;
     int64_t latency_ms;
-    int64_t free_bytes; /* storage; -1: unknown */
-    char error[256];    /* when not ok */
+    int64_t free_bytes;         /* storage; -1: unknown */
+    int64_t depth[QUEUE_COUNT]; /* broker: tokens in each queue; -1: unknown, or it keeps none */
+    char error[256];            /* when not ok */
 };
 
 struct health;
+
+/* Asks now: is the broker well, and how long are its queues (all -1 when it is not, or keeps no tokens)? */
+int health_broker(struct broker *b, int64_t *ret_latency_ms, int64_t ret_depth[QUEUE_COUNT], struct err *err)
+    MUST_CHECK;
 
 /* Borrows the three until health_free. */
 int health_new(struct store *s, struct storage *st, struct broker *b, struct health **ret, struct err *err) MUST_CHECK;

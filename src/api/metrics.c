@@ -115,6 +115,15 @@ static void write_jobs(struct buf *b, const struct store_counts *c)
     add_ms(b, c->oldest_pending_ms);
 }
 
+static void write_depth(struct buf *b, const int64_t *depth)
+{
+    head(b, METRIC_steno_broker_depth);
+    for (enum job_queue q = 0; q < QUEUE_COUNT; q++) {
+        begin(b, METRIC_steno_broker_depth, "queue", job_queue_name(q));
+        buf_addf(b, "} %lld\n", (long long)depth[q]);
+    }
+}
+
 void metrics_write(struct buf *b, struct metrics *m, const struct metrics_gauges *g)
 {
     head(b, METRIC_steno_build_info);
@@ -128,4 +137,7 @@ void metrics_write(struct buf *b, struct metrics *m, const struct metrics_gauges
     plain(b, METRIC_steno_uploads_in_flight, g->uploads);
     if (g->counts)
         write_jobs(b, g->counts);
+    plain(b, METRIC_steno_broker_up, g->broker_up);
+    if (g->depth[0] >= 0)
+        write_depth(b, g->depth);
 }

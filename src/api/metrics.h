@@ -11,6 +11,7 @@
 #include "job/store.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* name, type, help */
@@ -26,7 +27,9 @@
     X(steno_jobs, "gauge", "Jobs by state")                                                              \
     X(steno_jobs_ready, "gauge", "Jobs that wait and are due, by queue")                                 \
     X(steno_jobs_delayed, "gauge", "Jobs that wait for a later try")                                     \
-    X(steno_jobs_oldest_pending_seconds, "gauge", "Age of the oldest job that is due")
+    X(steno_jobs_oldest_pending_seconds, "gauge", "Age of the oldest job that is due")                   \
+    X(steno_broker_up, "gauge", "1 when the broker answers; without it workers look for jobs")           \
+    X(steno_broker_depth, "gauge", "Wake-ups in the queues of a broker that keeps them")
 
 enum metric {
 #define X(name, type, help) METRIC_##name,
@@ -60,6 +63,8 @@ struct metrics_gauges {
     const char *version;
     int64_t in_flight, uploads;
     const struct store_counts *counts; /* NULL: the store does not answer */
+    bool broker_up;
+    const int64_t *depth; /* per queue; -1: unknown, or the broker keeps no tokens */
 };
 /* The page in the text format of Prometheus. */
 void metrics_write(struct buf *b, struct metrics *m, const struct metrics_gauges *g);

@@ -27,6 +27,14 @@ int route_root(struct request *rq, struct err *err)
     return request_json(rq, 200, &b, err);
 }
 
+static void write_depth(struct jsonw *w, const int64_t depth[QUEUE_COUNT])
+{
+    jw_open(w, "depth", '{');
+    for (int q = 0; q < QUEUE_COUNT; q++)
+        jw_int(w, job_queue_name((enum job_queue)q), depth[q]);
+    jw_close(w, '}');
+}
+
 int route_health(struct request *rq, struct err *err)
 {
     struct health_report parts[HEALTH_PART_COUNT];
@@ -46,6 +54,8 @@ int route_health(struct request *rq, struct err *err)
         jw_int(&w, "latency_ms", parts[i].latency_ms);
         if (parts[i].ok && i == HEALTH_storage && parts[i].free_bytes >= 0)
             jw_int(&w, "free_bytes", parts[i].free_bytes);
+        if (i == HEALTH_broker && parts[i].depth[0] >= 0)
+            write_depth(&w, parts[i].depth);
         if (!parts[i].ok)
             jw_str(&w, "error", parts[i].error);
         jw_close(&w, '}');
@@ -63,11 +73,15 @@ int route_metrics(struct request *rq, struct err *err)
     bool up = store_counts(api->o.store, &counts, &away) >= 0;
     if (!up)
         log_warn(&rq->log, "no figures of jobs: %s", away.msg);
+    int64_t latency_ms = 0, depth[QUEUE_COUNT];
+    struct err broker = ERR_INIT;
     const struct metrics_gauges g = {
         .version = api->o.version,
         .in_flight = atomic_load(&api->active),
         .uploads = atomic_load(&api->uploads),
         .counts = up ? &counts : NULL,
+        .broker_up = health_broker(api->o.broker, &latency_ms, depth, &broker) >= 0,
+        .depth = depth,
     };
     CLEANUP(buf_clear) struct buf b = BUF_INIT(PAGE_MAX);
     metrics_write(&b, &api->metrics, &g);

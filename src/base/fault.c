@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,7 @@ const char *fault_name(enum fault_point p)
 {
     static const char *const names[] = {
 #define X(name) #name,
-        FAULT_POINTS(X)
+        FAULT_POINTS(X) FAULT_OPERATIONS(X)
 #undef X
     };
     return p < FAULT_COUNT ? names[p] : "?";
@@ -45,6 +46,18 @@ static bool first_time(const char *point)
     if (fd < 0 && errno != EEXIST)
         bad_spec("cannot write to STENO_FAULT_DIR", path);
     return fd >= 0;
+}
+
+/* Cuts "@N" off the action; 0: none. */
+static int64_t which_pass(char *action)
+{
+    char *at = strchr(action, '@');
+    int64_t n = 0;
+    if (at && (!str_to_i64(at + 1, &n) || n < 1))
+        bad_spec("no number behind '@'", action);
+    if (at)
+        *at = '\0';
+    return n;
 }
 
 static int act(const char *point, const char *action, struct err *err)
@@ -73,6 +86,8 @@ static bool known(const char *name)
 
 int fault_hit(enum fault_point p, struct err *err)
 {
+    static atomic_llong passes[FAULT_COUNT];
+    int64_t pass = atomic_fetch_add(&passes[p], 1) + 1;
     const char *spec = getenv("STENO_FAULT"), *name = fault_name(p);
     CLEANUP(free_p) char *copy = xstrdup(spec ? spec : "");
     int rc = 0;
@@ -86,7 +101,8 @@ int fault_hit(enum fault_point p, struct err *err)
         *eq = '\0';
         if (!known(item))
             bad_spec("unknown point", item);
-        if (strcmp(item, name) == 0 && first_time(name))
+        int64_t only = which_pass(eq + 1);
+        if (strcmp(item, name) == 0 && (!only || only == pass) && first_time(name))
             rc = act(name, eq + 1, err);
     }
     return rc;

@@ -8,15 +8,18 @@
  *   kill      SIGKILL to this process        stop      SIGSTOP to this process
  *   fail      the point returns an error     sleep:MS  waits that long
  *
+ * "@N" behind an action fires it only when this process passes the point for the N-th time.
+ *
  * Each fires once per run of the test, not per process: STENO_FAULT_DIR names a folder where a fired fault
- * leaves a file "<point>", made with O_EXCL, and a fault whose file stands does not fire again.
+ * leaves a file "<point>", made with O_EXCL, and a fault whose file stands does not fire again. Without the folder it
+ * fires every time.
  */
 #ifndef BASE_FAULT_H
 #define BASE_FAULT_H
 
 #include "base/err.h"
 
-/* Every point there is, in the order a job passes them. Tests walk this list (`steno __faults` prints it). */
+/* The points of a job's life, in the order it passes them. Tests walk this list (`steno __faults` prints it). */
 #define FAULT_POINTS(X)                                                                                  \
     X(upload_stored)     /* api: the object is in storage, the row is not there yet */                   \
     X(job_inserted)      /* api: the row is committed, the client has no answer yet */                   \
@@ -35,11 +38,29 @@
     X(lease_renewing)    /* worker: about to renew its leases */                                         \
     X(sweep_started)     /* worker: about to sweep */
 
+/* Operations of back ends: each fails before it reaches the back end. */
+#define FAULT_OPERATIONS(X) \
+    X(broker_token)         \
+    X(broker_event)         \
+    X(broker_dead_letter)   \
+    X(broker_wait)          \
+    X(broker_next_event)    \
+    X(broker_depth)         \
+    X(broker_trim)          \
+    X(broker_ping)
+
 enum fault_point {
 #define X(name) FAULT_##name,
-    FAULT_POINTS(X)
+    FAULT_POINTS(X) FAULT_OPERATIONS(X)
 #undef X
         FAULT_COUNT
+};
+/* How many of them are of a job's life; they come first. */
+enum {
+#define X(name) FAULT_NUMBER_##name,
+    FAULT_POINTS(X)
+#undef X
+        FAULT_POINT_COUNT
 };
 
 const char *fault_name(enum fault_point p);

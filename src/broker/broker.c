@@ -3,6 +3,7 @@
 #include "broker/broker_ops.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "broker/broker_msg.h"
 
@@ -15,8 +16,15 @@ static const struct {
     const char *scheme;
     const struct broker_ops *ops;
 } backends[] = {
-    {"local", &broker_local_ops}, {"redis", NULL},    {"rediss", NULL}, {"amqp", NULL}, {"amqps", NULL},
-    {"postgresql", NULL},         {"postgres", NULL},
+    {"local", &broker_local_ops},
+    {"redis", &broker_redis_ops},
+    {"rediss", &broker_redis_ops},
+    {"unix", &broker_redis_ops},
+    {"redis+unix", &broker_redis_ops},
+    {"amqp", &broker_amqp_ops},
+    {"amqps", &broker_amqp_ops},
+    {"postgresql", NULL},
+    {"postgres", NULL},
 };
 
 int broker_open(const struct broker_opts *opts, struct broker **ret, struct err *err)
@@ -28,8 +36,8 @@ int broker_open(const struct broker_opts *opts, struct broker **ret, struct err 
         if (strlen(backends[i].scheme) != n || strncmp(url, backends[i].scheme, n) != 0)
             continue;
         if (!backends[i].ops)
-            return err_set(err, ERR_UNSUPPORTED, "broker '%s:' is not part of this build; use local:/absolute/folder",
-                           backends[i].scheme);
+            return err_set(err, ERR_UNSUPPORTED,
+                           "broker '%s:' is not part of this build; use local:, redis: or amqp:", backends[i].scheme);
         struct broker *b = NULL;
         int rc = backends[i].ops->open(opts, url + n + 1, &b, err);
         if (rc < 0)
@@ -40,7 +48,7 @@ int broker_open(const struct broker_opts *opts, struct broker **ret, struct err 
     }
     if (!url[n])
         return err_set(err, ERR_INVALID, "a broker URL names its kind first, for example local:/absolute/folder");
-    return err_set(err, ERR_INVALID, "unknown kind of broker '%.*s:'; use local:/absolute/folder", (int)MIN(n, 40),
+    return err_set(err, ERR_INVALID, "unknown kind of broker '%.*s:'; use local:, redis: or amqp:", (int)MIN(n, 40),
                    url);
 }
 
@@ -55,6 +63,8 @@ int broker_send_token(struct broker *b, const struct token *t, struct err *err)
     CLEANUP(buf_clear) struct buf body = BUF_INIT(BROKER_MSG_MAX);
     int rc = broker_token_encode(t, &body, err);
     if (rc >= 0)
+        rc = FAULT_POINT(broker_token, err);
+    if (rc >= 0)
         rc = b->ops->send_token(b, t->queue, body.data, body.len, err);
     if (rc < 0)
         return err_wrap(err, "cannot send the wake-up");
@@ -67,6 +77,8 @@ int broker_send_event(struct broker *b, const struct event *e, struct err *err)
 {
     CLEANUP(buf_clear) struct buf msg = BUF_INIT(BROKER_MSG_MAX);
     int rc = broker_event_encode(e, &msg, err);
+    if (rc >= 0)
+        rc = FAULT_POINT(broker_event, err);
     if (rc >= 0)
         rc = b->ops->send_event(b, msg.data, msg.len, err);
     if (rc < 0)
@@ -81,6 +93,8 @@ int broker_send_dead_letter(struct broker *b, const char *job_id, const char *er
 {
     CLEANUP(buf_clear) struct buf body = BUF_INIT(BROKER_MSG_MAX);
     int rc = broker_dead_letter_encode(job_id, error_class, message, &body, err);
+    if (rc >= 0)
+        rc = FAULT_POINT(broker_dead_letter, err);
     if (rc >= 0 && b->ops->send_dead_letter)
         rc = b->ops->send_dead_letter(b, body.data, body.len, err);
     if (rc < 0)
@@ -90,7 +104,14 @@ int broker_send_dead_letter(struct broker *b, const char *job_id, const char *er
 
 int broker_wait(struct broker *b, int64_t timeout_ms, struct err *err)
 {
-    return b->ops->wait(b, timeout_ms, err);
+    int rc = FAULT_POINT(broker_wait, err);
+    return rc < 0 ? rc : b->ops->wait(b, timeout_ms, err);
+}
+
+void broker_taken(struct broker *b, const char *queue)
+{
+    if (b->ops->taken)
+        b->ops->taken(b, queue);
 }
 
 void broker_interrupt(struct broker *b)
@@ -100,22 +121,33 @@ void broker_interrupt(struct broker *b)
 
 int broker_next_event(struct broker *b, int64_t timeout_ms, struct event *ret, struct err *err)
 {
-    return b->ops->next_event(b, timeout_ms, ret, err);
+    int rc = FAULT_POINT(broker_next_event, err);
+    return rc < 0 ? rc : b->ops->next_event(b, timeout_ms, ret, err);
 }
 
 int broker_depth(struct broker *b, const char *queue, int64_t *ret, struct err *err)
 {
     int64_t depth = -1;
-    int rc = b->ops->depth ? b->ops->depth(b, queue, &depth, err) : 0;
+    int rc = FAULT_POINT(broker_depth, err);
+    if (rc >= 0 && b->ops->depth)
+        rc = b->ops->depth(b, queue, &depth, err);
     if (rc >= 0)
         *ret = depth;
     return rc;
 }
 
+int broker_trim(struct broker *b, const char *queue, int64_t keep, struct err *err)
+{
+    int rc = FAULT_POINT(broker_trim, err);
+    return rc >= 0 && b->ops->trim ? b->ops->trim(b, queue, keep, err) : rc;
+}
+
 int broker_ping(struct broker *b, int64_t *ret_ms, struct err *err)
 {
     int64_t start = clock_mono_ms();
-    int rc = b->ops->ping(b, err);
+    int rc = FAULT_POINT(broker_ping, err);
+    if (rc >= 0)
+        rc = b->ops->ping(b, err);
     if (rc < 0)
         return err_wrap(err, "broker");
     *ret_ms = clock_mono_ms() - start;

@@ -19,24 +19,21 @@
  */
 #include "broker/broker_ops.h"
 
-#include "base/clock.h"
 #include "base/id.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/stop.h"
 #include "base/str.h"
 #include "broker/broker_msg.h"
+#include "broker/waiter.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -54,8 +51,8 @@ static const char tokens_kind[] = "tokens-", events_kind[] = "events-";
 
 /* A pipe of ours and what ends a wait for it. */
 struct listener {
-    int fd;   /* -1: does not listen, only waits */
-    int wake; /* eventfd of broker_interrupt */
+    int fd; /* -1: does not listen, only waits */
+    struct waiter waiter;
     char name[64];
 };
 
@@ -137,7 +134,7 @@ static void listen_close(struct local_broker *l, struct listener *n)
     if (n->fd >= 0)
         unlinkat(l->dir, n->name, 0);
     close_fd(&n->fd);
-    close_fd(&n->wake);
+    waiter_close(&n->waiter);
 }
 
 static void local_close(struct broker *b)
@@ -159,14 +156,17 @@ static int local_open(const struct broker_opts *opts, const char *rest, struct b
         return err_wrap(err, "broker");
     struct local_broker *l = xcalloc(1, sizeof *l);
     l->folder = xstrdup(rest);
-    l->tokens.fd = l->events.fd = -1;
-    l->tokens.wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    l->events.wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    l->dir = open(rest, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    l->tokens.fd = l->events.fd = l->dir = -1;
+    l->tokens.waiter.wake = l->events.waiter.wake = -1;
     struct stat st;
-    if (l->tokens.wake < 0 || l->events.wake < 0 || l->dir < 0 || fstat(l->dir, &st) < 0)
+    rc = waiter_open(&l->tokens.waiter, err);
+    if (rc >= 0)
+        rc = waiter_open(&l->events.waiter, err);
+    if (rc >= 0)
+        l->dir = open(rest, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (rc >= 0 && (l->dir < 0 || fstat(l->dir, &st) < 0))
         rc = fail(l, errno, "opening", err);
-    else if (st.st_mode & 022)
+    else if (rc >= 0 && st.st_mode & 022)
         rc = err_set(err, ERR_INVALID, "others can write to broker folder '%s'; run: chmod 700 '%s'", rest, rest);
     if (rc >= 0)
         remove_unfinished(l);
@@ -231,42 +231,12 @@ static int local_send_event(struct broker *b, const char *msg, size_t len, struc
     return send_all(of(b), events_kind, msg, len, err);
 }
 
-/* 1: n->fd is readable, 0: interrupted, stopped (when `stop` is not -1) or out of time. */
-static int wait_readable(const struct local_broker *l, const struct listener *n, int stop, int64_t until_ms,
-                         struct err *err)
-{
-    for (;;) {
-        int64_t left = until_ms - clock_mono_ms();
-        struct pollfd p[] = {
-            {.fd = n->fd, .events = POLLIN}, {.fd = n->wake, .events = POLLIN}, {.fd = stop, .events = POLLIN}};
-        int got = poll(p, ARRAY_LEN(p), (int)CLAMP(left, 0, INT_MAX));
-        if (got < 0 && errno != EINTR)
-            return fail(l, errno, "waiting", err);
-        if (got > 0 && p[1].revents) {
-            eventfd_t count;
-            if (eventfd_read(n->wake, &count) < 0)
-                continue;
-            return 0;
-        }
-        if (got > 0)
-            return p[2].revents == 0;
-        if (left <= 0)
-            return 0;
-    }
-}
-
-static int64_t deadline(int64_t timeout_ms)
-{
-    int64_t now = clock_mono_ms();
-    return timeout_ms < 0 || timeout_ms > INT64_MAX - now ? INT64_MAX : now + timeout_ms;
-}
-
 static int local_wait(struct broker *b, int64_t timeout_ms, struct err *err)
 {
     struct local_broker *l = of(b);
-    int rc = wait_readable(l, &l->tokens, stop_fd(), deadline(timeout_ms), err);
-    if (rc <= 0)
-        return rc;
+    int rc = waiter_wait(&l->tokens.waiter, l->tokens.fd, true, waiter_deadline(timeout_ms), err);
+    if (rc != WAITER_READABLE)
+        return rc < 0 ? rc : 0;
     /* All that is there is one wake-up. Bounded, should senders be faster than we are. */
     char sink[PIPE_BUF];
     for (int i = 0; i < 64 && read(l->tokens.fd, sink, sizeof sink) > 0; i++)
@@ -277,9 +247,8 @@ static int local_wait(struct broker *b, int64_t timeout_ms, struct err *err)
 static void local_interrupt(struct broker *b)
 {
     struct local_broker *l = of(b);
-    /* Fails only on a full counter, which is readable already. */
-    (void)eventfd_write(l->tokens.wake, 1);
-    (void)eventfd_write(l->events.wake, 1);
+    waiter_wake(&l->tokens.waiter);
+    waiter_wake(&l->events.waiter);
 }
 
 /* The next event among the bytes already read. */
@@ -306,7 +275,7 @@ static bool take_event(struct local_broker *l, struct event *ret)
 static int local_next_event(struct broker *b, int64_t timeout_ms, struct event *ret, struct err *err)
 {
     struct local_broker *l = of(b);
-    int64_t until = deadline(timeout_ms);
+    int64_t until = waiter_deadline(timeout_ms);
     for (;;) {
         if (take_event(l, ret))
             return 1;
@@ -317,9 +286,9 @@ static int local_next_event(struct broker *b, int64_t timeout_ms, struct event *
         }
         if (k < 0 && errno != EAGAIN && errno != EINTR)
             return fail(l, errno, "reading a pipe", err);
-        int rc = wait_readable(l, &l->events, -1, until, err);
-        if (rc <= 0)
-            return rc;
+        int rc = waiter_wait(&l->events.waiter, l->events.fd, false, until, err);
+        if (rc != WAITER_READABLE)
+            return rc < 0 ? rc : 0;
     }
 }
 

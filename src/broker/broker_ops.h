@@ -26,14 +26,28 @@ struct broker_ops {
     /* NULL: this broker keeps none. `body`: a line of JSON. */
     int (*send_dead_letter)(struct broker *b, const char *body, size_t len, struct err *err);
     int (*wait)(struct broker *b, int64_t timeout_ms, struct err *err);
+    /* NULL: this broker keeps no tokens. */
+    void (*taken)(struct broker *b, const char *queue);
     void (*interrupt)(struct broker *b);
     /* Drops what does not decode. */
     int (*next_event)(struct broker *b, int64_t timeout_ms, struct event *ret, struct err *err);
     /* NULL: this broker keeps no tokens. */
     int (*depth)(struct broker *b, const char *queue, int64_t *ret, struct err *err);
+    int (*trim)(struct broker *b, const char *queue, int64_t keep, struct err *err);
     int (*ping)(struct broker *b, struct err *err);
 };
 
-extern const struct broker_ops broker_local_ops;
+/* The queue words, and what they are called at a remote broker. */
+enum broker_name { BROKER_HIGH, BROKER_NORMAL, BROKER_RETRY, BROKER_DEAD, BROKER_EVENTS, BROKER_NAMES };
+struct broker_names {
+    char *name[BROKER_NAMES];
+};
+/* Copies the names of opts, or the usual ones. INVALID: one is empty, has control characters, or stands twice. */
+int broker_names_init(struct broker_names *n, const struct broker_opts *opts, struct err *err) MUST_CHECK;
+void broker_names_clear(struct broker_names *n);
+/* "high", "normal" or "retry"; INVALID for another word. */
+int broker_queue_parse(const char *queue, enum broker_name *ret, struct err *err) MUST_CHECK;
+
+extern const struct broker_ops broker_local_ops, broker_redis_ops, broker_amqp_ops;
 
 #endif

@@ -30,7 +30,7 @@ int cmd_faults(struct app *app, int argc, char **argv, struct err *err)
     (void)argv;
 #ifdef STENO_FAULTS
     CLEANUP(buf_clear) struct buf b = BUF_INIT(MAX_TEXT);
-    for (int p = 0; p < FAULT_COUNT; p++)
+    for (int p = 0; p < FAULT_POINT_COUNT; p++)
         buf_addf(&b, "%s\n", fault_name((enum fault_point)p));
     return app_print(&b, err);
 #else

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define NO_RETRY_OF_MESSAGES "it is about messages to the broker; here a lost one is harmless, the database row counts"
+#define NO_ROUTING           "wake-ups go to the queues by their names"
 #define NO_CELERY            "there is no Celery here"
 
 static const struct conf_alias aliases[] = {
@@ -32,15 +33,19 @@ static const struct conf_alias aliases[] = {
      URL_RABBITMQ, PART_PASSWORD, true},
     {NULL, "RABBITMQ_DEFAULT_VHOST", ALIAS_PART, "broker", "of the RabbitMQ container; used beside `RABBITMQ_HOST`",
      URL_RABBITMQ, PART_PATH, true},
-    {NULL, "RABBITMQ_QUEUE", ALIAS_NOTHING, NULL, "the queues have fixed names", 0, 0, false},
-    {NULL, "RABBITMQ_QUEUE_NAME", ALIAS_NOTHING, NULL, "the queues have fixed names", 0, 0, false},
-    {NULL, "RABBITMQ_EXCHANGE", ALIAS_NOTHING, NULL, "the queues have fixed names", 0, 0, false},
+    {NULL, "RABBITMQ_QUEUE", ALIAS_COPY, "queue_normal", NULL, 0, 0, false},
+    {NULL, "RABBITMQ_QUEUE_NAME", ALIAS_COPY, "queue_normal", NULL, 0, 0, false},
+    {NULL, "RABBITMQ_EXCHANGE", ALIAS_COPY, "queue_exchange", NULL, 0, 0, false},
     {NULL, "REDIS_URL", ALIAS_COPY, "broker", "unless RabbitMQ is set in the same place", 0, 0, false},
     {NULL, "MINIO_ENDPOINT", ALIAS_PART, "s3_endpoint",
-     "`http://` or, with `MINIO_USE_SSL`, `https://` is put before it", URL_MINIO_ENDPOINT, PART_HOST, false},
+     "`http://` or, with `MINIO_USE_SSL` or `MINIO_SECURE`, `https://` is put before it", URL_MINIO_ENDPOINT, PART_HOST,
+     false},
     {NULL, "MINIO_USE_SSL", ALIAS_PART, "s3_endpoint", NULL, URL_MINIO_ENDPOINT, PART_SSL, true},
+    {NULL, "MINIO_SECURE", ALIAS_PART, "s3_endpoint", NULL, URL_MINIO_ENDPOINT, PART_SSL, true},
     {NULL, "MINIO_BUCKET", ALIAS_PART, "storage", "`s3://bucket`, when `MINIO_ENDPOINT` is set too", URL_MINIO_BUCKET,
      PART_PATH, false},
+    {NULL, "MINIO_BUCKET_NAME", ALIAS_PART, "storage", NULL, URL_MINIO_BUCKET, PART_PATH, false},
+    {NULL, "MINIO_REGION", ALIAS_COPY, "s3_region", NULL, 0, 0, false},
     {NULL, "MINIO_ACCESS_KEY", ALIAS_COPY, "s3_access_key", NULL, 0, 0, false},
     {NULL, "MINIO_SECRET_KEY", ALIAS_COPY, "s3_secret_key", NULL, 0, 0, false},
     {NULL, "MINIO_ROOT_USER", ALIAS_COPY, "s3_access_key", "of the MinIO container", 0, 0, false},
@@ -71,7 +76,7 @@ static const struct conf_alias aliases[] = {
     {"redis", "port", ALIAS_PART, "broker", NULL, URL_REDIS, PART_PORT, false},
     {"redis", "password", ALIAS_PART, "broker", NULL, URL_REDIS, PART_PASSWORD, false},
     {"redis", "db", ALIAS_PART, "broker", NULL, URL_REDIS, PART_PATH, false},
-    {"redis", "pub_sub_channel", ALIAS_NOTHING, NULL, "the channels have fixed names", 0, 0, false},
+    {"redis", "pub_sub_channel", ALIAS_COPY, "events_channel", NULL, 0, 0, false},
 
     {"celery", "task_soft_time_limit", ALIAS_SECONDS, "job_time_limit", "seconds", 0, 0, false},
     {"celery", "task_time_limit", ALIAS_NOTHING, NULL, "a job that reaches the soft limit is stopped then", 0, 0,
@@ -83,8 +88,8 @@ static const struct conf_alias aliases[] = {
     {"celery", "retry_policy_interval_start", ALIAS_NOTHING, NULL, NO_RETRY_OF_MESSAGES, 0, 0, false},
     {"celery", "retry_policy_interval_step", ALIAS_NOTHING, NULL, NO_RETRY_OF_MESSAGES, 0, 0, false},
     {"celery", "retry_policy_interval_max", ALIAS_NOTHING, NULL, NO_RETRY_OF_MESSAGES, 0, 0, false},
-    {"celery", "queue_name", ALIAS_NOTHING, NULL, "the queues have fixed names", 0, 0, false},
-    {"celery", "routing_key", ALIAS_NOTHING, NULL, "the queues have fixed names", 0, 0, false},
+    {"celery", "queue_name", ALIAS_COPY, "queue_normal", NULL, 0, 0, false},
+    {"celery", "routing_key", ALIAS_NOTHING, NULL, NO_ROUTING, 0, 0, false},
     {"celery", "serialization_format", ALIAS_NOTHING, NULL, "messages are JSON", 0, 0, false},
     {"celery", "timezone", ALIAS_NOTHING, NULL, "all times are UTC", 0, 0, false},
     {"celery", "enable_utc", ALIAS_NOTHING, NULL, "all times are UTC", 0, 0, false},
@@ -224,9 +229,9 @@ static int add_server_url(const char *scheme, const struct parts *p, struct buf 
 
 static int add_endpoint(const struct parts *p, struct arena *a, struct buf *b, struct err *err)
 {
-    static const struct conf_option use_ssl = {.name = "MINIO_USE_SSL", .type = CONF_BOOL};
     union conf_value ssl = {.b = false};
     if (p->row[PART_SSL]) {
+        const struct conf_option use_ssl = {.name = p->row[PART_SSL]->key, .type = CONF_BOOL};
         int rc = conf_value_parse(&use_ssl, p->value[PART_SSL].text, a, &ssl, err);
         if (rc < 0)
             return err_wrap(err, "%s", p->value[PART_SSL].where);

@@ -209,6 +209,9 @@ int store_expire_leases(struct store *s, int max, struct arena *a, struct swept 
 /* Due pending jobs whose wake-up was not sent, oldest first. */
 int store_unannounced(struct store *s, int max, struct arena *a, struct job **ret, size_t *ret_n, struct err *err)
     MUST_CHECK;
+/* Due pending jobs of a queue, oldest first. */
+int store_due(struct store *s, enum job_queue queue, int max, struct arena *a, struct job **ret, size_t *ret_n,
+              struct err *err) MUST_CHECK;
 /*
  * Does this object still have a row that points to it, or will soon (a result whose claim is still held)? For
  * uploads/{id}/... and results/{id}/{fence}/... keys; any other key is wanted.

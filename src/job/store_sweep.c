@@ -123,9 +123,10 @@ int store_expire_leases(struct store *s, int max, struct arena *a, struct swept 
 /* ---- lists of jobs to see to ---- */
 
 struct jobs_call {
-    const char *sql; /* $1: a time, $2: how many */
+    const char *sql; /* $1: a time, $2: how many, $3: a rank if it asks for one */
     struct arena *arena;
     int64_t time; /* negative: now */
+    int64_t rank; /* negative: none */
     int max;
     struct job_rows rows;
 };
@@ -136,22 +137,29 @@ static int jobs_fn(struct db_tx *tx, void *arg, struct err *err)
     int rc = job_rows_init(&c->rows, c->arena, c->max, err);
     if (rc < 0)
         return rc;
-    return db_query(tx, c->sql, DB_ARGS(db_int(c->time < 0 ? db_now(tx) : c->time), db_int(c->max)), job_rows_add,
-                    &c->rows, err);
+    struct db_val time = db_int(c->time < 0 ? db_now(tx) : c->time), max = db_int(c->max);
+    if (c->rank < 0)
+        return db_query(tx, c->sql, DB_ARGS(time, max), job_rows_add, &c->rows, err);
+    return db_query(tx, c->sql, DB_ARGS(time, max, db_int(c->rank)), job_rows_add, &c->rows, err);
+}
+
+static int call_list(struct store *s, struct jobs_call *c, struct job **ret, size_t *ret_n, struct err *err)
+{
+    int rc = store_limit_check(c->max, err);
+    if (rc >= 0)
+        rc = db_read(s->db, jobs_fn, c, err);
+    if (rc < 0)
+        return rc;
+    *ret = c->rows.jobs;
+    *ret_n = c->rows.n;
+    return 0;
 }
 
 static int list_jobs(struct store *s, const char *sql, int64_t time, int max, struct arena *a, struct job **ret,
                      size_t *ret_n, struct err *err)
 {
-    struct jobs_call c = {.sql = sql, .arena = a, .time = time, .max = max};
-    int rc = store_limit_check(max, err);
-    if (rc >= 0)
-        rc = db_read(s->db, jobs_fn, &c, err);
-    if (rc < 0)
-        return rc;
-    *ret = c.rows.jobs;
-    *ret_n = c.rows.n;
-    return 0;
+    struct jobs_call c = {.sql = sql, .arena = a, .time = time, .rank = -1, .max = max};
+    return call_list(s, &c, ret, ret_n, err);
 }
 
 int store_unannounced(struct store *s, int max, struct arena *a, struct job **ret, size_t *ret_n, struct err *err)
@@ -160,6 +168,18 @@ int store_unannounced(struct store *s, int max, struct arena *a, struct job **re
                      "SELECT " JOB_COLUMNS_LISTED " FROM jobs WHERE state = 'pending' AND announced_at IS NULL "
                      "AND run_after <= $1 ORDER BY run_after, id LIMIT $2",
                      -1, max, a, ret, ret_n, err);
+}
+
+int store_due(struct store *s, enum job_queue queue, int max, struct arena *a, struct job **ret, size_t *ret_n,
+              struct err *err)
+{
+    struct jobs_call c = {.sql = "SELECT " JOB_COLUMNS_LISTED " FROM jobs WHERE state = 'pending' AND queue_rank = $3 "
+                                 "AND run_after <= $1 ORDER BY created_at, id LIMIT $2",
+                          .arena = a,
+                          .time = -1,
+                          .rank = (int64_t)queue,
+                          .max = max};
+    return call_list(s, &c, ret, ret_n, err);
 }
 
 int store_ended_before(struct store *s, int64_t before_ms, int max, struct arena *a, struct job **ret, size_t *ret_n,

@@ -33,6 +33,7 @@ struct worker {
     struct counters counts;
     atomic_llong
         no_expiry_until; /* monotonic: in an outage of the database, and a while after, the sweeper expires no lease */
+    int64_t missing_tokens[QUEUE_COUNT]; /* at the last sweep; of the sweeper's thread */
 
     pthread_mutex_t mu;
     pthread_cond_t ended;

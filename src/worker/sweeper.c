@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "worker/tokens.h"
 
 enum {
     BATCH = 200,
@@ -38,49 +39,6 @@ static int expire_leases(struct worker *w, struct err *err)
     int rc = store_expire_leases(w->o->store, BATCH, &a, &swept, &n, err);
     for (size_t i = 0; rc == 0 && i < n; i++)
         tell_swept(w, &swept[i]);
-    arena_clear(&a);
-    return rc;
-}
-
-/* How many wake-ups each queue lacks; a broker that keeps none lacks one for every job. */
-static int count_missing(struct worker *w, int64_t missing[QUEUE_COUNT], struct err *err)
-{
-    struct store_counts counts;
-    int rc = store_counts(w->o->store, &counts, err);
-    for (int q = 0; rc == 0 && q < QUEUE_COUNT; q++) {
-        int64_t depth = -1;
-        rc = broker_depth(w->o->broker, job_queue_name((enum job_queue)q), &depth, err);
-        missing[q] = depth < 0 ? INT64_MAX : MAX(counts.ready[q] - depth, 0);
-    }
-    return rc;
-}
-
-static int announce_one(struct worker *w, const struct job *j, int64_t missing[QUEUE_COUNT], struct err *err)
-{
-    struct token t = {.queue = job_queue_name(j->queue),
-                      .job_id = j->id,
-                      .audio_key = j->audio_key,
-                      .language = j->language,
-                      .model = j->model};
-    int rc = 0;
-    if (missing[j->queue] > 0) {
-        missing[j->queue]--;
-        rc = broker_send_token(w->o->broker, &t, err);
-    }
-    return rc < 0 ? rc : store_mark_announced(w->o->store, j->id, err);
-}
-
-static int announce(struct worker *w, struct err *err)
-{
-    struct arena a = ARENA_INIT;
-    struct job *jobs = NULL;
-    size_t n = 0;
-    int64_t missing[QUEUE_COUNT] = {0};
-    int rc = store_unannounced(w->o->store, BATCH, &a, &jobs, &n, err);
-    if (rc == 0 && n > 0)
-        rc = count_missing(w, missing, err);
-    for (size_t i = 0; rc == 0 && i < n; i++)
-        rc = announce_one(w, &jobs[i], missing, err);
     arena_clear(&a);
     return rc;
 }
@@ -170,9 +128,8 @@ static const struct step {
     int (*run)(struct worker *w, struct err *err);
     bool deep;
 } steps[] = {
-    {expire_leases, false},    {announce, false},    {drop_workers, false},
-    {drop_audio, false},       {drop_orphans, true}, {drop_unfinished_writes, true},
-    {drop_temp_folders, true},
+    {expire_leases, false}, {tokens_sweep, false},          {drop_workers, false},     {drop_audio, false},
+    {drop_orphans, true},   {drop_unfinished_writes, true}, {drop_temp_folders, true},
 };
 
 int sweep(struct worker *w, bool deep, struct err *err)

@@ -58,6 +58,7 @@ static int claim_one(struct worker *w, size_t running, struct pool *jobs, struct
         run_free(r);
         return rc;
     }
+    broker_taken(w->o->broker, job_queue_name(r->job.queue));
     r->claim = (struct claim){.id = r->job.id, .holder = w->id, .fence = r->job.fence};
     struct task *t = xcalloc(1, sizeof *t);
     *t = (struct task){w, r};

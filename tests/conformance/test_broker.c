@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What every broker back end must do. STENO_TEST_BROKER names the broker (a URL), a fresh local folder is the default.
+ * What every broker back end must do. The argument says which (`kinds`): "local", in a fresh folder, or one whose
+ * server an environment variable names; without it the suite is skipped. Queue and channel names are new for each test.
  *
  * Listeners in other processes are forked children that say "ready" through a pipe and report by their exit status;
  * cmocka's assertions work in the main thread of the parent only. Nothing here measures how fast something is: waits
@@ -31,7 +32,18 @@
 
 enum { LONG_MS = 60000, QUIET_MS = 200 };
 
-static char folder[64], url[128];
+static const struct kind {
+    const char *name, *env; /* env: names the server; NULL: none is needed */
+    bool keeps_tokens;
+} kinds[] = {
+    {"local", NULL, false},
+    {"redis", "STENO_TEST_REDIS_URL", true},
+    {"amqp", "STENO_TEST_AMQP_URL", true},
+};
+static const struct kind *kind;
+
+static char folder[64], url[256], prefix[40];
+static char queue_high[64], queue_normal[64], queue_retry[64], queue_dead[64], channel[64];
 
 #define ok(expr)                               \
     do {                                       \
@@ -64,7 +76,14 @@ static struct broker *open_broker(bool tokens, bool events)
 {
     struct err err = ERR_INIT;
     struct broker *b = NULL;
-    struct broker_opts o = {.url = url, .tokens = tokens, .events = events};
+    struct broker_opts o = {.url = url,
+                            .tokens = tokens,
+                            .events = events,
+                            .queue_high = queue_high,
+                            .queue_normal = queue_normal,
+                            .queue_retry = queue_retry,
+                            .queue_dead = queue_dead,
+                            .channel = channel};
     if (broker_open(&o, &b, &err) < 0)
         print_error("%s\n", err.msg);
     return b;
@@ -283,7 +302,10 @@ static void test_a_stuck_subscriber_harms_nobody(void **state)
 static void *wait_for_ever(void *arg)
 {
     struct err err = ERR_INIT;
-    return broker_wait(arg, -1, &err) == 0 ? NULL : arg;
+    int rc = broker_wait(arg, -1, &err);
+    if (rc != 0)
+        print_error("the wait gives %d: %s\n", rc, err.msg);
+    return rc == 0 ? NULL : arg;
 }
 
 static void *next_for_ever(void *arg)
@@ -318,6 +340,7 @@ static void test_interrupt(void **state)
         ok(broker_send_token(b, &token, e));
         ok(broker_send_event(b, &ev, e));
         gives(1, broker_wait(b, LONG_MS, e));
+        broker_taken(b, token.queue);
         gives(1, broker_next_event(b, LONG_MS, &ev, e));
         broker_close(b);
     }
@@ -460,40 +483,218 @@ static void test_the_rest(void **state)
     broker_close(b);
 }
 
-static int set_up(void **state)
+/* ---- brokers that keep tokens ---- */
+
+static const char *const queues[] = {"high", "normal", "retry"};
+
+static int64_t depth_of(struct broker *b, const char *queue)
+{
+    int64_t n = -2;
+    ok(broker_depth(b, queue, &n, e));
+    return n;
+}
+
+/* What was posted by another connection counts soon, not at once. */
+static void wait_depth(struct broker *b, const char *queue, int64_t want)
+{
+    int64_t until = clock_mono_ms() + LONG_MS;
+    while (depth_of(b, queue) != want && clock_mono_ms() < until)
+        clock_sleep_ms(5);
+    assert_int_equal(depth_of(b, queue), want);
+}
+
+static void send_to(struct broker *b, const char *queue)
+{
+    struct token t = token;
+    t.queue = queue;
+    ok(broker_send_token(b, &t, e));
+}
+
+static void test_depth_and_trim(void **state)
 {
     (void)state;
+    struct broker *b = open_broker(false, false);
+    assert_non_null(b);
+    for (size_t q = 0; q < ARRAY_LEN(queues); q++)
+        for (size_t i = 0; i <= q; i++)
+            send_to(b, queues[q]);
+    for (size_t q = 0; q < ARRAY_LEN(queues); q++)
+        wait_depth(b, queues[q], kind->keeps_tokens ? (int64_t)q + 1 : -1);
+    ok(broker_trim(b, "retry", 2, e));
+    ok(broker_trim(b, "normal", 5, e));
+    ok(broker_trim(b, "high", 0, e));
+    if (kind->keeps_tokens) {
+        wait_depth(b, "retry", 2);
+        wait_depth(b, "normal", 2);
+        wait_depth(b, "high", 0);
+        int64_t n;
+        fails(INVALID, broker_depth(b, "dlq", &n, e));
+        fails(INVALID, broker_trim(b, "no such", 0, e));
+    }
+    broker_close(b);
+}
+
+static void test_a_claim_uses_up_one_token(void **state)
+{
+    (void)state;
+    struct broker *b = open_broker(true, false);
+    assert_non_null(b);
+    for (int i = 0; i < 4; i++)
+        send_to(b, "normal");
+    gives(1, broker_wait(b, LONG_MS, e));
+    broker_taken(b, "normal"); /* the one that the wait took */
+    if (kind->keeps_tokens)
+        wait_depth(b, "normal", 3);
+    broker_taken(b, "normal"); /* claims without a wait */
+    broker_taken(b, "normal");
+    broker_taken(b, "high"); /* found by looking, before its token came */
+    if (kind->keeps_tokens) {
+        wait_depth(b, "normal", 1);
+        wait_depth(b, "high", 0);
+    }
+    broker_close(b);
+}
+
+static void test_a_token_of_another_queue_goes_back(void **state)
+{
+    (void)state;
+    struct broker *b = open_broker(true, false);
+    assert_non_null(b);
+    send_to(b, "retry");
+    gives(1, broker_wait(b, LONG_MS, e));
+    send_to(b, "high");
+    broker_taken(b, "high"); /* the store chose a job that came in between */
+    if (kind->keeps_tokens) {
+        wait_depth(b, "high", 0);
+        wait_depth(b, "retry", 1);
+    }
+    broker_close(b);
+}
+
+static void test_closing_gives_the_token_back(void **state)
+{
+    (void)state;
+    struct broker *b = open_broker(true, false), *other = open_broker(false, false);
+    assert_true(b && other);
+    send_to(b, "normal");
+    gives(1, broker_wait(b, LONG_MS, e));
+    broker_close(b);
+    if (kind->keeps_tokens)
+        wait_depth(other, "normal", 1);
+    broker_close(other);
+}
+
+/* A worker that does not wait takes nothing away from those that do. */
+static void test_no_token_for_who_does_not_wait(void **state)
+{
+    (void)state;
+    struct broker *busy = open_broker(true, false), *idle = open_broker(true, false);
+    assert_true(busy && idle);
+    for (int i = 0; i < 20; i++) {
+        gives(0, broker_wait(busy, i % 3, e));
+        send_to(busy, "normal");
+        gives(1, broker_wait(idle, LONG_MS, e));
+        if (kind->keeps_tokens)
+            wait_depth(idle, "normal", 0);
+        else
+            gives(1, broker_wait(busy, LONG_MS, e)); /* there a token wakes all */
+    }
+    broker_close(busy);
+    broker_close(idle);
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"", "a\nb", "\xff", "same"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct broker *b = NULL;
+        struct broker_opts o = {.url = url, .queue_high = bad[i], .channel = "same"};
+        if (kind->keeps_tokens)
+            fails(INVALID, broker_open(&o, &b, e));
+        else
+            ok(broker_open(&o, &b, e)); /* has no names */
+        broker_close(b);
+    }
+}
+
+static int set_up(void **state)
+{
+    static unsigned n;
+    (void)state;
+    snprintf(prefix, sizeof prefix, "test%d-%u", (int)getpid(), ++n);
+    snprintf(queue_high, sizeof queue_high, "%s.high", prefix);
+    snprintf(queue_normal, sizeof queue_normal, "%s.normal", prefix);
+    snprintf(queue_retry, sizeof queue_retry, "%s.retry", prefix);
+    snprintf(queue_dead, sizeof queue_dead, "%s.dlq", prefix);
+    snprintf(channel, sizeof channel, "%s.events", prefix);
+    return 0;
+}
+
+/* What a test left in the queues. */
+static int tear_down(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    int rc = 0;
+    struct broker *b = open_broker(false, false);
+    for (size_t q = 0; b && rc >= 0 && q < ARRAY_LEN(queues); q++)
+        rc = broker_trim(b, queues[q], 0, &err);
+    broker_close(b);
+    return b && rc >= 0 ? 0 : -1;
+}
+
+static int set_up_all(void **state)
+{
+    (void)state;
+    signal(SIGPIPE, SIG_IGN); /* as the program does */
     snprintf(folder, sizeof folder, "/tmp/steno-test-XXXXXX");
     if (!mkdtemp(folder))
         return -1;
-    const char *given = getenv("STENO_TEST_BROKER");
-    if (given)
-        snprintf(url, sizeof url, "%s", given);
+    if (kind->env)
+        snprintf(url, sizeof url, "%s", getenv(kind->env));
     else
         snprintf(url, sizeof url, "local:%s/broker", folder);
     return 0;
 }
 
-static int tear_down(void **state)
+static int tear_down_all(void **state)
 {
     (void)state;
     struct err err = ERR_INIT;
     return io_remove_tree(folder, &err);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+#define fresh(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_token_wakes_a_worker),
-        cmocka_unit_test(test_tokens_before_the_wait_count),
-        cmocka_unit_test(test_time_outs),
-        cmocka_unit_test(test_every_subscriber_gets_every_event),
-        cmocka_unit_test(test_a_stuck_subscriber_harms_nobody),
-        cmocka_unit_test(test_interrupt),
-        cmocka_unit_test(test_the_stop_flag_ends_a_wait),
-        cmocka_unit_test(test_10000_events_from_4_threads),
-        cmocka_unit_test(test_what_cannot_be_sent),
-        cmocka_unit_test(test_the_rest),
+        fresh(test_a_token_wakes_a_worker),
+        fresh(test_tokens_before_the_wait_count),
+        fresh(test_time_outs),
+        fresh(test_every_subscriber_gets_every_event),
+        fresh(test_a_stuck_subscriber_harms_nobody),
+        fresh(test_interrupt),
+        fresh(test_the_stop_flag_ends_a_wait),
+        fresh(test_10000_events_from_4_threads),
+        fresh(test_what_cannot_be_sent),
+        fresh(test_the_rest),
+        fresh(test_depth_and_trim),
+        fresh(test_a_claim_uses_up_one_token),
+        fresh(test_a_token_of_another_queue_goes_back),
+        fresh(test_closing_gives_the_token_back),
+        fresh(test_no_token_for_who_does_not_wait),
+        fresh(test_names),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    const char *name = argc > 1 ? argv[1] : "local";
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        if (strcmp(kinds[i].name, name) == 0)
+            kind = &kinds[i];
+    if (!kind)
+        return 2;
+    if (kind->env && !getenv(kind->env)) {
+        printf("1..1\nok 1 # SKIP %s names no server\n", kind->env);
+        return 0;
+    }
+    return cmocka_run_group_tests(tests, set_up_all, tear_down_all);
 }

@@ -305,9 +305,23 @@ static void test_unannounced_jobs_are_found_when_due(void **state)
     OK(store_hand_back(f->store, &c, 5000, &seq, &e));
     OK(store_unannounced(f->store, 10, &f->arena, &jobs, &n, &e));
     assert_int_equal(n, 1); /* not before it is due */
+    assert_int_equal(store_due(f->store, QUEUE_HIGH, 10, &f->arena, &jobs, &n, &e), 0);
+    assert_int_equal(n, 1);
     pass(5000);
     OK(store_unannounced(f->store, 10, &f->arena, &jobs, &n, &e));
     assert_int_equal(n, 2);
+    /* Announced or not. */
+    OK(store_due(f->store, QUEUE_HIGH, 10, &f->arena, &jobs, &n, &e));
+    assert_int_equal(n, 2);
+    assert_string_equal(jobs[0].id, b.id);
+    assert_string_equal(jobs[1].id, told.id);
+    OK(store_due(f->store, QUEUE_HIGH, 1, &f->arena, &jobs, &n, &e));
+    assert_int_equal(n, 1);
+    OK(store_due(f->store, QUEUE_NORMAL, 10, &f->arena, &jobs, &n, &e));
+    assert_int_equal(n, 1);
+    assert_string_equal(jobs[0].id, a.id);
+    OK(store_due(f->store, QUEUE_RETRY, 10, &f->arena, &jobs, &n, &e));
+    assert_int_equal(n, 0);
 }
 
 static bool wanted(struct fixture *f, const char *fmt, const char *id)

@@ -111,6 +111,7 @@ static void call_everything(struct fixture *f, enum job_order order)
             OK(store_list_errors(s, &(struct error_filter){.all = all, .job_id = id, .limit = 5}, a, &errors, &e));
         }
         OK(store_unannounced(s, 5, a, &jobs, &n, &e));
+        OK(store_due(s, QUEUE_NORMAL, 5, a, &jobs, &n, &e));
         OK(store_ended_before(s, fixture_clock(), 5, a, &jobs, &n, &e));
         OK(store_audio_before(s, fixture_clock(), 5, a, &jobs, &n, &e));
         snprintf(key, sizeof key, "uploads/%s/x", id);

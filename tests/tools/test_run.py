@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The runner counts what happened, and takes nothing that went wrong for a pass."""
 
+import os
+import stat
 import subprocess
 import sys
 import time
@@ -28,6 +30,8 @@ loader.exec_module(m)
         ("1..1\nok 1 - a\n", 99, 1, 1, 0),  # a sanitizer ended it
         ("ok 1 - a\n", 0, 1, 1, 0),  # no plan
         ("", 0, 0, 1, 0),
+        ("1..0 # SKIP no such server\n", 0, 0, 0, 1),
+        ("1..0 # SKIP no such server\n", 1, 0, 1, 1),
         ("1..1\nok 1 - a\n1..2\nok 1 - b\nok 2 - c\n", 0, 3, 0, 0),  # two groups in one program
     ],
 )
@@ -124,3 +128,52 @@ def test_last_line_is_alone_when_the_build_fails():
     done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1] == "0 passed, 1 failed, 0 skipped"
+
+
+SERVICE = """#!/bin/sh
+case $1 in
+installed) [ "$2" != s3 ] ;;
+up) case $2 in
+    redis) exit 1 ;;
+    postgres) mkdir "$3"; setsid sleep 1000 & echo $! >"$3/x.pid"; echo "POSTGRES_URL='postgresql://x?a=b'" ;;
+    esac ;;
+kill) [ ! -e "$3/x.pid" ] || kill -KILL "$(cat "$3/x.pid")" ;;
+esac
+"""
+
+
+@pytest.fixture
+def services(runner, tmp_path, monkeypatch):
+    """A class Services whose script knows one server that starts (postgres), one that does not, one not installed."""
+    script = tmp_path / "services.sh"
+    script.write_text(SERVICE)
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    module = sys.modules[runner.Services.__module__]
+    monkeypatch.setattr(module, "SCRIPT", script)
+    for variable in module.SERVICES.values():
+        monkeypatch.delenv(variable, raising=False)
+    return module.Services
+
+
+def test_servers_that_run_are_named_and_stopped(services, capsys):
+    s = services(["postgres", "redis", "s3"])
+    s.start()
+    folder = s.folder
+    assert s.env() == {"STENO_TEST_POSTGRES_URL": "postgresql://x?a=b"}
+    said = capsys.readouterr().out
+    assert "s3 is not installed" in said and "redis does not start" in said
+    pid = int((folder / "postgres" / "x.pid").read_text())
+    os.kill(pid, 0)
+    s.stop()
+    assert not folder.exists()
+    end = time.monotonic() + 60
+    while Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_server_given_by_the_environment_is_not_started(services, monkeypatch):
+    monkeypatch.setenv("STENO_TEST_POSTGRES_URL", "postgresql://elsewhere")
+    s = services(["postgres"])
+    s.start()
+    assert not s.starting and s.env() == {}

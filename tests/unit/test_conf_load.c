@@ -542,6 +542,9 @@ static void test_simple_aliases(void **state)
         {"RABBITMQ_HOST=::1", "broker", "amqp://[::1]"},
         {"RABBITMQ_HOST=[::1]", "broker", "amqp://[::1]"},
         {"RABBITMQ_USER=u", "broker", "amqp://u@localhost"},
+        {"RABBITMQ_QUEUE=stt_jobs", "queue_normal", "stt_jobs"},
+        {"RABBITMQ_QUEUE_NAME=stt_jobs", "queue_normal", "stt_jobs"},
+        {"RABBITMQ_EXCHANGE=stt", "queue_exchange", "stt"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         p->env[0] = "STENO_DATA=/d";

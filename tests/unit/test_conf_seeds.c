@@ -48,7 +48,7 @@ static const struct system systems[] = {
                 {"storage", "s3://stt-audio-files"},
                 {"broker", "amqp://guest:***@localhost:5672"},
                 {"s3_endpoint", "http://localhost:9000"},
-                {"s3_region", "us-east-1"},
+                {"s3_region", ""},
                 {"s3_access_key", "minioadmin"},
                 {"s3_secret_key", "***"}},
      .notes = {":3: DATABASE_URL means database = sqlite:stt.db",
@@ -75,12 +75,16 @@ static const struct system systems[] = {
                 {"job_time_limit", "25m"},
                 {"max_attempts", "4"},
                 {"retry_base", "1m"},
+                {"queue_normal", "audio_processing"},
+                {"events_channel", "job_updates"},
                 {"retry_cap", "10m"}},
      .notes =
          {":3: host, port, user, password, database of [database] means database = "
           "postgresql://postgres:***@postgres:5432/audiotext",
           ":10: bucket_name of [aws] means storage = s3://bucket_name",
           ":16: host, port of [redis] means broker = redis://redis:6379",
+          ":21: queue_name of [celery] means queue_normal = audio_processing",
+          ":18: pub_sub_channel of [redis] means events_channel = job_updates",
           ":13: region of [aws] means s3_region = eu-west-3",
           ":11: access_key of [aws] means s3_access_key = YOUR_ACCESS_KEY",
           ":12: secret_key of [aws] means s3_secret_key = ***", ":44: whisper_model of [file] means model = base",
@@ -88,10 +92,10 @@ static const struct system systems[] = {
           ":32: task_soft_time_limit of [celery] means job_time_limit = 25m",
           ":34: task_max_retries of [celery] means max_attempts = 4",
           ":33: task_default_retry_delay of [celery] means retry_base = 1m",
-          ": without effect here: ref_table of [database], pub_sub_channel of [redis], task_time_limit of [celery], "
+          ": without effect here: ref_table of [database], task_time_limit of [celery], "
           "retry_policy_max_retries of [celery], retry_policy_interval_start of [celery], retry_policy_interval_step "
           "of "
-          "[celery], retry_policy_interval_max of [celery], queue_name of [celery], routing_key of [celery], "
+          "[celery], retry_policy_interval_max of [celery], routing_key of [celery], "
           "serialization_format of [celery], timezone of [celery], enable_utc of [celery], task_track_started of "
           "[celery], task_acks_late of [celery], worker_prefetch_multiplier of [celery], worker_disable_rate_limits of "
           "[celery], worker_max_tasks_per_child of [celery], worker_autoscaler of [celery], allowed_audio_extensions "

@@ -25,6 +25,7 @@ static void test_names(void **state)
     (void)state;
     assert_string_equal(fault_name(FAULT_upload_stored), "upload_stored");
     assert_string_equal(fault_name(FAULT_sweep_started), "sweep_started");
+    assert_string_equal(fault_name(FAULT_broker_token), "broker_token");
     assert_string_equal(fault_name(FAULT_COUNT), "?");
     for (int i = 0; i < FAULT_COUNT; i++)
         for (int k = 0; k < i; k++)
@@ -125,6 +126,16 @@ static void test_the_sentence(void **state)
     assert_int_equal(FAULT_POINT(job_claimed, &e), 0);
 }
 
+static void test_the_nth_pass(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    assert_int_equal(setenv("STENO_FAULT", "broker_token=fail@3,job_merged=sleep:0@1", 1), 0);
+    for (int pass = 1; pass <= 5; pass++)
+        assert_int_equal(FAULT_POINT(broker_token, &e), pass == 3 ? ERR_UNAVAILABLE : 0);
+    unsetenv("STENO_FAULT");
+}
+
 static void test_kill(void **state)
 {
     struct folder *f = *state;
@@ -162,6 +173,8 @@ static void test_mistakes_are_loud(void **state)
     assert_int_equal(WTERMSIG(run("chunk_savd=fail", f->dir)), SIGABRT);
     assert_int_equal(WTERMSIG(run("chunk_saved=explode", f->dir)), SIGABRT);
     assert_int_equal(WTERMSIG(run("chunk_saved", f->dir)), SIGABRT);
+    assert_int_equal(WTERMSIG(run("chunk_saved=fail@", f->dir)), SIGABRT);
+    assert_int_equal(WTERMSIG(run("chunk_saved=fail@0", f->dir)), SIGABRT);
     assert_int_equal(WTERMSIG(run("job_merged=sleep:soon", f->dir)), SIGABRT);
     assert_int_equal(WTERMSIG(run("chunk_saved=fail", nowhere)), SIGABRT);
 }
@@ -186,6 +199,7 @@ int main(int argc, char **argv)
 #ifdef STENO_FAULTS
         cmocka_unit_test_setup_teardown(test_fail_fires_once_for_all_processes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_sentence, setup, teardown),
+        cmocka_unit_test(test_the_nth_pass),
         cmocka_unit_test_setup_teardown(test_kill, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sleep, setup, teardown),

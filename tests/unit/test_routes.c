@@ -325,7 +325,9 @@ static void test_metrics_page(void **state)
     metrics_request(&m, 9999, 404, 0);
     struct store_counts counts = {
         .by_state = {[JOB_PENDING] = 3}, .ready = {[QUEUE_HIGH] = 2}, .oldest_pending_ms = 61005};
-    const struct metrics_gauges g = {.version = "1\"2\\3\n", .in_flight = 4, .uploads = 5, .counts = &counts};
+    const int64_t depth[QUEUE_COUNT] = {[QUEUE_NORMAL] = 7}, no_depth[QUEUE_COUNT] = {-1, -1, -1};
+    const struct metrics_gauges g = {
+        .version = "1\"2\\3\n", .in_flight = 4, .uploads = 5, .counts = &counts, .broker_up = true, .depth = depth};
     CLEANUP(buf_clear) struct buf b = BUF_INIT(1 << 20);
     metrics_write(&b, &m, &g);
     static const char *const lines[] = {
@@ -341,6 +343,8 @@ static void test_metrics_page(void **state)
         "\nsteno_jobs{state=\"pending\"} 3\n",
         "\nsteno_jobs_ready{queue=\"high\"} 2\n",
         "\nsteno_jobs_oldest_pending_seconds 61.005\n",
+        "\nsteno_broker_up 1\n",
+        "\nsteno_broker_depth{queue=\"normal\"} 7\n",
     };
     assert_true(buf_ok(&b));
     for (size_t i = 0; i < ARRAY_LEN(lines); i++)
@@ -351,9 +355,11 @@ static void test_metrics_page(void **state)
     METRICS(X)
 #undef X
     buf_reset(&b);
-    metrics_write(&b, &m, &(struct metrics_gauges){.version = "1"});
+    metrics_write(&b, &m, &(struct metrics_gauges){.version = "1", .depth = no_depth});
     assert_non_null(strstr(buf_str(&b), "\nsteno_up 0\n"));
     assert_null(strstr(buf_str(&b), "steno_jobs{"));
+    assert_non_null(strstr(buf_str(&b), "\nsteno_broker_up 0\n"));
+    assert_null(strstr(buf_str(&b), "steno_broker_depth{"));
 }
 
 static void test_job_json(void **state)

@@ -1,251 +1,176 @@
 /* SPDX-License-Identifier: MIT */
-/* Loaded models: shared, put out when nobody uses them, waited for in line when there is no room. */
-#include "engine/whisper_models.h"
+/*
+ * What kinds of models can do, told by their dimensions: English only, with languages, with Cantonese, turbo, distil.
+ * Random weights and no sound: only what is said before the first window counts here.
+ */
+#include "model_maker.h"
+#include "whisper/whisper.h"
 
-#include "base/clock.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "base/thread.h"
 
+#include <fcntl.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-enum { NAMES = 7, GIVE_UP_MS = 60000 };
-
-static char *folder;
-static const char *const names[NAMES] = {"a", "b", "c", "d", "e", "f", "g"};
-
-static struct models *new_models(int64_t memory_bytes)
-{
-    struct models *m;
-    const struct models_opts o = {.folder = folder,
-                                  .precision = WHISPER_F32,
-                                  .windows = 2,
-                                  .rows = 16,
-                                  .threads = 1,
-                                  .memory_bytes = memory_bytes};
-    models_new(&o, &m);
-    return m;
-}
-
-static struct loaded *must_acquire(struct models *m, const char *name)
-{
-    struct err err = ERR_INIT;
-    struct loaded *l = NULL;
-    if (models_acquire(m, name, NULL, &l, &err) < 0)
-        fail_msg("%s: %s", name, err.msg);
-    return l;
-}
-
-/* A thread that wants a model. */
-struct wish {
-    struct models *m;
-    const char *name;
-    struct cancel cancel;
-    struct loaded *got;
-    atomic_int rc; /* 1 while it waits */
-    struct err err;
-    pthread_t thread;
+struct model {
+    char path[PATH_MAX];
+    struct whisper_model *model;
+    struct whisper_batcher *batcher;
 };
 
-static void *wish_main(void *arg)
+static struct model make(const struct maker_shape *shape)
 {
-    struct wish *w = arg;
-    atomic_store(&w->rc, models_acquire(w->m, w->name, &w->cancel, &w->got, &w->err));
-    return NULL;
+    struct model x = {.model = NULL};
+    struct made m;
+    struct err err = ERR_INIT;
+    maker_make(shape, &m);
+    snprintf(x.path, sizeof x.path, "%s/steno-models-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    CLEANUP(close_fd) int fd = mkostemp(x.path, O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(io_write_all(fd, m.data, m.size, &err), 0);
+    made_clear(&m);
+    const struct whisper_model_opts mo = {.precision = WHISPER_F32};
+    const struct whisper_batcher_opts bo = {.threads = 1, .max_windows = 1, .max_rows = 16};
+    int rc = whisper_model_open(x.path, &mo, &x.model, &err);
+    unlink(x.path);
+    if (rc < 0 || whisper_batcher_new(x.model, &bo, &x.batcher, &err) < 0)
+        fail_msg("%s", err.msg);
+    return x;
 }
 
-static void wish_start(struct wish *w, struct models *m, const char *name)
+static void drop(struct model *x)
 {
-    *w = (struct wish){.m = m, .name = name};
-    atomic_store(&w->rc, 1);
-    assert_int_equal(thread_start(&w->thread, "wish", wish_main, w, &w->err), 0);
+    whisper_batcher_free(x->batcher);
+    whisper_model_unref(x->model);
 }
 
-static void wait_for_line(struct models *m, size_t n)
+/* Runs no sound at all with these wishes. `words`: part of the refusal, NULL when there is to be none. */
+static struct whisper_result run(const struct model *x, const struct whisper_params *p, struct arena *a,
+                                 const char *words)
 {
-    int64_t began = clock_mono_ms();
-    while (models_waiting(m) < n) {
-        assert_true(clock_mono_ms() - began < GIVE_UP_MS);
-        clock_sleep_ms(1);
+    struct err err = ERR_INIT;
+    struct whisper_result r = {.n_segments = 0};
+    const struct whisper_input in = {.n = 0};
+    int rc = whisper_run(x->batcher, p, &in, NULL, a, &r, &err);
+    if (rc != (words ? ERR_INVALID : 0) || (words && !strstr(err.msg, words)))
+        fail_msg("%s: %s", err_name(rc), err.msg);
+    return r;
+}
+
+static void ask(const struct model *x, const char *language, enum whisper_task task, const char *words)
+{
+    CLEANUP(arena_clear) struct arena a = ARENA_INIT;
+    struct whisper_params p;
+    whisper_params_default(&p);
+    p.language = language;
+    p.task = task;
+    run(x, &p, &a, words);
+}
+
+static void test_kinds(void **state)
+{
+    (void)state;
+    static const struct {
+        struct maker_shape shape;
+        bool multilingual, can_translate, cantonese;
+        const char *no_translation;
+    } rows[] = {
+        {{51864, 80, 64, 1, 1, TENSOR_Q4_0, 0.02, 1}, false, false, false, "trained for English only"},
+        {{51865, 80, 64, 1, 1, TENSOR_Q4_0, 0.02, 1}, true, true, false, NULL},
+        {{51866, 128, 64, 1, 1, TENSOR_Q4_0, 0.02, 1}, true, true, true, NULL},
+        {{51866, 128, 64, 32, 4, TENSOR_Q4_0, 0.02, 1},
+         true,
+         false,
+         true,
+         "trained for transcription only"}, /* turbo */
+        {{51866, 128, 64, 32, 2, TENSOR_Q4_0, 0.02, 1},
+         true,
+         false,
+         true,
+         "trained for transcription only"}, /* distil */
+        {{51864, 80, 64, 12, 4, TENSOR_Q4_0, 0.02, 1}, false, false, false, "trained for English only"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct model x = make(&rows[i].shape);
+        const struct whisper_info *info = whisper_model_info(x.model);
+        assert_int_equal(info->multilingual, rows[i].multilingual);
+        assert_int_equal(info->can_translate, rows[i].can_translate);
+        assert_int_equal(info->dims.text_layers, rows[i].shape.text_layers);
+        ask(&x, NULL, WHISPER_TRANSCRIBE, NULL);
+        ask(&x, "en", WHISPER_TRANSCRIBE, NULL);
+        ask(&x, "English", WHISPER_TRANSCRIBE, NULL);
+        ask(&x, "de", WHISPER_TRANSCRIBE, rows[i].multilingual ? NULL : "it knows English only");
+        ask(&x, "german", WHISPER_TRANSCRIBE, rows[i].multilingual ? NULL : "does not know language 'german'");
+        ask(&x, "yue", WHISPER_TRANSCRIBE, rows[i].cantonese ? NULL : "does not know language 'yue'");
+        ask(&x, "klingon", WHISPER_TRANSCRIBE, "does not know language 'klingon'");
+        ask(&x, "en", WHISPER_TRANSLATE, rows[i].no_translation);
+        drop(&x);
     }
 }
 
-static int wish_end(struct wish *w)
+static char *repeat(const char *word, size_t n)
 {
-    pthread_join(w->thread, NULL);
-    return atomic_load(&w->rc);
+    struct buf b = BUF_INIT(1 << 16);
+    for (size_t i = 0; i < n; i++)
+        buf_adds(&b, word);
+    char *s = buf_take(&b);
+    assert_non_null(s);
+    return s;
 }
 
-static void test_users_share_a_model(void **state)
+/* " the" is one token: what has no room in 223 is counted, and the end of the prompt stays. */
+static void test_prompts_are_cut_and_counted(void **state)
 {
     (void)state;
-    struct models *m = new_models(0);
-    struct loaded *first = must_acquire(m, "a"), *second = must_acquire(m, "a");
-    assert_ptr_equal(first, second);
-    assert_ptr_equal(loaded_batcher(first), loaded_batcher(second));
-    models_release(m, second);
-    models_release(m, first);
-    assert_ptr_equal(must_acquire(m, "a"), first); /* still there */
-    models_release(m, first);
-    models_free(m);
-}
-
-static void test_idle_models_make_room(void **state)
-{
-    (void)state;
-    struct models *m = new_models(0);
-    for (int round = 0; round < 2; round++)
-        for (size_t i = 0; i < NAMES; i++)
-            models_release(m, must_acquire(m, names[i]));
-    models_free(m);
-}
-
-static void test_without_room_a_caller_waits(void **state)
-{
-    (void)state;
-    struct models *m = new_models(0);
-    struct loaded *used[MODELS_MAX];
-    struct wish other, newcomer;
-    for (size_t i = 0; i < MODELS_MAX; i++)
-        used[i] = must_acquire(m, names[i]);
-    wish_start(&other, m, "e");
-    wait_for_line(m, 1);
-    /* "a" is loaded, but whoever came first must get its turn at last. */
-    wish_start(&newcomer, m, "a");
-    wait_for_line(m, 2);
-    models_release(m, used[1]);
-    assert_int_equal(wish_end(&other), 0);
-    assert_int_equal(wish_end(&newcomer), 0);
-    assert_ptr_equal(newcomer.got, used[0]);
-    models_release(m, other.got);
-    models_release(m, newcomer.got);
-    for (size_t i = 0; i < MODELS_MAX; i++)
-        if (i != 1)
-            models_release(m, used[i]);
-    models_free(m);
-}
-
-static void test_a_cancel_ends_the_wait(void **state)
-{
-    (void)state;
-    struct models *m = new_models(0);
-    struct loaded *used[MODELS_MAX];
-    struct wish first, second;
-    for (size_t i = 0; i < MODELS_MAX; i++)
-        used[i] = must_acquire(m, names[i]);
-    wish_start(&first, m, "e");
-    wait_for_line(m, 1);
-    wish_start(&second, m, "f");
-    wait_for_line(m, 2);
-    cancel_set(&first.cancel);
-    int64_t began = clock_mono_ms();
-    assert_int_equal(wish_end(&first), ERR_CANCELLED);
-    assert_true(clock_mono_ms() - began < GIVE_UP_MS);
-    models_release(m, used[0]); /* the other one is not kept by it */
-    assert_int_equal(wish_end(&second), 0);
-    models_release(m, second.got);
-    for (size_t i = 1; i < MODELS_MAX; i++)
-        models_release(m, used[i]);
-    models_free(m);
-}
-
-/* The bytes that one model with its batch takes, from the sentence that says they are missing. */
-static int64_t need_of_one(void)
-{
-    struct models *m = new_models(1 << 20);
-    struct err err = ERR_INIT;
-    struct loaded *l = NULL;
-    assert_int_equal(models_acquire(m, "a", NULL, &l, &err), ERR_NOMEM);
-    assert_non_null(strstr(err.msg, "raise engine_memory"));
-    int64_t mb = strtoll(strstr(err.msg, "needs ") + strlen("needs "), NULL, 10);
-    assert_true(mb > 0);
-    models_free(m);
-    return (mb + 1) << 20;
-}
-
-static void test_short_memory(void **state)
-{
-    (void)state;
-    int64_t one = need_of_one();
-    /* Room for one of the smallest batches: an idle one goes for the next, one in use is waited for. */
-    struct models *m = new_models(one);
-    models_release(m, must_acquire(m, "a"));
-    struct loaded *b = must_acquire(m, "b");
-    struct wish c;
-    wish_start(&c, m, "c");
-    wait_for_line(m, 1);
-    models_release(m, b);
-    assert_int_equal(wish_end(&c), 0);
-    models_release(m, c.got);
-    models_free(m);
-}
-
-static void test_inspect(void **state)
-{
-    (void)state;
-    struct models *m = new_models(0);
-    for (int i = 0; i < 2; i++) {
-        struct arena a = ARENA_INIT;
-        struct whisper_info info;
-        struct err err = ERR_INIT;
-        assert_int_equal(models_inspect(m, "a", &a, &info, &err), 0);
-        assert_string_equal(info.name, "a");
-        assert_false(info.multilingual);
-        assert_int_equal(models_inspect(m, "none", &a, &info, &err), ERR_INVALID);
-        arena_clear(&a);
-        models_release(m, must_acquire(m, "a")); /* the second time it is loaded */
+    static const struct {
+        size_t prompt, hotwords;
+        int cut, left;
+    } rows[] = {{0, 0, 0, 0},       {1, 0, 0, 1},      {223, 0, 0, 223},  {224, 0, 1, 223},
+                {500, 0, 277, 223}, {200, 23, 0, 200}, {200, 30, 7, 193}, {10, 300, 77 + 10, 0}};
+    struct model x = make(&(struct maker_shape){51864, 80, 64, 1, 1, TENSOR_Q4_0, 0.02, 1});
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(arena_clear) struct arena a = ARENA_INIT;
+        CLEANUP(free_p) char *prompt = rows[i].prompt ? repeat(" the", rows[i].prompt) : NULL;
+        CLEANUP(free_p) char *hotwords = rows[i].hotwords ? repeat(" the", rows[i].hotwords) : NULL;
+        struct whisper_params p;
+        whisper_params_default(&p);
+        p.initial_prompt = prompt;
+        p.hotwords = hotwords;
+        struct whisper_result r = run(&x, &p, &a, NULL);
+        assert_int_equal(r.prompt_tokens_cut, rows[i].cut);
+        assert_int_equal(r.n_previous, rows[i].left);
+        for (size_t k = 0; k < r.n_previous; k++)
+            assert_int_equal(r.previous[k], 262);
     }
-    struct err err = ERR_INIT;
-    struct loaded *l;
-    assert_int_equal(models_acquire(m, "none", NULL, &l, &err), ERR_INVALID);
-    models_free(m);
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    char template[] = "/tmp/steno-test-models-XXXXXX";
-    const char *fixture = getenv("STENO_FIXTURE");
-    if (!fixture || !mkdtemp(template))
-        return -1;
-    folder = xstrdup(template);
-    CLEANUP(free_p) char *model = xasprintf("%s/fixture.bin", fixture);
-    for (size_t i = 0; i < NAMES; i++) {
-        CLEANUP(free_p) char *link = xasprintf("%s/ggml-%s.bin", folder, names[i]);
-        if (symlink(model, link) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    struct err err = ERR_INIT;
-    int rc = io_remove_tree(folder, &err);
-    free(folder);
-    return rc;
+    /* The end stays: what was said last. */
+    CLEANUP(free_p) char *most = repeat(" the", 222);
+    CLEANUP(free_p) char *prompt = xasprintf("is is%s is", most);
+    CLEANUP(arena_clear) struct arena a = ARENA_INIT;
+    struct whisper_params p;
+    whisper_params_default(&p);
+    p.initial_prompt = prompt;
+    struct whisper_result r = run(&x, &p, &a, NULL);
+    assert_int_equal(r.prompt_tokens_cut, 2);
+    assert_int_equal(r.n_previous, 223);
+    assert_int_equal(r.previous[0], 262);
+    assert_int_equal(r.previous[222], 318);
+    drop(&x);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_users_share_a_model),
-        cmocka_unit_test(test_idle_models_make_room),
-        cmocka_unit_test(test_without_room_a_caller_waits),
-        cmocka_unit_test(test_a_cancel_ends_the_wait),
-        cmocka_unit_test(test_short_memory),
-        cmocka_unit_test(test_inspect),
+        cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_prompts_are_cut_and_counted),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -695,6 +695,33 @@ static void test_a_lost_answer_is_looked_up(void **state)
     }
 }
 
+#ifdef STENO_FAULTS
+/* The broker only hints: with any of its operations failing, once or always, every job ends as it would anyway. */
+static void test_a_broker_that_fails(void **state)
+{
+    (void)state;
+    static const char *const operations[] = {"broker_token", "broker_event", "broker_dead_letter",
+                                             "broker_wait",  "broker_depth", "broker_trim"};
+    CLEANUP(buf_clear) struct buf all = BUF_INIT(1000);
+    for (size_t i = 0; i < ARRAY_LEN(operations); i++)
+        buf_addf(&all, "%s%s=fail", i ? "," : "", operations[i]);
+    for (size_t i = 0; i <= 2 * ARRAY_LEN(operations); i++) {
+        CLEANUP(free_p) char *one = xasprintf("%s=fail@%zu", operations[i / 2 % ARRAY_LEN(operations)], i % 2 + 1);
+        struct rig *r = rig_new();
+        char good[ID_SIZE], bad[ID_SIZE];
+        assert_int_equal(setenv("STENO_FAULT", i < 2 * ARRAY_LEN(operations) ? one : buf_str(&all), 1), 0);
+        submit(r, "null", short_clip, NULL, good);
+        submit(r, "nosuchengine", short_clip, NULL, bad);
+        start(r);
+        wait_for(r, good, is_completed);
+        wait_for(r, bad, is_failed);
+        assert_int_equal(stop(r), 0);
+        unsetenv("STENO_FAULT");
+        rig_free(r);
+    }
+}
+#endif
+
 static bool is_announced(struct rig *r)
 {
     return sql(r, "SELECT count(*) FROM jobs WHERE state = 'pending' AND announced_at IS NOT NULL") == 1;
@@ -916,6 +943,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_jobs_share_the_slots),
         cmocka_unit_test(test_a_claim_without_an_answer_is_handed_back),
         cmocka_unit_test(test_a_lost_answer_is_looked_up),
+#ifdef STENO_FAULTS
+        cmocka_unit_test(test_a_broker_that_fails),
+#endif
         cmocka_unit_test(test_unannounced_jobs_are_announced),
         cmocka_unit_test(test_the_sweeper_puts_things_right),
         cmocka_unit_test(test_recordings_go_when_their_time_has_come),
