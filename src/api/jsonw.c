@@ -55,6 +55,12 @@ void jw_bool(struct jsonw *w, const char *key, bool value)
     buf_adds(w->b, value ? "true" : "false");
 }
 
+void jw_raw(struct jsonw *w, const char *key, const char *json)
+{
+    begin(w, key);
+    buf_adds(w->b, json);
+}
+
 void jw_null(struct jsonw *w, const char *key)
 {
     begin(w, key);

@@ -19,6 +19,7 @@
 #include "whisper/mel.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,7 +60,8 @@ struct batch {
     struct whisper_model *model;
     struct compute *compute; /* of the thread */
     unsigned n_audio, n_text, max_rows;
-    float *mel; /* of the thread: [n_mels][3000] */
+    atomic_uint most; /* windows in one step */
+    float *mel;       /* of the thread: [n_mels][3000] */
     pthread_t thread;
 
     pthread_mutex_t mu;
@@ -350,6 +352,11 @@ static void step(struct batch *b)
     struct err err = ERR_INIT;
     finish_over(b, 0, &err); /* the cancelled ones */
     size_t n = gather_rows(b);
+    unsigned windows = 0;
+    for (size_t i = 0; i < b->n_running; i++)
+        windows += b->running[i]->n_rows > 0;
+    if (windows > atomic_load(&b->most))
+        atomic_store(&b->most, windows);
     int rc = n ? compute_step(b->compute, b->rows, n, &err) : 0;
     if (rc == 0) {
 #pragma omp parallel for schedule(dynamic)
@@ -455,6 +462,11 @@ int batch_new(struct whisper_model *m, const struct whisper_batcher_opts *o, str
     }
     *ret = b;
     return 0;
+}
+
+unsigned batch_most(const struct batch *b)
+{
+    return atomic_load(&b->most);
 }
 
 void batch_free(struct batch *b)

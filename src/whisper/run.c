@@ -444,6 +444,11 @@ int whisper_batcher_new(struct whisper_model *m, const struct whisper_batcher_op
     return 0;
 }
 
+unsigned whisper_batcher_most(const struct whisper_batcher *b)
+{
+    return batch_most(b->batch);
+}
+
 void whisper_batcher_free(struct whisper_batcher *b)
 {
     if (!b)

@@ -126,6 +126,8 @@ int64_t whisper_batcher_memory(const struct whisper_model *m, const struct whisp
 /* Keeps a reference to m. */
 int whisper_batcher_new(struct whisper_model *m, const struct whisper_batcher_opts *o, struct whisper_batcher **ret,
                         struct err *err) MUST_CHECK;
+/* The most windows that were ever in one decoder step together. */
+unsigned whisper_batcher_most(const struct whisper_batcher *b);
 void whisper_batcher_free(struct whisper_batcher *b); /* no call may be under way; NULL is fine */
 
 enum whisper_task { WHISPER_TRANSCRIBE, WHISPER_TRANSLATE };

@@ -11,8 +11,7 @@ import threading
 import time
 
 import pytest
-from conftest import QUICK
-from steno_server import STENO, Server, clean_env, wait_for
+from steno_server import QUICK, STENO, Server, clean_env, wait_for
 
 UNKNOWN = "01a20200-06f7-759f-84ff-46d2b7b4ac6b"
 OK, FAILED, USAGE, UNAVAILABLE, JOB, INTERRUPTED = 0, 1, 2, 3, 4, 130

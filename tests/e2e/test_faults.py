@@ -18,7 +18,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 
 import pytest
-from steno_server import STENO, TERMINAL, Server, clean_env, wait_for
+from steno_server import STENO, TERMINAL, Server, clean_env, role_pid, wait_for
 
 # Everything that is a matter of patience in real life, made short. The pause after a second death of a worker on one
 # job is longer than the storm of kills lasts: that is what it is for.
@@ -69,18 +69,6 @@ def server():
     s = Server(*FLAGS)
     yield s
     s.close()
-
-
-def child(server, role):
-    """The pid of the supervisor's child in this role, None while there is none."""
-    for pid in Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split():
-        try:
-            argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if len(argv) > 1 and argv[1] == role.encode():
-            return int(pid)
-    return None
 
 
 def submit(server, data, fields=(), tries=600):
@@ -185,7 +173,7 @@ class Storm(threading.Thread):
         while time.monotonic() < self.end:
             time.sleep(self.random.uniform(0.2, 1.5))
             role = self.random.choice(["api", "worker"])
-            pid = child(self.server, role)
+            pid = role_pid(self.server, role)
             if pid:
                 os.kill(pid, signal.SIGKILL)
                 self.kills[role] += 1
@@ -220,7 +208,7 @@ def test_random_kills(server, clips):
     assert min(storm.kills.values()) >= 2, storm.kills
 
     ended = wait_all_ended(server)
-    wait_for("the api is back", lambda: child(server, "api") and server.ask("GET", "/health").status)
+    wait_for("the api is back", lambda: role_pid(server, "api") and server.ask("GET", "/health").status)
     assert len(accepted) == 200 and set(accepted) <= set(ended)
     for job_id, state in ended.items():
         # Nobody asked for more than completion, but for a few.
@@ -253,7 +241,7 @@ def kill_at(point, clips):
         if fails:
             assert server.sql("SELECT error_class FROM error_logs WHERE dead = 1") == [("corrupt",)], point
         else:
-            wait_for("the api is back", lambda: child(server, "api"))
+            wait_for("the api is back", lambda: role_pid(server, "api"))
             assert server.sql("SELECT * FROM error_logs WHERE dead = 1") == [], point
             assert_whole(server, job_id, SHORT)
             assert_nothing_twice(server)
@@ -324,7 +312,7 @@ def test_a_poison_job_ends_in_a_dead_letter(clips):
         poison = submit(server, clips["short"])
         healthy = [submit(server, clips["short"], {"engine": "null"}) for _ in range(30)]
         ended = wait_all_ended(server)
-        wait_for("the api is back", lambda: child(server, "api"))
+        wait_for("the api is back", lambda: role_pid(server, "api"))
         assert ended[poison] == "failed" and all(ended[job] == "completed" for job in healthy)
         assert server.sql("SELECT job_id, error_class FROM error_logs WHERE dead = 1") == [(poison, "crashed")]
         assert server.sql("SELECT deaths, fence FROM jobs WHERE id = ?", poison) == [(3, 3)]

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import QUICK
+from steno_server import QUICK
 from steno_server import ROOT, Server, wait_for
 
 SERVICES = ROOT / "tests" / "services.sh"

@@ -11,8 +11,7 @@ import subprocess
 import pytest
 import requests
 from backends import POSTGRES
-from conftest import QUICK, alive, children, kill, role_pid
-from steno_server import Server, wait_for
+from steno_server import QUICK, Server, alive, children, kill, role_pid, wait_for
 
 
 @pytest.fixture
