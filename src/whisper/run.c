@@ -346,12 +346,12 @@ static int64_t run_window(struct run *r, int64_t seek, struct err *err)
 static int add_gap(void *arg, const struct whisper_gap *gap, struct err *err)
 {
     struct run *r = arg;
-    struct whisper_gap *last = r->n_gaps ? &r->gaps[r->n_gaps - 1] : NULL;
-    if (last && last->end == gap->start && strcmp(last->why, gap->why) == 0) {
-        last->end = gap->end;
+    size_t n = r->n_gaps;
+    if (n && r->gaps[n - 1].end == gap->start && strcmp(r->gaps[n - 1].why, gap->why) == 0) {
+        r->gaps[n - 1].end = gap->end;
         return 0;
     }
-    int rc = grow(&r->gaps, &r->cap_gaps, r->n_gaps, sizeof *r->gaps, err);
+    int rc = grow(&r->gaps, &r->cap_gaps, n, sizeof *r->gaps, err);
     if (rc == 0)
         r->gaps[r->n_gaps++] = *gap;
     return rc;
