@@ -12,11 +12,12 @@ import select
 import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+
+from backends import Database
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STENO = os.environ.get("STENO_BIN") or str(ROOT / "build-dev" / "steno")
@@ -52,12 +53,14 @@ class Server:
         self.log_path = self.folder / "log"
         self.flags, self.role, self.listen, self.env = flags, role, listen, env or {}
         self.files = files  # most descriptors it may have open
+        self.database = Database(self.data)
+        self.owns_data = data is None
         self.process = None
         self.address = None
         self.start()
 
     def start(self):
-        argv = [STENO, self.role, "--data", str(self.data), *self.flags]
+        argv = [STENO, self.role, "--data", str(self.data), *self.database.flags, *self.flags]
         if self.files:
             argv = ["prlimit", f"--nofile={self.files}", *argv]
         if self.role != "worker":
@@ -104,15 +107,13 @@ class Server:
                 self.process.kill()
                 self.process.wait()
             shutil.rmtree(self.folder, ignore_errors=True)
+            if self.owns_data:
+                self.database.remove()
 
     # What it keeps.
 
     def sql(self, query, *args):
-        db = sqlite3.connect(f"file:{self.data}/steno.db?mode=ro", uri=True, timeout=30)
-        try:
-            return db.execute(query, args).fetchall()
-        finally:
-            db.close()
+        return self.database.sql(query, args)
 
     def rows(self):
         """Rows per table."""

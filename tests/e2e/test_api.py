@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from backends import POSTGRES
 from steno_server import Server, multipart, parse_answers, read_answers, wait_for
 
 SOUND = b"RIFF\x24\0\0\0WAVE" + bytes(100)
@@ -412,6 +413,7 @@ def test_health_says_what_is_wrong():
         s.close()
 
 
+@pytest.mark.skipif(POSTGRES, reason="locks the embedded database")
 def test_health_answers_while_every_handler_waits_for_the_database():
     s = Server("--work-threads=4", role="api")
     lock = sqlite3.connect(s.data / "steno.db", isolation_level=None)
