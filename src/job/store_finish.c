@@ -33,8 +33,8 @@ int store_complete(struct store *s, const struct claim *c, const struct job_resu
         /* Its row may stand already, when the answer to an earlier try was lost. */
         {.sql =
              "INSERT INTO results (job_id, fence, result_key, text, language, engine, model, duration_ms, speech_ms, "
-             "covered_ms, word_count, confidence, processing_ms, created_at, language_probability, warning) "
-             "SELECT id, fence, CAST($4 AS TEXT), "
+             "covered_ms, word_count, confidence, processing_ms, created_at, language_probability, warning) SELECT id, "
+             "fence, CAST($4 AS TEXT), "
              "CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS TEXT), CAST($8 AS TEXT), CAST($9 AS BIGINT), "
              "CAST($10 AS BIGINT), CAST($11 AS BIGINT), CAST($12 AS BIGINT), CAST($13 AS DOUBLE PRECISION), "
              "CAST($14 AS BIGINT), CAST($15 AS BIGINT), CAST($16 AS DOUBLE PRECISION), CAST($17 AS TEXT) FROM jobs "

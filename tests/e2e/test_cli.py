@@ -54,7 +54,7 @@ def test_all_commands_are_there():
     assert COMMANDS == [
         "serve", "api", "worker", "transcribe", "submit", "status", "wait", "result", "jobs", "cancel", "errors list",
         "errors show", "errors retry", "errors resolve", "migrate up", "migrate status", "config print", "config check",
-        "config sample", "cleanup", "model list", "model info", "model pull", "model verify", "version", "help",
+        "config sample", "cleanup", "model list", "model info", "model pull", "model verify", "bench", "version", "help",
     ]
 
 
