@@ -11,11 +11,12 @@ from pathlib import PurePosixPath
 MAY_INCLUDE = {
     "base": [],
     "conf": ["base"],
-    "db": ["base"],
+    "pg": ["base"],
+    "db": ["base", "pg"],
     "job": ["base", "db"],
     "transcript": ["base"],
     "storage": ["base"],
-    "broker": ["base", "db"],
+    "broker": ["base", "pg"],
     "audio": ["base"],
     "whisper": ["base"],
     "engine": ["base", "audio", "transcript", "whisper"],
@@ -27,7 +28,7 @@ MAY_INCLUDE = {
 # Headers of libraries, and the folders that may see them. What stands neither here nor in LIBC is refused.
 THIRD_PARTY = {
     "sqlite3.h": ["db"],
-    "libpq-fe.h": ["db"],
+    "libpq-fe.h": ["pg"],
     "hiredis/": ["broker"],
     "amqp": ["broker"],
     "microhttpd.h": ["api"],

@@ -37,7 +37,9 @@ struct health {
 
 static int ask_database(struct health *h, struct health_report *ret, struct err *err)
 {
-    return store_ping(h->store, &ret->latency_ms, err);
+    int rc = store_ping(h->store, &ret->latency_ms, err);
+    store_pool(h->store, &ret->pool);
+    return rc;
 }
 
 static int ask_storage(struct health *h, struct health_report *ret, struct err *err)

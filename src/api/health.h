@@ -30,6 +30,7 @@ struct health_report {
     const char *name;
     bool ok;
     int64_t latency_ms;
+    struct db_pool pool;        /* database: connections; also when it is not ok */
     int64_t free_bytes;         /* storage; -1: unknown */
     int64_t depth[QUEUE_COUNT]; /* broker: tokens in each queue; -1: unknown, or it keeps none */
     char error[256];            /* when not ok */

@@ -27,6 +27,16 @@ int route_root(struct request *rq, struct err *err)
     return request_json(rq, 200, &b, err);
 }
 
+static void write_pool(struct jsonw *w, const struct db_pool *p)
+{
+    jw_open(w, "connections", '{');
+    jw_int(w, "max", p->max);
+    jw_int(w, "open", p->open);
+    jw_int(w, "busy", p->busy);
+    jw_int(w, "waiting", p->waiting);
+    jw_close(w, '}');
+}
+
 static void write_depth(struct jsonw *w, const int64_t depth[QUEUE_COUNT])
 {
     jw_open(w, "depth", '{');
@@ -52,6 +62,8 @@ int route_health(struct request *rq, struct err *err)
         jw_open(&w, parts[i].name, '{');
         jw_bool(&w, "ok", parts[i].ok);
         jw_int(&w, "latency_ms", parts[i].latency_ms);
+        if (i == HEALTH_database && parts[i].pool.max)
+            write_pool(&w, &parts[i].pool);
         if (parts[i].ok && i == HEALTH_storage && parts[i].free_bytes >= 0)
             jw_int(&w, "free_bytes", parts[i].free_bytes);
         if (i == HEALTH_broker && parts[i].depth[0] >= 0)

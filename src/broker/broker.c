@@ -23,8 +23,8 @@ static const struct {
     {"redis+unix", &broker_redis_ops},
     {"amqp", &broker_amqp_ops},
     {"amqps", &broker_amqp_ops},
-    {"postgresql", NULL},
-    {"postgres", NULL},
+    {"postgresql", &broker_postgres_ops},
+    {"postgres", &broker_postgres_ops},
 };
 
 int broker_open(const struct broker_opts *opts, struct broker **ret, struct err *err)

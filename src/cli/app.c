@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 /* A command that runs once needs few connections; roles run many statements at a time. */
-enum { FEW_READERS = 1, ROLE_READERS = 8, DB_BUSY_MS = 10000 };
+enum { FEW_READERS = 1, FEW_CONNECTIONS = 2, ROLE_READERS = 8, DB_BUSY_MS = 10000 };
 
 struct conf_load_opts app_conf_sources(const struct app *app)
 {
@@ -55,6 +55,7 @@ static int open_db(struct app *app, unsigned needs, struct err *err)
     struct db_opts opts = {
         .url = app->conf->database,
         .readers = needs & CMD_ROLE ? ROLE_READERS : FEW_READERS,
+        .pool = needs & CMD_ROLE ? (unsigned)app->conf->database_pool : FEW_CONNECTIONS,
         .busy_ms = DB_BUSY_MS,
     };
     int rc = db_open(&opts, &app->db, err);

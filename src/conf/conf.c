@@ -432,6 +432,28 @@ static int resolve_url(struct loader *l, const char *name, const char *scheme, c
     return *url ? 0 : no_memory(err);
 }
 
+static bool is_postgres(const char *url)
+{
+    return str_starts(url, "postgresql:") || str_starts(url, "postgres:");
+}
+
+/* "auto", and "postgresql" without an address, look at the database. */
+static int resolve_broker(struct loader *l, struct err *err)
+{
+    struct conf *c = l->c;
+    bool automatic = str_eq(c->broker, "auto");
+    bool named = str_eq(c->broker, "postgresql") || str_eq(c->broker, "postgres");
+    if (named && !is_postgres(c->database))
+        return err_set(err, ERR_INVALID,
+                       "%s: broker = %s without an address is the database, and that is not PostgreSQL",
+                       conf_where(c, "broker"), c->broker);
+    if (named || (automatic && is_postgres(c->database)))
+        c->broker = c->database;
+    else if (automatic)
+        c->broker = "local";
+    return resolve_url(l, "broker", "local", "run", &c->broker, err);
+}
+
 static int resolve(struct loader *l, const char *const *env, struct err *err)
 {
     struct conf *c = l->c;
@@ -441,7 +463,7 @@ static int resolve(struct loader *l, const char *const *env, struct err *err)
     if (rc >= 0)
         rc = resolve_url(l, "storage", "file", NULL, &c->storage, err);
     if (rc >= 0)
-        rc = resolve_url(l, "broker", "local", "run", &c->broker, err);
+        rc = resolve_broker(l, err);
     if (rc < 0)
         return rc;
     c->temp = conf_path(c, l->mem, *c->temp ? c->temp : "tmp");

@@ -49,12 +49,19 @@
                                                                                                                        \
     X("Back ends", database, URL, "sqlite:steno.db", 1, CONF_PATHS, 0, "sqlite|postgresql|postgres", 0,                \
       "Where jobs are kept. `sqlite:FILE` (a relative file is in the data folder) or "                                 \
-      "`postgresql://user:password@host:port/name`.")                                                                  \
+      "`postgresql://user:password@host:port/name?option=value`, with any option of libpq, such as "                   \
+      "`sslmode=verify-full&sslrootcert=FILE`. There everything is in the schema `steno`, which is made when it is "   \
+      "missing.")                                                                  \
+    X("Back ends", database_pool, INT, "16", 2, 1000, 0, NULL, 0,                                                      \
+      "How many connections to PostgreSQL the api, and each worker, opens at most. SQLite needs none.")                \
     X("Back ends", storage, URL, "file:objects", 1, CONF_PATHS, 0, "file|s3", 0,                                       \
       "Where recordings and transcripts are kept. `file:FOLDER` (a relative folder is in the data folder) or "         \
       "`s3://bucket`.")                                                                                                \
-    X("Back ends", broker, URL, "local", 1, CONF_PATHS, 0, "local|redis|unix|redis+unix|rediss|amqp|amqps", 0,                         \
-      "What carries wake-ups and live events between processes. `local` (sockets in the data folder), "                \
+    X("Back ends", broker, URL, "auto", 1, CONF_PATHS, 0,                                                              \
+      "auto|local|postgresql|postgres|redis|unix|redis+unix|rediss|amqp|amqps", 0,                                     \
+      "What carries wake-ups and live events between processes. `auto` is `postgresql` when the database is, else "    \
+      "`local`. `local` (named pipes in the data folder) reaches one machine, `postgresql` is LISTEN and NOTIFY in "   \
+      "the database (or in another one: `postgresql://user:password@host/name`), "                                     \
       "`redis://user:password@host:port/number`, `unix:///path/of/redis.sock?db=number` or "                           \
       "`amqp://user:password@host:port/vhost` (`amqps:` with TLS, behind it `?cacertfile=FILE` for certificates of "   \
       "your own).")                                                                                                    \

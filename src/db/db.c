@@ -16,14 +16,13 @@
 
 static const struct log_ctx lc = {.component = "db"};
 
-/* Every scheme a user may have read about; NULL ops: not in this build. */
 static const struct known_db {
     const char *scheme;
     const struct db_ops *ops;
 } known_dbs[] = {
     {"sqlite", &db_sqlite_ops},
-    {"postgresql", NULL},
-    {"postgres", NULL},
+    {"postgresql", &db_postgres_ops},
+    {"postgres", &db_postgres_ops},
 };
 
 /* Stands for a missing row callback, so that back ends need no case for it. */
@@ -51,19 +50,32 @@ static int call_row(const struct db_row *row, void *arg, struct err *err)
     return rc;
 }
 
-static int run(struct db_tx *tx, const char *sql, const struct db_val *args, size_t n_args, db_row_fn row,
-               void *row_arg, int64_t *ret_changed, struct err *err)
+/* PostgreSQL refuses other text: what a foreign program printed must be cleaned before it comes here. */
+static int check_args(const char *sql, const struct db_val *args, size_t n_args, struct err *err)
+{
+    for (size_t i = 0; i < n_args; i++)
+        if (args[i].type == DB_TEXT && !utf8_valid(args[i].s, strlen(args[i].s)))
+            return err_set(err, ERR_INTERNAL, "value %zu is not UTF-8: %.80s", i + 1, sql);
+    return 0;
+}
+
+static int check_stmt(struct db_tx *tx, const char *sql, const struct db_val *args, size_t n_args, struct err *err)
 {
     if (tx->failed)
         return err_set(err, ERR_INTERNAL, "an earlier statement of this transaction failed");
     if (tx->in_row)
         return err_set(err, ERR_INTERNAL, "a row callback must not run statements: %.80s", sql);
-    /* PostgreSQL refuses other text: what a foreign program printed must be cleaned before it comes here. */
-    for (size_t i = 0; i < n_args; i++)
-        if (args[i].type == DB_TEXT && !utf8_valid(args[i].s, strlen(args[i].s)))
-            return err_set(err, ERR_INTERNAL, "value %zu is not UTF-8: %.80s", i + 1, sql);
+    return check_args(sql, args, n_args, err);
+}
+
+static int run(struct db_tx *tx, const char *sql, const struct db_val *args, size_t n_args, db_row_fn row,
+               void *row_arg, int64_t *ret_changed, struct err *err)
+{
+    int rc = check_stmt(tx, sql, args, n_args, err);
+    if (rc < 0)
+        return rc;
     struct row_call c = {tx, row ? row : ignore_row, row_arg};
-    int rc = tx->db->ops->query(tx, sql, args, n_args, call_row, &c, ret_changed, err);
+    rc = tx->db->ops->query(tx, sql, args, n_args, call_row, &c, ret_changed, err);
     if (rc < 0)
         tx->failed = true;
     return rc;
@@ -84,15 +96,14 @@ int db_open(const struct db_opts *opts, struct db **ret, struct err *err)
     const char *colon = opts->url ? strchr(opts->url, ':') : NULL;
     /* The URL itself may hold a password: only the scheme is repeated. */
     if (!colon)
-        return err_set(err, ERR_INVALID, "the database setting needs a form like sqlite:/path/to/steno.db");
+        return err_set(err, ERR_INVALID,
+                       "the database setting needs a form like sqlite:/path/to/steno.db or "
+                       "postgresql://user:password@host/database");
     size_t n = (size_t)(colon - opts->url);
     for (size_t i = 0; i < ARRAY_LEN(known_dbs); i++) {
         const struct known_db *k = &known_dbs[i];
         if (strlen(k->scheme) != n || memcmp(k->scheme, opts->url, n) != 0)
             continue;
-        if (!k->ops)
-            return err_set(err, ERR_UNSUPPORTED,
-                           "database '%s:' is known, but not built into this program: use sqlite:", k->scheme);
         if (opts->readers < 1 || opts->readers > 64)
             return err_set(err, ERR_INVALID, "the number of database readers must be 1 to 64, not %u", opts->readers);
         struct db *db = NULL;
@@ -105,7 +116,9 @@ int db_open(const struct db_opts *opts, struct db **ret, struct err *err)
         *ret = db;
         return 0;
     }
-    return err_set(err, ERR_INVALID, "database '%.*s:' is unknown: use a form like sqlite:/path/to/steno.db",
+    return err_set(err, ERR_INVALID,
+                   "database '%.*s:' is unknown: use a form like sqlite:/path/to/steno.db or "
+                   "postgresql://user:password@host/database",
                    n > 40 ? 40 : (int)n, opts->url);
 }
 
@@ -133,8 +146,13 @@ int db_write(struct db *db, enum db_durability how, db_tx_fn fn, void *arg, stru
 int64_t db_now(struct db_tx *tx)
 {
     if (!tx->now)
-        tx->now = tx->db->clock ? tx->db->clock(tx->db->clock_arg) : tx->db->ops->now(tx);
+        tx->now = db_clock(tx->db);
     return tx->now;
+}
+
+int64_t db_clock(struct db *db)
+{
+    return db->clock ? db->clock(db->clock_arg) : db->ops->now(db);
 }
 
 int64_t db_col_int(const struct db_row *row, int col)
@@ -169,6 +187,81 @@ int64_t db_exec(struct db_tx *tx, const char *sql, const struct db_val *args, si
     int64_t changed = 0;
     int rc = run(tx, sql, args, n_args, NULL, NULL, &changed, err);
     return rc < 0 ? rc : changed;
+}
+
+int db_exec_later(struct db_tx *tx, const char *sql, const struct db_val *args, size_t n_args, struct err *err)
+{
+    if (!tx->db->ops->later) {
+        int64_t changed = 0;
+        return run(tx, sql, args, n_args, NULL, NULL, &changed, err);
+    }
+    int rc = check_stmt(tx, sql, args, n_args, err);
+    if (rc < 0)
+        return rc;
+    rc = tx->db->ops->later(tx, sql, args, n_args, err);
+    if (rc < 0)
+        tx->failed = true;
+    return rc;
+}
+
+struct stmts_call {
+    struct db_stmt *stmts;
+    size_t n;
+};
+
+static int stmts_fn(struct db_tx *tx, void *arg, struct err *err)
+{
+    struct stmts_call *c = arg;
+    int rc = 0;
+    for (size_t i = 0; i < c->n && rc >= 0; i++) {
+        struct db_stmt *s = &c->stmts[i];
+        rc = run(tx, s->sql, s->args, s->n_args, s->row, s->row_arg, &s->changed, err);
+    }
+    return rc;
+}
+
+static int check_stmts(struct db_stmt *stmts, size_t n, struct err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        int rc = check_args(stmts[i].sql, stmts[i].args, stmts[i].n_args, err);
+        if (rc < 0)
+            return rc;
+        if (!stmts[i].row)
+            stmts[i].row = ignore_row;
+    }
+    return 0;
+}
+
+int db_write_stmts(struct db *db, enum db_durability how, struct db_stmt *stmts, size_t n, struct err *err)
+{
+    int rc = check_stmts(stmts, n, err);
+    if (rc < 0)
+        return rc;
+    if (db->ops->write_stmts)
+        return db->ops->write_stmts(db, how, stmts, n, err);
+    return db->ops->write(db, how, stmts_fn, &(struct stmts_call){stmts, n}, err);
+}
+
+int db_read_stmt(struct db *db, struct db_stmt *stmt, struct err *err)
+{
+    if (!str_starts(stmt->sql, "SELECT "))
+        return err_set(err, ERR_INTERNAL, "not a SELECT inside db_read_stmt: %.80s", stmt->sql);
+    int rc = check_stmts(stmt, 1, err);
+    if (rc < 0)
+        return rc;
+    if (db->ops->read_stmt)
+        return db->ops->read_stmt(db, stmt, err);
+    return db->ops->read(db, stmts_fn, &(struct stmts_call){stmt, 1}, err);
+}
+
+int db_lock_schema(struct db_tx *tx, struct err *err)
+{
+    return tx->db->ops->lock_schema ? tx->db->ops->lock_schema(tx, err) : 0;
+}
+
+void db_pool_figures(struct db *db, struct db_pool *ret)
+{
+    db->ops->figures(db, ret);
 }
 
 const struct db_dialect *db_dialect(const struct db *db)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * SQL, over SQLite now and PostgreSQL next: the only folder that sees a database library.
+ * SQL, over SQLite and PostgreSQL: the only folder that sees sqlite3.h; PostgreSQL is reached through src/pg.
  *
  * All work happens in a transaction function, `int fn(struct db_tx *, void *arg, struct err *)`, run by db_read
  * or db_write. That shape is what lets one interface serve both databases well:
@@ -8,7 +8,9 @@
  *   SQLite      one writer connection per process. Threads that call db_write while another commits are taken
  *               together into the next commit (group commit): each function runs in its own savepoint, one
  *               fsync serves all. Readers are a pool of connections on the WAL and never wait for the writer.
- *   PostgreSQL  one pooled connection per call, its own transaction, SKIP LOCKED where the SQL says so.
+ *   PostgreSQL  one pooled connection per call, its own transaction, SKIP LOCKED where the SQL says so. Work that needs
+ * no decisions between its statements (db_read_stmt, db_write_stmts) of many threads goes out together, as one message
+ * and one commit.
  *
  * Rules for a transaction function:
  *   - it may run on another caller's thread, and may run again from the start (after a deadlock): write only to memory
@@ -16,6 +18,8 @@
  *   - it blocks on nothing but the database and calls neither db_read nor db_write;
  *   - a negative return rolls it back and is handed to the caller with its `err`; any other return commits and is
  *     handed to the caller too;
+ *   - in db_write, what a SELECT has shown may be changed by others before the function writes, unless an UPDATE of its
+ *     own locked that row before: let the condition of the statement that writes decide;
  *   - once a statement has failed nothing more can be done: all further ones fail, and so does the transaction.
  *
  * SQL is written once, in the part both databases share: parameters are $1..$n, times are BIGINT milliseconds
@@ -42,15 +46,17 @@ struct db;
 struct db_tx;
 
 struct db_opts {
-    const char *url;  /* "sqlite:/absolute/path.db" */
-    unsigned readers; /* concurrent readers, 1..64 */
-    int64_t busy_ms;  /* how long to wait for another process's lock, or for a free reader */
+    const char *url;  /* "sqlite:/absolute/path.db", "postgresql://user:password@host:port/database?option=value" */
+    unsigned readers; /* SQLite: concurrent readers, 1..64 */
+    unsigned pool;    /* PostgreSQL: connections, 1..1000 */
+    int64_t busy_ms;  /* how long to wait for another process's lock, or for a free reader or connection */
     /* Tests: the clock behind db_now, milliseconds since 1970; NULL: the database's own. Called by any thread. */
     int64_t (*clock)(void *arg);
     void *clock_arg;
 };
 
-/* Opens and makes a first connection. Does not migrate: see db/migrate.h. */
+/* Opens and makes a first connection; on PostgreSQL also the schema `steno`, when it is missing. Does not migrate: see
+ * db/migrate.h. */
 int db_open(const struct db_opts *opts, struct db **ret, struct err *err) MUST_CHECK;
 void db_close(struct db *db); /* NULL is fine; no call may be under way */
 
@@ -126,6 +132,49 @@ struct db_dialect {
 };
 const struct db_dialect *db_dialect(const struct db *db);
 const struct db_dialect *db_tx_dialect(const struct db_tx *tx);
+
+/*
+ * db_exec for a statement whose outcome the function need not know: it may be sent later, with the next statement or
+ * the commit. When it fails the transaction fails, with its error.
+ */
+int db_exec_later(struct db_tx *tx, const char *sql, const struct db_val *args, size_t n_args, struct err *err)
+    MUST_CHECK;
+
+/* A statement known beforehand. */
+struct db_stmt {
+    const char *sql;
+    const struct db_val *args;
+    size_t n_args;
+    db_row_fn row; /* or NULL */
+    void *row_arg;
+    int64_t changed; /* set: as db_exec returns it */
+};
+
+enum { DB_STMTS_MAX = 4 };
+
+/*
+ * A transaction of known statements: the same as db_write with a function that runs them in this order, and cheaper.
+ * The row callbacks keep the rules of a transaction function; they may also be called after the commit: when one of
+ * them fails, so does the call, but the change may have been kept.
+ */
+int db_write_stmts(struct db *db, enum db_durability how, struct db_stmt *stmts, size_t n, struct err *err) MUST_CHECK;
+/* As db_read with a function that runs this one statement, a SELECT. */
+int db_read_stmt(struct db *db, struct db_stmt *stmt, struct err *err) MUST_CHECK;
+/* db_now for their arguments: the database's clock at this moment. */
+int64_t db_clock(struct db *db);
+
+/*
+ * First statement of a transaction that changes the schema: no other process is in one, and it may take as long as it
+ * needs. BUSY: another one is, for longer than busy_ms.
+ */
+int db_lock_schema(struct db_tx *tx, struct err *err) MUST_CHECK;
+
+/* Connections now. */
+struct db_pool {
+    unsigned max, open, busy;
+    unsigned waiting; /* callers that wait for one */
+};
+void db_pool_figures(struct db *db, struct db_pool *ret);
 
 /* Cheap probe for health: reads from the database; *ret_ms how long it took. */
 int db_ping(struct db *db, int64_t *ret_ms, struct err *err) MUST_CHECK;

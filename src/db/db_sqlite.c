@@ -26,8 +26,8 @@ struct sqlite_db {
 
     pthread_mutex_t mu;
     pthread_cond_t freed;
-    struct sqlite_conn **idle; /* guarded by mu, as the two counts; room for max_readers */
-    unsigned n_idle, n_open;
+    struct sqlite_conn **idle; /* guarded by mu, as the counts; room for max_readers */
+    unsigned n_idle, n_open, n_waiting;
     unsigned max_readers;
 };
 
@@ -60,7 +60,9 @@ static int take_reader(struct sqlite_db *d, struct sqlite_conn **ret, struct err
             return err_set(err, ERR_BUSY, "all %u database readers were busy for %lld ms", d->max_readers,
                            (long long)d->busy_ms);
         }
+        d->n_waiting++;
         cond_wait_ms(&d->freed, &d->mu, left);
+        d->n_waiting--;
     }
     if (d->n_idle)
         c = d->idle[--d->n_idle];
@@ -152,9 +154,9 @@ static int sqlite_write(struct db *db, enum db_durability how, db_tx_fn fn, void
 }
 
 /* All processes on one file share one machine, and so its clock. */
-static int64_t sqlite_now(struct db_tx *tx)
+static int64_t sqlite_now(struct db *db)
 {
-    (void)tx;
+    (void)db;
     return clock_wall_ms();
 }
 
@@ -163,6 +165,15 @@ static int sqlite_query(struct db_tx *tx, const char *sql, const struct db_val *
 {
     struct sqlite_conn *c = CONTAINER_OF(tx, struct sqlite_tx, tx)->conn;
     return sqlite_conn_run(c, sql, args, n_args, row, row_arg, ret_changed, err);
+}
+
+static void sqlite_figures(struct db *db, struct db_pool *ret)
+{
+    struct sqlite_db *d = CONTAINER_OF(db, struct sqlite_db, db);
+    pthread_mutex_lock(&d->mu);
+    *ret = (struct db_pool){
+        .max = d->max_readers, .open = d->n_open, .busy = d->n_open - d->n_idle, .waiting = d->n_waiting};
+    pthread_mutex_unlock(&d->mu);
 }
 
 static int ping_fn(struct db_tx *tx, void *arg, struct err *err)
@@ -194,5 +205,6 @@ const struct db_ops db_sqlite_ops = {
     .col_real = sqlite_col_real,
     .col_text = sqlite_col_text,
     .col_is_null = sqlite_col_is_null,
+    .figures = sqlite_figures,
     .ping = sqlite_ping,
 };

@@ -69,6 +69,8 @@ static int check_history(const struct history *h, struct err *err)
 static int apply_next(struct db_tx *tx, void *arg, struct err *err)
 {
     struct history *h = arg;
+    if (db_lock_schema(tx, err) < 0)
+        return err->code;
     if (db_exec(tx, create_table, DB_NO_ARGS, err) < 0)
         return err->code;
     int rc = load_history(tx, h, err);

@@ -32,16 +32,10 @@ static char *make_claim_sql(enum job_order order, const char *skip_locked)
     return buf_take(&b);
 }
 
-struct int_row {
-    int64_t v[STORE_INTS_MAX];
-    size_t n;
-    bool found;
-};
-
-static int on_ints(const struct db_row *row, void *arg, struct err *err)
+int store_on_ints(const struct db_row *row, void *store_int_row, struct err *err)
 {
     (void)err;
-    struct int_row *r = arg;
+    struct store_int_row *r = store_int_row;
     for (size_t i = 0; i < r->n; i++)
         r->v[i] = db_col_int(row, (int)i);
     r->found = true;
@@ -51,8 +45,20 @@ static int on_ints(const struct db_row *row, void *arg, struct err *err)
 int store_ints(struct db_tx *tx, const char *sql, const struct db_val *args, size_t n_args, int64_t *ret, size_t n,
                struct err *err)
 {
-    struct int_row r = {.n = n};
-    int rc = db_query(tx, sql, args, n_args, on_ints, &r, err);
+    struct store_int_row r = {.n = n};
+    int rc = db_query(tx, sql, args, n_args, store_on_ints, &r, err);
+    if (rc < 0 || !r.found)
+        return rc;
+    memcpy(ret, r.v, n * sizeof *ret);
+    return 1;
+}
+
+int store_read_ints(struct store *s, const char *sql, const struct db_val *args, size_t n_args, int64_t *ret, size_t n,
+                    struct err *err)
+{
+    struct store_int_row r = {.n = n};
+    struct db_stmt stmt = {.sql = sql, .args = args, .n_args = n_args, .row = store_on_ints, .row_arg = &r};
+    int rc = db_read_stmt(s->db, &stmt, err);
     if (rc < 0 || !r.found)
         return rc;
     memcpy(ret, r.v, n * sizeof *ret);
@@ -174,4 +180,9 @@ void store_free(struct store *s)
 int store_ping(struct store *s, int64_t *ret_ms, struct err *err)
 {
     return db_ping(s->db, ret_ms, err);
+}
+
+void store_pool(struct store *s, struct db_pool *ret)
+{
+    db_pool_figures(s->db, ret);
 }

@@ -250,5 +250,7 @@ int store_resolve_error(struct store *s, const char *error_id, struct err *err) 
 
 /* Round trip to the database, for health. */
 int store_ping(struct store *s, int64_t *ret_ms, struct err *err) MUST_CHECK;
+/* Connections to the database now. */
+void store_pool(struct store *s, struct db_pool *ret);
 
 #endif

@@ -4,65 +4,80 @@
 
 #include "base/id.h"
 
-struct submit_call {
-    const struct store *s;
-    const struct job_new *job;
-};
-
 /* The insert of an earlier try may have been kept although its answer was lost. */
-static int check_same(struct db_tx *tx, struct submit_call *c, struct err *err)
+static int check_same(struct store *s, const struct job_new *j, struct err *err)
 {
     int64_t n = 0;
-    int rc =
-        store_ints(tx, "SELECT count(*) FROM jobs WHERE id = $1 AND audio_key = $2 AND audio_sha256 = $3",
-                   DB_ARGS(db_text(c->job->id), db_text(c->job->audio_key), db_text(c->job->audio_sha256)), &n, 1, err);
+    int rc = store_read_ints(s, "SELECT count(*) FROM jobs WHERE id = $1 AND audio_key = $2 AND audio_sha256 = $3",
+                             DB_ARGS(db_text(j->id), db_text(j->audio_key), db_text(j->audio_sha256)), &n, 1, err);
     if (rc < 0)
         return rc;
-    return n ? 0 : err_set(err, ERR_CONFLICT, "a job with the id %s exists already", c->job->id);
+    return n ? 0 : err_set(err, ERR_CONFLICT, "a job with the id %s exists already", j->id);
 }
 
-/* One pending job beyond the limit is there: this one. Looks at no more rows than the limit. */
-static int check_room(struct db_tx *tx, int64_t max_queue, struct err *err)
+static int check_there(struct store *s, const struct job_new *j, struct err *err)
 {
-    int64_t one = 0;
-    int rc = store_ints(tx, "SELECT 1 FROM jobs WHERE state = 'pending' LIMIT 1 OFFSET $1", DB_ARGS(db_int(max_queue)),
-                        &one, 1, err);
-    if (rc <= 0)
+    int64_t n = 0;
+    int rc = store_read_ints(s, "SELECT count(*) FROM jobs WHERE id = $1", DB_ARGS(db_text(j->id)), &n, 1, err);
+    if (rc < 0)
         return rc;
-    return err_set(err, ERR_BUSY, "the queue is full: %lld jobs are waiting", (long long)max_queue);
+    return n ? check_same(s, j, err)
+             : err_set(err, ERR_BUSY, "the queue is full: %lld jobs are waiting", (long long)j->max_queue);
 }
 
-static int submit_fn(struct db_tx *tx, void *arg, struct err *err)
-{
-    struct submit_call *c = arg;
-    const struct job_new *j = c->job;
-    int64_t now = db_now(tx);
-    int64_t n = db_exec(
-        tx,
-        "INSERT INTO jobs (id, state, queue, queue_rank, created_at, updated_at, run_after, engine, model, language, "
-        "task, prompt, description, options, filename, content_type, audio_key, audio_sha256, audio_bytes, "
-        "max_attempts) VALUES ($1, 'pending', $2, $3, $4, $4, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, "
-        "$16, $17) ON CONFLICT (id) DO NOTHING",
-        DB_ARGS(db_text(j->id), db_text(job_queue_name(j->queue)), db_int(j->queue), db_int(now), db_text(j->engine),
-                db_text(j->model), db_text(j->language), db_text(j->task ? j->task : "transcribe"), db_text(j->prompt),
-                db_text(j->description), db_text(j->options), db_text(j->filename), db_text(j->content_type),
-                db_text(j->audio_key), db_text(j->audio_sha256), db_int(j->audio_bytes),
-                db_int(c->s->opts.max_attempts)),
-        err);
-    if (n < 0)
-        return err->code;
-    if (n == 0)
-        return check_same(tx, c, err);
-    return j->max_queue > 0 ? check_room(tx, j->max_queue, err) : 0;
-}
+#define INSERT_JOB                                                                                                 \
+    "INSERT INTO jobs (id, state, queue, queue_rank, created_at, updated_at, run_after, engine, model, language, " \
+    "task, prompt, description, options, filename, content_type, audio_key, audio_sha256, audio_bytes, max_attempts) "
+#define JOB_VALUES "$1, 'pending', $2, $3, $4, $4, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17"
+/* A SELECT does not take its types from the table, as VALUES does. */
+#define JOB_SELECTED                                                                                                 \
+    "CAST($1 AS TEXT), 'pending', CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS BIGINT), CAST($4 AS BIGINT), "    \
+    "CAST($4 AS BIGINT), CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS TEXT), CAST($8 AS TEXT), CAST($9 AS TEXT), " \
+    "CAST($10 AS TEXT), CAST($11 AS TEXT), CAST($12 AS TEXT), CAST($13 AS TEXT), CAST($14 AS TEXT), "                \
+    "CAST($15 AS TEXT), CAST($16 AS BIGINT), CAST($17 AS BIGINT)"
 
+/*
+ * One statement, so that submits of many clients can share a round trip and a commit. With a limit it looks at no more
+ * rows than the limit; on PostgreSQL submits that run at the same time do not see each other, and a few too many may
+ * get in.
+ */
 int store_submit(struct store *s, const struct job_new *job, struct err *err)
 {
-    if (!job->id || !id_valid(job->id))
+    const struct job_new *j = job;
+    if (!j->id || !id_valid(j->id))
         return err_set(err, ERR_INVALID, "a job id must be a UUID in lower case");
-    struct submit_call c = {s, job};
-    int rc = db_write(s->db, DB_DURABLE, submit_fn, &c, err);
-    return rc < 0 ? rc : 0;
+    const struct db_val args[] = {
+        db_text(j->id),
+        db_text(job_queue_name(j->queue)),
+        db_int(j->queue),
+        db_int(db_clock(s->db)),
+        db_text(j->engine),
+        db_text(j->model),
+        db_text(j->language),
+        db_text(j->task ? j->task : "transcribe"),
+        db_text(j->prompt),
+        db_text(j->description),
+        db_text(j->options),
+        db_text(j->filename),
+        db_text(j->content_type),
+        db_text(j->audio_key),
+        db_text(j->audio_sha256),
+        db_int(j->audio_bytes),
+        db_int(s->opts.max_attempts),
+        db_int(j->max_queue - 1),
+    };
+    bool limited = j->max_queue > 0;
+    struct db_stmt stmt = {
+        .sql = limited ? INSERT_JOB "SELECT " JOB_SELECTED " WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE "
+                                    "state = 'pending' LIMIT 1 OFFSET $18) ON CONFLICT (id) DO NOTHING"
+                       : INSERT_JOB "VALUES (" JOB_VALUES ") ON CONFLICT (id) DO NOTHING",
+        .args = args,
+        .n_args = ARRAY_LEN(args) - !limited,
+    };
+    int rc = db_write_stmts(s->db, DB_DURABLE, &stmt, 1, err);
+    if (rc < 0)
+        return rc;
+    return stmt.changed ? 0 : check_there(s, j, err);
 }
 
 struct id_call {
@@ -70,17 +85,12 @@ struct id_call {
     int64_t seq;
 };
 
-static int announced_fn(struct db_tx *tx, void *arg, struct err *err)
-{
-    const struct id_call *c = arg;
-    int64_t n = db_exec(tx, "UPDATE jobs SET announced_at = $2 WHERE id = $1 AND state = 'pending'",
-                        DB_ARGS(db_text(c->id), db_int(db_now(tx))), err);
-    return n < 0 ? err->code : 0;
-}
-
 int store_mark_announced(struct store *s, const char *id, struct err *err)
 {
-    return db_write(s->db, DB_RELAXED, announced_fn, &(struct id_call){.id = id}, err);
+    struct db_stmt stmt = {.sql = "UPDATE jobs SET announced_at = $2 WHERE id = $1 AND state = 'pending'",
+                           .args = (const struct db_val[]){db_text(id), db_int(db_clock(s->db))},
+                           .n_args = 2};
+    return db_write_stmts(s->db, DB_RELAXED, &stmt, 1, err);
 }
 
 struct get_call {
@@ -98,22 +108,19 @@ static int on_job(const struct db_row *row, void *arg, struct err *err)
     return row_job(row, c->arena, &c->job, err);
 }
 
-static int get_fn(struct db_tx *tx, void *arg, struct err *err)
-{
-    struct get_call *c = arg;
-    c->found = false;
-    int rc = db_query(tx, "SELECT " JOB_COLUMNS " FROM jobs WHERE id = $1", DB_ARGS(db_text(c->id)), on_job, c, err);
-    if (rc < 0)
-        return rc;
-    return c->found ? 0 : store_no_job(c->id, err);
-}
-
 int store_get(struct store *s, const char *id, struct arena *a, struct job *ret, struct err *err)
 {
     struct get_call c = {.id = id, .arena = a};
-    int rc = db_read(s->db, get_fn, &c, err);
+    struct db_stmt stmt = {.sql = "SELECT " JOB_COLUMNS " FROM jobs WHERE id = $1",
+                           .args = (const struct db_val[]){db_text(id)},
+                           .n_args = 1,
+                           .row = on_job,
+                           .row_arg = &c};
+    int rc = db_read_stmt(s->db, &stmt, err);
     if (rc < 0)
         return rc;
+    if (!c.found)
+        return store_no_job(id, err);
     *ret = c.job;
     return 0;
 }

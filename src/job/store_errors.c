@@ -36,14 +36,13 @@ int store_add_error(struct db_tx *tx, const char *job_id, const struct job_failu
 {
     char id[ID_SIZE];
     id_new(id);
-    int64_t n =
-        db_exec(tx,
-                "INSERT INTO error_logs (id, job_id, error_class, message, stage, detail, worker, attempt, "
-                "dead, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-                DB_ARGS(db_text(id), db_text(job_id), db_text(f->error_class), db_text(f->message), db_text(f->stage),
-                        db_text(f->detail), db_text(f->worker), db_int(attempt), db_int(dead), db_int(db_now(tx))),
-                err);
-    return n < 0 ? err->code : 0;
+    return db_exec_later(tx,
+                         "INSERT INTO error_logs (id, job_id, error_class, message, stage, detail, worker, attempt, "
+                         "dead, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                         DB_ARGS(db_text(id), db_text(job_id), db_text(f->error_class), db_text(f->message),
+                                 db_text(f->stage), db_text(f->detail), db_text(f->worker), db_int(attempt),
+                                 db_int(dead), db_int(db_now(tx))),
+                         err);
 }
 
 int store_clean_failure(struct arena *a, const struct job_failure *f, struct job_failure *ret, struct err *err)

@@ -2,51 +2,55 @@
 /* How a claim ends: completed, failed, or back to the queue. Each is one fenced transaction. */
 #include "job/store_internal.h"
 
-struct complete_call {
-    const struct claim *claim;
-    const struct job_result *result;
-    int64_t seq;
-};
-
-static int complete_fn(struct db_tx *tx, void *arg, struct err *err)
+static int why_not_completed(struct store *s, const struct claim *c, struct err *err)
 {
-    struct complete_call *c = arg;
-    const struct job_result *r = c->result;
-    int64_t now = db_now(tx), found[3];
-    int rc = store_ints(tx,
-                        "UPDATE jobs SET state = 'completed', finished_at = $4, updated_at = $4, lease_until = NULL, "
-                        "deaths = 0, duration_ms = $5, progress_ms = $5, error_class = NULL, error_message = NULL, "
-                        "seq = seq + 1" FENCED "RETURNING seq, chunks_done, chunks_total",
-                        DB_ARGS(FENCED_ARGS(c->claim), db_int(now), db_int(r->duration_ms)), found, 3, err);
+    int64_t chunks[2];
+    int rc = store_read_ints(s, "SELECT chunks_done, chunks_total FROM jobs" FENCED,
+                             (const struct db_val[]){FENCED_ARGS(c)}, 3, chunks, 2, err);
     if (rc < 0)
         return rc;
     if (rc == 0)
-        return store_lost(c->claim, err);
-    if (found[1] != found[2])
-        return err_set(err, ERR_INTERNAL, "job %s cannot be completed with %lld of %lld chunks", c->claim->id,
-                       (long long)found[1], (long long)found[2]);
-    c->seq = found[0];
-    int64_t n = db_exec(
-        tx,
-        "INSERT INTO results (job_id, fence, result_key, text, language, engine, model, duration_ms, speech_ms, "
-        "covered_ms, word_count, confidence, processing_ms, created_at) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-        DB_ARGS(db_text(c->claim->id), db_int(c->claim->fence), db_text(r->result_key), db_text(r->text),
-                db_text(r->language), db_text(r->engine), db_text(r->model), db_int(r->duration_ms),
-                db_int(r->speech_ms), db_int(r->covered_ms), db_int(r->word_count),
-                r->confidence < 0 ? db_null() : db_real(r->confidence), db_int(r->processing_ms), db_int(now)),
-        err);
-    return n < 0 ? err->code : 0;
+        return store_lost(c, err);
+    return err_set(err, ERR_INTERNAL, "job %s cannot be completed with %lld of %lld chunks", c->id,
+                   (long long)chunks[0], (long long)chunks[1]);
 }
 
+/* Two statements that decide for themselves whether they may write: see store_worker.c. */
 int store_complete(struct store *s, const struct claim *c, const struct job_result *r, int64_t *ret_seq,
                    struct err *err)
 {
-    struct complete_call call = {.claim = c, .result = r};
-    int rc = db_write(s->db, DB_DURABLE, complete_fn, &call, err);
+    struct db_val now = db_int(db_clock(s->db));
+    struct store_int_row seq = {.n = 1};
+    struct db_stmt stmts[] = {
+        {.sql = "UPDATE jobs SET state = 'completed', finished_at = $4, updated_at = $4, lease_until = NULL, "
+                "deaths = 0, duration_ms = $5, progress_ms = $5, error_class = NULL, error_message = NULL, "
+                "seq = seq + 1" FENCED "AND chunks_done = chunks_total RETURNING seq",
+         .args = (const struct db_val[]){FENCED_ARGS(c), now, db_int(r->duration_ms)},
+         .n_args = 5,
+         .row = store_on_ints,
+         .row_arg = &seq},
+        /* Its row may stand already, when the answer to an earlier try was lost. */
+        {.sql =
+             "INSERT INTO results (job_id, fence, result_key, text, language, engine, model, duration_ms, speech_ms, "
+             "covered_ms, word_count, confidence, processing_ms, created_at) SELECT id, fence, CAST($4 AS TEXT), "
+             "CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS TEXT), CAST($8 AS TEXT), CAST($9 AS BIGINT), "
+             "CAST($10 AS BIGINT), CAST($11 AS BIGINT), CAST($12 AS BIGINT), CAST($13 AS DOUBLE PRECISION), "
+             "CAST($14 AS BIGINT), CAST($15 AS BIGINT) FROM jobs "
+             "WHERE id = $1 AND state || '' = 'completed' AND lease_holder = $2 AND fence = $3 "
+             "ON CONFLICT (job_id) DO NOTHING",
+         .args = (const struct db_val[]){FENCED_ARGS(c), db_text(r->result_key), db_text(r->text), db_text(r->language),
+                                         db_text(r->engine), db_text(r->model), db_int(r->duration_ms),
+                                         db_int(r->speech_ms), db_int(r->covered_ms), db_int(r->word_count),
+                                         r->confidence < 0 ? db_null() : db_real(r->confidence),
+                                         db_int(r->processing_ms), now},
+         .n_args = 15},
+    };
+    int rc = db_write_stmts(s->db, DB_DURABLE, stmts, ARRAY_LEN(stmts), err);
     if (rc < 0)
         return rc;
-    *ret_seq = call.seq;
+    if (!seq.found)
+        return why_not_completed(s, c, err);
+    *ret_seq = seq.v[0];
     return 0;
 }
 

@@ -99,12 +99,26 @@ enum { STORE_INTS_MAX = 4 };
 /* Runs a statement that gives at most one row of integers. 1: *ret holds its first n columns; 0: no row. */
 int store_ints(struct db_tx *tx, const char *sql, const struct db_val *args, size_t n_args, int64_t *ret, size_t n,
                struct err *err) MUST_CHECK;
+/* As store_ints, with db_read_stmt. */
+int store_read_ints(struct store *s, const char *sql, const struct db_val *args, size_t n_args, int64_t *ret, size_t n,
+                    struct err *err) MUST_CHECK;
+/* The row callback of both, for statements that are part of db_write_stmts. */
+struct store_int_row {
+    int64_t v[STORE_INTS_MAX];
+    size_t n; /* columns to take */
+    bool found;
+};
+int store_on_ints(const struct db_row *row, void *store_int_row, struct err *err);
 /* 1: *ret is the state of the job; 0: no such job. */
 int store_state(struct db_tx *tx, const char *id, enum job_state *ret, struct err *err) MUST_CHECK;
 int store_no_job(const char *id, struct err *err);
 
-/* The condition of every write under a claim; its parameters are $1 to $3. */
-#define FENCED         " WHERE id = $1 AND state = 'processing' AND lease_holder = $2 AND fence = $3 "
+/*
+ * The condition of every write under a claim; its parameters are $1 to $3. The state is hidden from PostgreSQL's
+ * planner, which would look among the jobs in work, where what left it lately still stands, and not by the id.
+ */
+#define IS_PROCESSING  "state || '' = 'processing' "
+#define FENCED         " WHERE id = $1 AND " IS_PROCESSING "AND lease_holder = $2 AND fence = $3 "
 #define FENCED_ARGS(c) db_text((c)->id), db_text((c)->holder), db_int((c)->fence)
 int store_lost(const struct claim *c, struct err *err);
 

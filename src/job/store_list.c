@@ -2,52 +2,43 @@
 /* Lists, counts and places in the queue: reads only. */
 #include "job/store_internal.h"
 
-struct list_call {
-    const struct job_filter *filter;
-    struct arena *arena;
-    int64_t created_at; /* of the cursor */
-    const char *id;
-    struct job_rows rows;
-};
-
-static int list_fn(struct db_tx *tx, void *arg, struct err *err)
+int store_list(struct store *s, const struct job_filter *f, struct arena *a, struct job_page *ret, struct err *err)
 {
-    struct list_call *c = arg;
-    const struct job_filter *f = c->filter;
-    int rc = job_rows_init(&c->rows, c->arena, f->limit, err);
+    int64_t created_at = 0;
+    const char *id = NULL;
+    struct job_rows rows;
+    int rc = store_limit_check(f->limit, err);
+    if (rc >= 0)
+        rc = store_cursor_parse(f->cursor, &created_at, &id, err);
+    if (rc >= 0)
+        rc = job_rows_init(&rows, a, f->limit, err);
     if (rc < 0)
         return rc;
     /* One row more tells whether there is a next page. */
-    struct db_val at = db_int(c->created_at), id = db_text(c->id), limit = db_int(f->limit + 1);
-    if (f->any_state)
-        return db_query(tx,
-                        "SELECT " JOB_COLUMNS_LISTED " FROM jobs WHERE (created_at, id) < ($1, $2) "
-                        "ORDER BY created_at DESC, id DESC LIMIT $3",
-                        DB_ARGS(at, id, limit), job_rows_add, &c->rows, err);
-    return db_query(tx,
-                    "SELECT " JOB_COLUMNS_LISTED " FROM jobs WHERE state = $4 AND (created_at, id) < ($1, $2) "
-                    "ORDER BY created_at DESC, id DESC LIMIT $3",
-                    DB_ARGS(at, id, limit, db_text(job_state_name(f->state))), job_rows_add, &c->rows, err);
-}
-
-int store_list(struct store *s, const struct job_filter *f, struct arena *a, struct job_page *ret, struct err *err)
-{
-    struct list_call c = {.filter = f, .arena = a};
-    int rc = store_limit_check(f->limit, err);
-    if (rc >= 0)
-        rc = store_cursor_parse(f->cursor, &c.created_at, &c.id, err);
-    if (rc >= 0)
-        rc = db_read(s->db, list_fn, &c, err);
+    const struct db_val args[] = {db_int(created_at), db_text(id), db_int(f->limit + 1),
+                                  db_text(job_state_name(f->state))};
+    struct db_stmt stmt = {
+        .sql = f->any_state ? "SELECT " JOB_COLUMNS_LISTED " FROM jobs WHERE (created_at, id) < ($1, $2) "
+                              "ORDER BY created_at DESC, id DESC LIMIT $3"
+                            : "SELECT " JOB_COLUMNS_LISTED
+                              " FROM jobs WHERE state = $4 AND (created_at, id) < ($1, $2) "
+                              "ORDER BY created_at DESC, id DESC LIMIT $3",
+        .args = args,
+        .n_args = ARRAY_LEN(args) - f->any_state,
+        .row = job_rows_add,
+        .row_arg = &rows,
+    };
+    rc = db_read_stmt(s->db, &stmt, err);
     if (rc < 0)
         return rc;
     const char *next = NULL;
-    if (c.rows.more) {
-        const struct job *last = &c.rows.jobs[c.rows.n - 1];
+    if (rows.more) {
+        const struct job *last = &rows.jobs[rows.n - 1];
         next = store_cursor(a, last->created_at, last->id);
         if (!next)
             return err_set(err, ERR_NOMEM, "out of memory for a list of jobs");
     }
-    *ret = (struct job_page){c.rows.jobs, c.rows.n, next};
+    *ret = (struct job_page){rows.jobs, rows.n, next};
     return 0;
 }
 

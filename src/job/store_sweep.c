@@ -59,7 +59,7 @@ static int expire_one(struct db_tx *tx, struct expire_call *c, const struct expi
     const struct job_failure f = {
         .error_class = err_name(ERR_CRASHED), .message = message, .stage = "lease", .worker = x->holder};
     struct db_val id = db_text(x->id), fence = db_int(x->fence), at = db_int(now);
-#define EXPIRED " WHERE id = $1 AND state = 'processing' AND fence = $2 AND lease_until < $3 "
+#define EXPIRED " WHERE id = $1 AND " IS_PROCESSING "AND fence = $2 AND lease_until < $3 "
     int rc;
     if (dead)
         rc = store_ints(
@@ -275,7 +275,7 @@ static int key_fn(struct db_tx *tx, void *arg, struct err *err)
         /* The object is written before its row: the claim that is about to complete keeps it. */
         rc = store_ints(tx,
                         "SELECT (SELECT count(*) FROM results WHERE job_id = $1 AND result_key = $2),"
-                        "(SELECT count(*) FROM jobs WHERE id = $1 AND state = 'processing' AND fence = $3)",
+                        "(SELECT count(*) FROM jobs WHERE id = $1 AND " IS_PROCESSING "AND fence = $3)",
                         DB_ARGS(db_text(c->id), db_text(c->key), db_int(c->fence)), n, 2, err);
     }
     c->wanted = n[0] > 0 || n[1] > 0;

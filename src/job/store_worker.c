@@ -7,51 +7,63 @@
  */
 #include "job/store_internal.h"
 
+#include "base/id.h"
 #include "base/str.h"
 
 #include <stdio.h>
 
+#define OTHER_PLAN "(plan IS NULL OR plan <> $4)"
+
+#define X(kind, name) COLUMN_##name,
+enum { JOB_FIELDS(X) };
+#undef X
+
 struct claim_call {
-    const struct store *s;
-    const struct claim_opts *opts;
     struct arena *arena;
     struct job job;
     bool found;
+    /* What it takes to give it back, when memory for the rest is out. */
+    char id[ID_SIZE];
+    int64_t fence;
 };
 
 static int on_claimed(const struct db_row *row, void *arg, struct err *err)
 {
     struct claim_call *c = arg;
     c->found = true;
+    const char *id = db_col_text(row, COLUMN_id);
+    snprintf(c->id, sizeof c->id, "%s", id ? id : "");
+    c->fence = db_col_int(row, COLUMN_fence);
     return row_job(row, c->arena, &c->job, err);
-}
-
-static int claim_fn(struct db_tx *tx, void *arg, struct err *err)
-{
-    struct claim_call *c = arg;
-    c->found = false;
-    int64_t now = db_now(tx);
-    /* A job that a worker died on, due since then at the latest: anybody may take it. An idle worker need not wait. */
-    int64_t patience_end = c->opts->idle ? now : now - c->s->opts.alone_patience_ms;
-    int rc =
-        db_query(tx, c->s->claim_sql,
-                 DB_ARGS(db_text(c->opts->holder), db_int(now + c->opts->lease_ms), db_int(now), db_int(patience_end)),
-                 on_claimed, c, err);
-    return rc < 0 ? rc : c->found;
 }
 
 int store_claim(struct store *s, const struct claim_opts *o, struct arena *a, struct job *ret, struct err *err)
 {
-    struct claim_call c = {.s = s, .opts = o, .arena = a};
-    int rc = db_write(s->db, DB_RELAXED, claim_fn, &c, err);
-    if (rc == 1)
+    struct claim_call c = {.arena = a};
+    int64_t now = db_clock(s->db);
+    /* A job that a worker died on, due since then at the latest: anybody may take it. An idle worker need not wait. */
+    int64_t patience_end = o->idle ? now : now - s->opts.alone_patience_ms;
+    struct db_stmt stmt = {.sql = s->claim_sql,
+                           .args = (const struct db_val[]){db_text(o->holder), db_int(now + o->lease_ms), db_int(now),
+                                                           db_int(patience_end)},
+                           .n_args = 4,
+                           .row = on_claimed,
+                           .row_arg = &c};
+    int rc = db_write_stmts(s->db, DB_RELAXED, &stmt, 1, err);
+    if (rc < 0 && c.found) { /* the claim may stand although its row could not be handed out */
+        struct err ignored = ERR_INIT;
+        int64_t seq;
+        if (store_hand_back(s, &(struct claim){c.id, o->holder, c.fence}, 0, &seq, &ignored) < 0)
+            return rc; /* it was rolled back, or shows in store_renew */
+    }
+    if (rc < 0)
+        return rc;
+    if (c.found)
         *ret = c.job;
-    return rc;
+    return c.found;
 }
 
-struct held_call {
-    const char *holder;
-    int64_t lease_ms;
+struct held_rows {
     struct held *held; /* the caller's array */
     size_t n, max;
 };
@@ -59,149 +71,127 @@ struct held_call {
 static int on_held(const struct db_row *row, void *arg, struct err *err)
 {
     (void)err;
-    struct held_call *c = arg;
+    struct held_rows *r = arg;
+    if (r->n == r->max)
+        return 1;
     const char *id = db_col_text(row, 0);
-    snprintf(c->held[c->n].id, sizeof c->held[c->n].id, "%s", id ? id : "");
-    c->held[c->n].fence = db_col_int(row, 1);
-    c->n++;
+    snprintf(r->held[r->n].id, sizeof r->held[r->n].id, "%s", id ? id : "");
+    r->held[r->n].fence = db_col_int(row, 1);
+    r->n++;
     return 0;
-}
-
-static int held_fn(struct db_tx *tx, void *arg, struct err *err)
-{
-    struct held_call *c = arg;
-    c->n = 0;
-    return db_query(tx, "SELECT id, fence FROM jobs WHERE lease_holder = $1 AND state = 'processing' LIMIT $2",
-                    DB_ARGS(db_text(c->holder), db_int((int64_t)c->max)), on_held, c, err);
-}
-
-static int renew_fn(struct db_tx *tx, void *arg, struct err *err)
-{
-    struct held_call *c = arg;
-    int64_t n = db_exec(tx, "UPDATE jobs SET lease_until = $2 WHERE lease_holder = $1 AND state = 'processing'",
-                        DB_ARGS(db_text(c->holder), db_int(db_now(tx) + c->lease_ms)), err);
-    return n < 0 ? err->code : held_fn(tx, c, err);
 }
 
 int store_renew(struct store *s, const char *holder, int64_t lease_ms, struct held *ret, size_t max_held, size_t *ret_n,
                 struct err *err)
 {
-    struct held_call c = {.holder = holder, .lease_ms = lease_ms, .held = ret, .max = max_held};
-    int rc = db_write(s->db, DB_RELAXED, renew_fn, &c, err);
+    struct held_rows r = {.held = ret, .max = max_held};
+    struct db_stmt stmt = {.sql = "UPDATE jobs SET lease_until = $2 WHERE lease_holder = $1 AND state = 'processing' "
+                                  "RETURNING id, fence",
+                           .args = (const struct db_val[]){db_text(holder), db_int(db_clock(s->db) + lease_ms)},
+                           .n_args = 2,
+                           .row = on_held,
+                           .row_arg = &r};
+    int rc = db_write_stmts(s->db, DB_RELAXED, &stmt, 1, err);
     if (rc < 0)
         return rc;
-    *ret_n = c.n;
+    *ret_n = r.n;
     return 0;
 }
 
 int store_held(struct store *s, const char *holder, struct held *ret, size_t max_held, size_t *ret_n, struct err *err)
 {
-    struct held_call c = {.holder = holder, .held = ret, .max = max_held};
-    int rc = db_read(s->db, held_fn, &c, err);
+    struct held_rows r = {.held = ret, .max = max_held};
+    struct db_stmt stmt = {.sql =
+                               "SELECT id, fence FROM jobs WHERE lease_holder = $1 AND state = 'processing' LIMIT $2",
+                           .args = (const struct db_val[]){db_text(holder), db_int((int64_t)max_held)},
+                           .n_args = 2,
+                           .row = on_held,
+                           .row_arg = &r};
+    int rc = db_read_stmt(s->db, &stmt, err);
     if (rc < 0)
         return rc;
-    *ret_n = c.n;
+    *ret_n = r.n;
     return 0;
-}
-
-struct plan_call {
-    const struct claim *claim;
-    const char *plan;
-    int64_t chunks_total, duration_ms;
-    bool same;
-    int64_t seq;
-};
-
-static int on_plan(const struct db_row *row, void *arg, struct err *err)
-{
-    (void)err;
-    struct plan_call *c = arg;
-    c->seq = db_col_int(row, 0);
-    c->same = str_eq(db_col_text(row, 1), c->plan);
-    return 1;
 }
 
 /*
+ * Statements that decide for themselves whether they may write, here and for chunks, so that those of many jobs can
+ * share a round trip and a commit.
+ *
  * Only the first plan of a job counts as progress: a job that kills its worker after planning would otherwise plan
  * and die for ever.
  */
-static int plan_fn(struct db_tx *tx, void *arg, struct err *err)
-{
-    struct plan_call *c = arg;
-    c->seq = 0;
-    c->same = false;
-    int rc = db_query(tx, "UPDATE jobs SET seq = seq + 1, updated_at = $4" FENCED "RETURNING seq, plan",
-                      DB_ARGS(FENCED_ARGS(c->claim), db_int(db_now(tx))), on_plan, c, err);
-    if (rc < 0)
-        return rc;
-    if (!c->seq)
-        return store_lost(c->claim, err);
-    if (c->same)
-        return 0;
-    if (db_exec(tx, "DELETE FROM chunks WHERE job_id = $1", DB_ARGS(db_text(c->claim->id)), err) < 0)
-        return err->code;
-    int64_t n =
-        db_exec(tx,
-                "UPDATE jobs SET chunks_total = $2, duration_ms = $3, chunks_done = 0, progress_ms = 0, "
-                "deaths = CASE WHEN plan IS NULL THEN 0 ELSE deaths END, "
-                "checkpointed = CASE WHEN plan IS NULL THEN 1 ELSE checkpointed END, "
-                "plan = $4 WHERE id = $1",
-                DB_ARGS(db_text(c->claim->id), db_int(c->chunks_total), db_int(c->duration_ms), db_text(c->plan)), err);
-    return n < 0 ? err->code : 0;
-}
-
 int store_save_plan(struct store *s, const struct claim *c, const char *plan_json, int64_t chunks_total,
                     int64_t duration_ms, int64_t *ret_seq, struct err *err)
 {
-    struct plan_call call = {.claim = c, .plan = plan_json, .chunks_total = chunks_total, .duration_ms = duration_ms};
-    int rc = db_write(s->db, DB_RELAXED, plan_fn, &call, err);
+    struct db_val plan = db_text(plan_json);
+    struct store_int_row r = {.n = 1};
+    struct db_stmt stmts[] = {
+        {.sql = "UPDATE jobs SET seq = seq + 1, updated_at = $4" FENCED "RETURNING seq",
+         .args = (const struct db_val[]){FENCED_ARGS(c), db_int(db_clock(s->db))},
+         .n_args = 4,
+         .row = store_on_ints,
+         .row_arg = &r},
+        {.sql = "DELETE FROM chunks WHERE job_id = (SELECT id FROM jobs" FENCED "AND " OTHER_PLAN ")",
+         .args = (const struct db_val[]){FENCED_ARGS(c), plan},
+         .n_args = 4},
+        {.sql =
+             "UPDATE jobs SET chunks_total = $5, duration_ms = $6, chunks_done = 0, progress_ms = 0, "
+             "deaths = CASE WHEN plan IS NULL THEN 0 ELSE deaths END, "
+             "checkpointed = CASE WHEN plan IS NULL THEN 1 ELSE checkpointed END, plan = $4" FENCED "AND " OTHER_PLAN,
+         .args = (const struct db_val[]){FENCED_ARGS(c), plan, db_int(chunks_total), db_int(duration_ms)},
+         .n_args = 6},
+    };
+    int rc = db_write_stmts(s->db, DB_RELAXED, stmts, ARRAY_LEN(stmts), err);
     if (rc < 0)
         return rc;
-    *ret_seq = call.seq;
+    if (!r.found)
+        return store_lost(c, err);
+    *ret_seq = r.v[0];
     return 0;
 }
 
-struct chunk_call {
-    const struct claim *claim;
-    const struct job_chunk *chunk;
-    int64_t progress_ms, seq;
-};
-
-static int chunk_fn(struct db_tx *tx, void *arg, struct err *err)
+static int why_not_saved(struct store *s, const struct claim *c, const struct job_chunk *k, struct err *err)
 {
-    struct chunk_call *c = arg;
-    const struct job_chunk *k = c->chunk;
-    int64_t now = db_now(tx), found[2];
-    int rc = store_ints(tx,
-                        "UPDATE jobs SET chunks_done = chunks_done + 1, progress_ms = $4, updated_at = $5, "
-                        "deaths = 0, checkpointed = 1, seq = seq + 1" FENCED "RETURNING seq, chunks_total",
-                        DB_ARGS(FENCED_ARGS(c->claim), db_int(c->progress_ms), db_int(now)), found, 2, err);
+    int64_t total = 0;
+    int rc = store_read_ints(s, "SELECT chunks_total FROM jobs" FENCED, (const struct db_val[]){FENCED_ARGS(c)}, 3,
+                             &total, 1, err);
     if (rc < 0)
         return rc;
-    if (rc == 0)
-        return store_lost(c->claim, err);
-    if (k->idx < 0 || k->idx >= found[1])
-        return err_set(err, ERR_INTERNAL, "chunk %lld is not in the plan of job %s, which has %lld", (long long)k->idx,
-                       c->claim->id, (long long)found[1]);
-    c->seq = found[0];
-    int64_t n = db_exec(tx,
-                        "INSERT INTO chunks (job_id, idx, start_sample, end_sample, fence, result, engine_state, "
-                        "engine_ms, finished_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-                        DB_ARGS(db_text(c->claim->id), db_int(k->idx), db_int(k->start_sample), db_int(k->end_sample),
-                                db_int(c->claim->fence), db_text(k->result), db_text(k->engine_state),
-                                db_int(k->engine_ms), db_int(now)),
-                        err);
-    return n < 0 ? err->code : 0;
+    if (rc == 0 || k->idx < total)
+        return store_lost(c, err);
+    return err_set(err, ERR_INTERNAL, "chunk %lld is not in the plan of job %s, which has %lld", (long long)k->idx,
+                   c->id, (long long)total);
 }
 
-int store_save_chunk(struct store *s, const struct claim *c, const struct job_chunk *chunk, int64_t progress_ms,
+int store_save_chunk(struct store *s, const struct claim *c, const struct job_chunk *k, int64_t progress_ms,
                      int64_t *ret_seq, struct err *err)
 {
-    struct chunk_call call = {.claim = c, .chunk = chunk, .progress_ms = progress_ms};
-    int rc = db_write(s->db, DB_RELAXED, chunk_fn, &call, err);
+    struct db_val now = db_int(db_clock(s->db));
+    struct store_int_row r = {.n = 1};
+    struct db_stmt stmts[] = {
+        {.sql = "UPDATE jobs SET chunks_done = chunks_done + 1, progress_ms = $4, updated_at = $5, deaths = 0, "
+                "checkpointed = 1, seq = seq + 1" FENCED "AND chunks_total > $6 RETURNING seq",
+         .args = (const struct db_val[]){FENCED_ARGS(c), db_int(progress_ms), now, db_int(k->idx)},
+         .n_args = 6,
+         .row = store_on_ints,
+         .row_arg = &r},
+        {.sql = "INSERT INTO chunks (job_id, idx, start_sample, end_sample, fence, result, engine_state, engine_ms, "
+                "finished_at) SELECT id, CAST($4 AS BIGINT), CAST($5 AS BIGINT), CAST($6 AS BIGINT), fence, "
+                "CAST($7 AS TEXT), CAST($8 AS TEXT), CAST($9 AS BIGINT), CAST($10 AS BIGINT) FROM jobs" FENCED
+                "AND chunks_total > $4",
+         .args = (const struct db_val[]){FENCED_ARGS(c), db_int(k->idx), db_int(k->start_sample), db_int(k->end_sample),
+                                         db_text(k->result), db_text(k->engine_state), db_int(k->engine_ms), now},
+         .n_args = 10},
+    };
+    if (k->idx < 0)
+        return err_set(err, ERR_INTERNAL, "chunk %lld is not in the plan of job %s", (long long)k->idx, c->id);
+    int rc = db_write_stmts(s->db, DB_RELAXED, stmts, ARRAY_LEN(stmts), err);
     if (rc < 0)
         return rc;
-    *ret_seq = call.seq;
+    if (!r.found)
+        return why_not_saved(s, c, k, err);
+    *ret_seq = r.v[0];
     return 0;
 }
 

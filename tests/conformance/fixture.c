@@ -2,8 +2,10 @@
 #include "fixture.h"
 
 #include "base/clock.h"
+#include "base/id.h"
 #include "base/io.h"
 #include "base/thread.h"
+#include "pg/pg.h"
 
 #include <stdatomic.h>
 #include <sys/wait.h>
@@ -17,7 +19,8 @@ static const char *const tables[] = {
 
 static _Atomic int64_t test_clock;
 static char folder[64];
-static char url[128];
+static char url[1024];
+static char database[64]; /* made on the server for this program; "" for a file */
 
 static int64_t clock_fn(void *arg)
 {
@@ -55,6 +58,45 @@ void fixture_fails(int64_t rc, int code, const char *words, const char *what, co
     _fail(file, line);
 }
 
+bool fixture_postgres(void)
+{
+    const char *backend = getenv("STENO_TEST_BACKEND");
+    return backend && strcmp(backend, "postgres") == 0;
+}
+
+bool fixture_skip(void)
+{
+    if (!fixture_postgres() || getenv("STENO_TEST_POSTGRES_URL"))
+        return false;
+    printf("1..0 # SKIP no PostgreSQL server (STENO_TEST_POSTGRES_URL)\n");
+    return true;
+}
+
+/* Runs one statement that must stand outside of transactions. */
+static int on_server(const char *sql)
+{
+    struct err e = ERR_INIT;
+    struct pg_link *l = NULL;
+    int rc = pg_open(
+        &(struct pg_opts){.url = getenv("STENO_TEST_POSTGRES_URL"), .name = "steno tests", .answer_ms = 60000}, &l, &e);
+    if (rc >= 0)
+        rc = pg_do(l, sql, &e);
+    if (rc < 0)
+        print_error("%s: %s\n", sql, e.msg);
+    pg_close(l);
+    return rc;
+}
+
+static int make_database(void)
+{
+    const char *given = getenv("STENO_TEST_POSTGRES_URL");
+    char sql[128];
+    snprintf(database, sizeof database, "steno_test_%d_%lld", (int)getpid(), (long long)random_below(1000000));
+    snprintf(sql, sizeof sql, "CREATE DATABASE %s", database);
+    snprintf(url, sizeof url, "%s%cdbname=%s", given, strchr(given, '?') ? '&' : '?', database);
+    return on_server(sql);
+}
+
 int fixture_setup_group(void **state)
 {
     (void)state;
@@ -62,11 +104,9 @@ int fixture_setup_group(void **state)
     snprintf(folder, sizeof folder, "%.40s/steno-db-XXXXXX", base ? base : "/tmp");
     if (!mkdtemp(folder))
         return -1;
-    const char *given = getenv("STENO_TEST_DATABASE");
-    if (given)
-        snprintf(url, sizeof url, "%s", given);
-    else
-        snprintf(url, sizeof url, "sqlite:%s/test.db", folder);
+    if (fixture_postgres())
+        return make_database();
+    snprintf(url, sizeof url, "sqlite:%s/test.db", folder);
     return 0;
 }
 
@@ -74,13 +114,20 @@ int fixture_teardown_group(void **state)
 {
     (void)state;
     struct err e = ERR_INIT;
+    if (database[0]) {
+        char sql[128];
+        snprintf(sql, sizeof sql, "DROP DATABASE %s WITH (FORCE)", database);
+        if (on_server(sql) < 0)
+            return -1;
+    }
     return io_remove_tree(folder, &e);
 }
 
 int fixture_open_db(struct fixture *f, unsigned readers, int64_t busy_ms, struct db **ret, struct err *err)
 {
-    return db_open(&(struct db_opts){.url = f->url, .readers = readers, .busy_ms = busy_ms, .clock = clock_fn}, ret,
-                   err);
+    return db_open(
+        &(struct db_opts){.url = f->url, .readers = readers, .pool = readers, .busy_ms = busy_ms, .clock = clock_fn},
+        ret, err);
 }
 
 int fixture_open_store(struct db *db, enum job_order order, struct store **ret, struct err *err)

@@ -2,7 +2,8 @@
 /*
  * What the database suites share: an empty database per test, a clock they can set, threads and child processes.
  *
- * STENO_TEST_DATABASE names the database (its tables are dropped!); the default is a file in a temporary folder.
+ * STENO_TEST_BACKEND says what they run on: "sqlite" (the default), a file in a temporary folder; "postgres", a
+ * database made for each program on the server of STENO_TEST_POSTGRES_URL, whose user must be allowed to do so.
  */
 #ifndef TESTS_CONFORMANCE_FIXTURE_H
 #define TESTS_CONFORMANCE_FIXTURE_H
@@ -27,6 +28,10 @@ struct fixture {
     const char *url;
     char folder[64]; /* for files of the test; removed at the end */
 };
+
+/* First thing in main: true when the server is missing, and TAP says so. */
+bool fixture_skip(void);
+bool fixture_postgres(void);
 
 /* cmocka group and test fixtures; *state of a test is a struct fixture. */
 int fixture_setup_group(void **state);

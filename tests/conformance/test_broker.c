@@ -38,6 +38,7 @@ static const struct kind {
 } kinds[] = {
     {"local", NULL, false},
     {"redis", "STENO_TEST_REDIS_URL", true},
+    {"postgres", "STENO_TEST_POSTGRES_URL", false},
     {"amqp", "STENO_TEST_AMQP_URL", true},
 };
 static const struct kind *kind;
@@ -610,7 +611,7 @@ static void test_names(void **state)
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct broker *b = NULL;
         struct broker_opts o = {.url = url, .queue_high = bad[i], .channel = "same"};
-        if (kind->keeps_tokens)
+        if (kind->env)
             fails(INVALID, broker_open(&o, &b, e));
         else
             ok(broker_open(&o, &b, e)); /* has no names */

@@ -131,7 +131,7 @@ static void test_wrong_statements_are_our_bug(void **state)
     struct fixture *f = *state;
     struct err e = ERR_INIT;
     OK(fixture_exec(f->db, create_t, &e));
-    static const struct bad bad[] = {
+    const struct bad bad[] = {
         {"SELEKT 1", 0, true, "SELEKT 1"},
         {"SELECT * FROM nowhere", 0, true, "nowhere"},
         {"SELECT 1; SELECT 2", 0, true, "one statement"},
@@ -141,7 +141,7 @@ static void test_wrong_statements_are_our_bug(void **state)
         {"SELECT $2", 1, true, "$1 is not used"},
         {"INSERT INTO t (id, n) VALUES (1, 1)", 0, true, "db_read"},
         {"DELETE FROM t", 0, true, "db_read"},
-        {"INSERT INTO t (id, n) VALUES (1, NULL)", 0, false, "t.n"},
+        {"INSERT INTO t (id, n) VALUES (1, NULL)", 0, false, fixture_postgres() ? "\"n\"" : "t.n"},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct bad b = bad[i];
@@ -436,6 +436,8 @@ static int held_fn(struct db_tx *tx, void *arg, struct err *err)
 {
     struct held_tx *h = arg;
     int rc = db_query(tx, "SELECT count(*) FROM t", DB_NO_ARGS, on_count, &h->first, err);
+    if (rc >= 0 && h->write)
+        rc = db_exec(tx, "UPDATE t SET n = n + 1 WHERE id = 0", DB_NO_ARGS, err) < 0 ? err->code : 0;
     gate_pass(&h->gate);
     return rc < 0 ? rc : db_query(tx, "SELECT count(*) FROM t", DB_NO_ARGS, on_count, &h->second, err);
 }
@@ -480,10 +482,18 @@ static void test_readers_wait_for_a_free_one(void **state)
     OK(thread_start(&t, "reader", hold_tx, &h, &e));
     gate_await(&h.gate);
     int64_t ms = 0;
-    FAILS(ERR_BUSY, "readers were busy", db_ping(db, &ms, &e));
+    struct db_pool p = {0};
+    db_pool_figures(db, &p);
+    assert_int_equal(p.max, 1);
+    assert_int_equal(p.busy, 1);
+    FAILS(ERR_BUSY, "busy for", db_ping(db, &ms, &e));
     gate_open(&h.gate);
     pthread_join(t, NULL);
     OK(db_ping(db, &ms, &e));
+    db_pool_figures(db, &p);
+    assert_int_equal(p.open, 1);
+    assert_int_equal(p.busy, 0);
+    assert_int_equal(p.waiting, 0);
     db_close(db);
 }
 
@@ -492,6 +502,7 @@ static void test_a_writer_elsewhere_is_waited_for(void **state)
     struct fixture *f = *state;
     struct err e = ERR_INIT;
     OK(fixture_exec(f->db, create_t, &e));
+    OK(fixture_exec(f->db, "INSERT INTO t (id, n) VALUES (0, 0)", &e));
     struct db *impatient = NULL;
     OK(fixture_open_db(f, 1, 50, &impatient, &e));
     struct held_tx h = {.db = f->db, .write = true};
@@ -499,12 +510,13 @@ static void test_a_writer_elsewhere_is_waited_for(void **state)
     pthread_t t;
     OK(thread_start(&t, "writer", hold_tx, &h, &e));
     gate_await(&h.gate);
-    FAILS(ERR_BUSY, "locked", fixture_exec(impatient, "INSERT INTO t (id, n) VALUES (1, 1)", &e));
+    FAILS(ERR_BUSY, "lock", fixture_exec(impatient, "UPDATE t SET n = n + 10 WHERE id = 0", &e));
     gate_open(&h.gate);
     pthread_join(t, NULL);
     OK(h.rc);
-    OK(fixture_exec(impatient, "INSERT INTO t (id, n) VALUES (1, 1)", &e));
+    OK(fixture_exec(impatient, "UPDATE t SET n = n + 10 WHERE id = 0", &e));
     db_close(impatient);
+    assert_int_equal(fixture_int(f->db, "SELECT n FROM t"), 11);
 }
 
 enum { WRITERS = 8, PROCESSES = 3, ROUNDS = 60 };
@@ -520,11 +532,13 @@ struct add {
     int id, round;
 };
 
-/* Reads, computes and writes: lost updates would show. Every fifth changes its mind after writing. */
+/* Locks, reads, computes and writes: lost updates would show. Every fifth changes its mind after writing. */
 static int add_fn(struct db_tx *tx, void *arg, struct err *err)
 {
     struct add *a = arg;
     int64_t n = -1;
+    if (db_exec(tx, "UPDATE t SET n = n WHERE id = 0", DB_NO_ARGS, err) < 0)
+        return err->code;
     int rc = db_query(tx, "SELECT n FROM t WHERE id = 0", DB_NO_ARGS, on_count, &n, err);
     if (rc < 0)
         return rc;
@@ -583,6 +597,113 @@ static void test_many_writers_lose_nothing(void **state)
     assert_int_equal(fixture_int(f->db, "SELECT count(*) FROM t_many WHERE round % 5 = 4"), 0);
 }
 
+/* ---- statements known beforehand ---- */
+
+struct stmt_writer {
+    struct db *db;
+    int id, bad;
+};
+
+enum { STMT_ROUNDS = 40 };
+
+/* Two statements each; in every fourth round the second breaks a rule, so that neither may be kept. */
+static void *write_stmts(void *arg)
+{
+    struct stmt_writer *w = arg;
+    for (int i = 0; i < STMT_ROUNDS; i++) {
+        struct err e = ERR_INIT;
+        int64_t n = -1;
+        bool breaks = i % 4 == 3;
+        struct db_stmt s[] = {
+            {.sql = "INSERT INTO t_many (who, round) VALUES ($1, $2)",
+             .args = (struct db_val[]){db_int(w->id), db_int(i)},
+             .n_args = 2},
+            {.sql = "INSERT INTO t (id, n) VALUES ($1, $2)",
+             .args = (struct db_val[]){db_int(breaks ? 0 : 1 + w->id * STMT_ROUNDS + i), db_int(i)},
+             .n_args = 2},
+        };
+        struct db_stmt look = {.sql = "SELECT round FROM t_many WHERE who = $1 AND round = $2",
+                               .args = s[0].args,
+                               .n_args = 2,
+                               .row = on_count,
+                               .row_arg = &n};
+        int rc = db_write_stmts(w->db, i % 2 ? DB_RELAXED : DB_DURABLE, s, 2, &e);
+        bool good = breaks ? rc == ERR_CONFLICT : rc == 0 && s[0].changed == 1 && s[1].changed == 1;
+        good = good && db_read_stmt(w->db, &look, &e) == 0 && n == (breaks ? -1 : i);
+        if (!good)
+            fprintf(stderr, "writer %d round %d: %d %s\n", w->id, i, rc, e.msg);
+        w->bad += !good;
+    }
+    return NULL;
+}
+
+static void test_known_statements_of_many_threads_share_no_fate(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    OK(fixture_exec(f->db, create_t, &e));
+    OK(fixture_exec(f->db, "CREATE TABLE t_many (who BIGINT, round BIGINT, PRIMARY KEY (who, round))", &e));
+    OK(fixture_exec(f->db, "INSERT INTO t (id, n) VALUES (0, 0)", &e));
+    struct stmt_writer w[24] = {{0}};
+    for (int i = 0; i < 24; i++)
+        w[i] = (struct stmt_writer){.db = f->db, .id = i};
+    fixture_threads(24, write_stmts, w, sizeof w[0]);
+    for (int i = 0; i < 24; i++)
+        assert_int_equal(w[i].bad, 0);
+    assert_int_equal(fixture_int(f->db, "SELECT count(*) FROM t_many"), 24 * STMT_ROUNDS * 3 / 4);
+    assert_int_equal(fixture_int(f->db, "SELECT count(*) FROM t"), 24 * STMT_ROUNDS * 3 / 4 + 1);
+}
+
+static void test_known_statements_that_are_wrong(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    OK(fixture_exec(f->db, create_t, &e));
+    struct db_stmt s[] = {{.sql = "INSERT INTO t (id, n) VALUES (1, 1)"}, {.sql = "SELEKT 1"}, {.sql = "SELECT $1"}};
+    FAILS(ERR_INTERNAL, "SELEKT", db_write_stmts(f->db, DB_DURABLE, s, 2, &e));
+    s[1].sql = "SELECT 1";
+    FAILS(ERR_INTERNAL, "0 values for 1", db_write_stmts(f->db, DB_DURABLE, s, 3, &e));
+    s[1] = (struct db_stmt){.sql = "SELECT CAST($1 AS TEXT)", .args = (struct db_val[]){db_text("\xff")}, .n_args = 1};
+    FAILS(ERR_INTERNAL, "UTF-8", db_write_stmts(f->db, DB_DURABLE, s, 2, &e));
+    FAILS(ERR_INTERNAL, "not a SELECT", db_read_stmt(f->db, &s[0], &e));
+    assert_int_equal(fixture_int(f->db, "SELECT count(*) FROM t"), 0);
+    OK(db_write_stmts(f->db, DB_DURABLE, s, 1, &e));
+    assert_int_equal(fixture_int(f->db, "SELECT count(*) FROM t"), 1);
+}
+
+static int later_fn(struct db_tx *tx, void *arg, struct err *err)
+{
+    const int64_t *second = arg;
+    const char *sql = "INSERT INTO t (id, n) VALUES ($1, $2)";
+    if (db_exec_later(tx, sql, DB_ARGS(db_int(1), db_int(1)), err) < 0 ||
+        db_exec_later(tx, sql, DB_ARGS(db_int(*second), db_int(1)), err) < 0)
+        return err->code;
+    return 7;
+}
+
+static int later_and_look(struct db_tx *tx, void *arg, struct err *err)
+{
+    int64_t second = 2;
+    int rc = later_fn(tx, &second, err);
+    return rc < 0 ? rc : db_query(tx, "SELECT count(*) FROM t", DB_NO_ARGS, on_count, arg, err);
+}
+
+static void test_statements_may_be_sent_later(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    int64_t second = 1, seen = -1;
+    OK(fixture_exec(f->db, create_t, &e));
+    FAILS(ERR_CONFLICT, "", db_write(f->db, DB_DURABLE, later_fn, &second, &e));
+    assert_int_equal(fixture_int(f->db, "SELECT count(*) FROM t"), 0);
+    OK(db_write(f->db, DB_DURABLE, later_and_look, &seen, &e)); /* what follows sees them */
+    assert_int_equal(seen, 2);
+    OK(fixture_exec(f->db, "DELETE FROM t", &e));
+    second = 2;
+    assert_int_equal(db_write(f->db, DB_DURABLE, later_fn, &second, &e), 7);
+    assert_int_equal(fixture_int(f->db, "SELECT count(*) FROM t"), 2);
+}
+
 /* ---- opening ---- */
 
 static void test_urls(void **state)
@@ -600,14 +721,17 @@ static void test_urls(void **state)
         {"", 1, ERR_INVALID, "sqlite:/path"},
         {"steno.db", 1, ERR_INVALID, "sqlite:/path"},
         {"mysql://user:geheim@host/db", 1, ERR_INVALID, "'mysql:' is unknown"},
-        {"postgresql://user:geheim@host/db", 1, ERR_UNSUPPORTED, "not built"},
-        {"postgres://user:geheim@host/db", 1, ERR_UNSUPPORTED, "not built"},
+        {"postgresql://user:geheim@host:x/db", 1, ERR_INVALID, "malformed"},
+        {"postgresql://user:ge/heim@host/db", 1, ERR_INVALID, "malformed"},
+        {"postgresql://user:geheim@host/db?colour=red", 1, ERR_INVALID, "malformed"},
+        {"postgresql://user:geheim@127.0.0.1:1/db", 1, ERR_UNAVAILABLE, "cannot connect"},
+        {"postgres://user:geheim@127.0.0.1:1/db", 1, ERR_UNAVAILABLE, "cannot connect"},
         {"sqlite:/nowhere/at/all.db", 0, ERR_INVALID, "readers"},
         {"sqlite:/nowhere/at/all.db", 65, ERR_INVALID, "readers"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         FAILS(rows[i].code, rows[i].words,
-              db_open(&(struct db_opts){.url = rows[i].url, .readers = rows[i].readers}, &db, &e));
+              db_open(&(struct db_opts){.url = rows[i].url, .readers = rows[i].readers, .pool = 1}, &db, &e));
         assert_null(strstr(e.msg, "geheim"));
         assert_null(db);
     }
@@ -629,6 +753,8 @@ static void test_ping_and_dialect(void **state)
 
 int main(void)
 {
+    if (fixture_skip())
+        return 0;
     const struct CMUnitTest tests[] = {
         T(test_values_come_back_as_they_went),
         T(test_parameters_go_by_their_number),
@@ -645,6 +771,9 @@ int main(void)
         T(test_readers_wait_for_a_free_one),
         T(test_a_writer_elsewhere_is_waited_for),
         T(test_many_writers_lose_nothing),
+        T(test_known_statements_of_many_threads_share_no_fate),
+        T(test_known_statements_that_are_wrong),
+        T(test_statements_may_be_sent_later),
         T(test_urls),
         T(test_ping_and_dialect),
     };

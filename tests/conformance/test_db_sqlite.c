@@ -75,7 +75,7 @@ static int setup_group(void **state)
     return fixture_setup_group(state);
 }
 
-/* These suites need a file of their own, whatever STENO_TEST_DATABASE says. */
+/* These suites need a file of their own. */
 static int setup(void **state)
 {
     struct err e = ERR_INIT;
@@ -530,6 +530,5 @@ int main(void)
         T(test_the_log_does_not_grow_for_ever),
         T(test_what_was_committed_survives_kill_9),
     };
-    unsetenv("STENO_TEST_DATABASE"); /* this suite is about files, and damages them */
     return cmocka_run_group_tests(tests, setup_group, fixture_teardown_group);
 }

@@ -305,7 +305,7 @@ static void test_bad_folders(void **state)
         {"amqp://user:secret@host?cacertfile=/x", ERR_INVALID, "amqps"},
         {"amqp://user:secret@host?heartbeat=1", ERR_INVALID, "2 to 600"},
         {"amqp://user:secret@host?verify=no", ERR_INVALID, "'verify'"},
-        {"postgresql://user:secret@host/db", ERR_UNSUPPORTED, "postgresql"},
+        {"postgresql://user:sec/ret@host/db", ERR_INVALID, "malformed"},
         {"local:/dev/null", ERR_INVALID, "/dev/null"},
         {open_folder, ERR_INVALID, "chmod 700"},
     };
