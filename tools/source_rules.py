@@ -44,7 +44,8 @@ THIRD_PARTY = {
     "linux/seccomp.h": ["audio"],
     "curl/": ["storage", "engine", "cli"],
     "openssl/": ["storage", "broker", "api", "cli"],
-    "jansson.h": ["transcript", "broker", "whisper", "engine", "worker", "api", "cli"],
+    "expat.h": ["storage"],
+    "jansson.h": ["transcript", "storage", "broker", "whisper", "engine", "worker", "api", "cli"],
 }
 
 # The C library and the kernel.

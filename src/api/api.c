@@ -26,6 +26,7 @@ static void free_all(struct api *a)
     for (size_t i = 0; i < a->n_listeners; i++)
         listen_close(&a->listeners[i]);
     pool_free(a->probe);
+    pool_free(a->storing);
     pool_free(a->work);
     health_free(a->health);
     free(a->listen);
@@ -53,6 +54,8 @@ static int start(struct api *a, struct err *err)
     unsigned connections = http_connections_max();
     size_t room = (size_t)a->work_max + 2 * (size_t)a->uploads_max;
     int rc = pool_new("api-work", MAX(a->o.work_threads, 1), room, &a->work, err);
+    if (rc >= 0)
+        rc = pool_new("api-storing", MAX(a->o.work_threads, 1), room, &a->storing, err);
     if (rc >= 0)
         rc = pool_new("api-probe", PROBE_THREADS, (size_t)a->work_max + PROBE_WAITING, &a->probe, err);
     if (rc >= 0)

@@ -78,6 +78,12 @@ void http_run(struct request *rq, void (*fn)(void *), void *arg)
         fn(arg);
 }
 
+void http_run_storing(struct request *rq, void (*fn)(void *), void *arg)
+{
+    if (!pool_try_run(rq->api->storing, fn, arg))
+        fn(arg);
+}
+
 /* ---- answers ---- */
 
 static void common_headers(struct request *rq)
@@ -383,6 +389,22 @@ static enum MHD_Result upload_body(struct request *rq, const char *data, size_t 
     return MHD_NO;
 }
 
+/* Where a route's handlers run, and how many of them are under way or wait. */
+struct lane {
+    struct pool *pool;
+    atomic_int *count;
+};
+
+static struct lane lane_of(const struct request *rq)
+{
+    struct api *a = rq->api;
+    if (rq->route->flags & ROUTE_PROBE)
+        return (struct lane){a->probe, &a->probing};
+    if (rq->route->flags & ROUTE_STORAGE)
+        return (struct lane){a->storing, &a->storage_working};
+    return (struct lane){a->work, &a->working};
+}
+
 static void work_task(void *arg)
 {
     struct request *rq = arg;
@@ -393,7 +415,7 @@ static void work_task(void *arg)
     else if (!rq->answer.status)
         request_problem(rq, PROBLEM_internal, NULL);
     rq->phase = PHASE_ANSWERED;
-    atomic_fetch_sub(rq->route->flags & ROUTE_PROBE ? &rq->api->probing : &rq->api->working, 1);
+    atomic_fetch_sub(lane_of(rq).count, 1);
     http_resume(rq);
     http_task_end(rq);
 }
@@ -401,17 +423,16 @@ static void work_task(void *arg)
 static enum MHD_Result dispatch(struct request *rq)
 {
     struct api *api = rq->api;
-    bool probe = rq->route->flags & ROUTE_PROBE;
-    atomic_int *count = probe ? &api->probing : &api->working;
-    bool room = atomic_fetch_add(count, 1) < api->work_max;
+    struct lane lane = lane_of(rq);
+    bool room = atomic_fetch_add(lane.count, 1) < api->work_max;
     if (!room || !http_task_begin(rq)) {
-        atomic_fetch_sub(count, 1);
+        atomic_fetch_sub(lane.count, 1);
         request_problem(rq, room ? PROBLEM_shutting_down : PROBLEM_overloaded, NULL);
         return queue_answer(rq);
     }
     rq->phase = PHASE_WORK;
     http_suspend(rq);
-    if (!pool_try_run(probe ? api->probe : api->work, work_task, rq))
+    if (!pool_try_run(lane.pool, work_task, rq))
         work_task(rq);
     return MHD_YES;
 }

@@ -38,5 +38,7 @@ void http_task_force(struct request *rq);
 void http_task_end(struct request *rq);
 /* Runs fn(arg) on the work pool. */
 void http_run(struct request *rq, void (*fn)(void *), void *arg);
+/* The same on the pool of those that wait for storage. */
+void http_run_storing(struct request *rq, void (*fn)(void *), void *arg);
 
 #endif

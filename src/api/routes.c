@@ -14,7 +14,7 @@ const struct route api_routes[] = {
     {"GET", "/v1/jobs/{id}", route_get_job, BODY_NONE, 0, "", "state and progress of a job"},
     {"DELETE", "/v1/jobs/{id}", route_delete_job, BODY_NONE, 0, "purge",
      "cancel a job; with purge=true also remove all that is kept of it"},
-    {"GET", "/v1/jobs/{id}/transcript", route_transcript, BODY_NONE, 0, "format",
+    {"GET", "/v1/jobs/{id}/transcript", route_transcript, BODY_NONE, ROUTE_STORAGE, "format",
      "the transcript, in the format that `format` or the Accept header names"},
     {"GET", "/v1/errors", route_errors, BODY_NONE, 0, "all job_id limit cursor",
      "jobs that failed for good and were not seen to; with all=true every failure"},

@@ -20,11 +20,12 @@ struct api {
     char *listen, *engine_names, *version; /* what its texts point to */
     struct metrics metrics;
     struct health *health;
-    struct pool *work;  /* handlers and uploads */
-    struct pool *probe; /* ROUTE_PROBE handlers */
-    int work_max;       /* handlers under way or waiting; 503 beyond */
-    int uploads_max;    /* uploads under way; 503 beyond */
-    atomic_int working, probing, uploads;
+    struct pool *work;    /* handlers */
+    struct pool *storing; /* uploads and ROUTE_STORAGE handlers: storage that hangs holds up nothing else */
+    struct pool *probe;   /* ROUTE_PROBE handlers */
+    int work_max;         /* handlers under way or waiting; 503 beyond */
+    int uploads_max;      /* uploads under way; 503 beyond */
+    atomic_int working, storage_working, probing, uploads;
     atomic_int active;    /* requests under way */
     atomic_int tasks;     /* see http.h */
     atomic_bool draining; /* connections are closed after their next answer */

@@ -292,7 +292,7 @@ static void upload_task(void *arg)
     if (take_out_locked(u, &err)) {
         /* Others wait for this thread too: to the end of the line. */
         pthread_mutex_unlock(&u->mu);
-        http_run(rq, upload_task, u);
+        http_run_storing(rq, upload_task, u);
         return;
     }
     bool over = u->ended && !u->gone;
@@ -372,7 +372,7 @@ enum upload_state upload_feed(struct upload *u, const char *data, size_t *n)
     }
     pthread_mutex_unlock(&u->mu);
     if (start)
-        http_run(rq, upload_task, u);
+        http_run_storing(rq, upload_task, u);
     return state;
 }
 
@@ -396,7 +396,7 @@ enum upload_state upload_end(struct upload *u)
     }
     pthread_mutex_unlock(&u->mu);
     if (start)
-        http_run(rq, upload_task, u);
+        http_run_storing(rq, upload_task, u);
     return state;
 }
 
@@ -412,6 +412,6 @@ unsigned upload_gone(struct upload *u)
     }
     pthread_mutex_unlock(&u->mu);
     if (start)
-        http_run(u->rq, upload_task, u);
+        http_run_storing(u->rq, upload_task, u);
     return status;
 }

@@ -77,6 +77,28 @@ static int open_db(struct app *app, unsigned needs, struct err *err)
     return store_new(app->db, &store, &app->store, err);
 }
 
+static int open_storage(struct app *app, struct err *err)
+{
+    const struct conf *c = app->conf;
+    const struct storage_s3_opts s3 = {
+        .endpoint = c->s3_endpoint,
+        .region = c->s3_region,
+        .access_key = c->s3_access_key,
+        .secret_key = c->s3_secret_key,
+        .session_token = c->s3_session_token,
+        .public_url = c->s3_public_url,
+        .ca_file = c->s3_ca_file,
+        .temp = c->temp,
+        .style = str_eq(c->s3_style, "path")      ? STORAGE_S3_PATH
+                 : str_eq(c->s3_style, "virtual") ? STORAGE_S3_VIRTUAL
+                                                  : STORAGE_S3_AUTO,
+        .part_size = c->s3_part_size,
+        .timeout_ms = c->s3_timeout,
+    };
+    const struct storage_opts opts = {.url = c->storage, .s3 = &s3};
+    return storage_open_with(&opts, &app->storage, err);
+}
+
 static int open_broker(struct app *app, unsigned needs, struct err *err)
 {
     struct broker_opts opts = {
@@ -119,7 +141,7 @@ int app_open(struct app *app, struct err *err)
     if (rc >= 0 && needs & (NEED_DB | NEED_STORE))
         rc = open_db(app, needs, err);
     if (rc >= 0 && needs & NEED_STORAGE)
-        rc = storage_open(app->conf->storage, &app->storage, err);
+        rc = open_storage(app, err);
     if (rc >= 0 && needs & (NEED_BROKER | NEED_TOKENS | NEED_EVENTS))
         rc = open_broker(app, needs, err);
     if (rc >= 0 && needs & NEED_SERVER)

@@ -38,10 +38,14 @@ static const struct conf_alias aliases[] = {
     {NULL, "RABBITMQ_EXCHANGE", ALIAS_COPY, "queue_exchange", NULL, 0, 0, false},
     {NULL, "REDIS_URL", ALIAS_COPY, "broker", "unless RabbitMQ is set in the same place", 0, 0, false},
     {NULL, "MINIO_ENDPOINT", ALIAS_PART, "s3_endpoint",
-     "`http://` or, with `MINIO_USE_SSL`, `https://` is put before it", URL_MINIO_ENDPOINT, PART_HOST, false},
+     "`http://` or, with `MINIO_USE_SSL` or `MINIO_SECURE`, `https://` is put before it", URL_MINIO_ENDPOINT, PART_HOST,
+     false},
     {NULL, "MINIO_USE_SSL", ALIAS_PART, "s3_endpoint", NULL, URL_MINIO_ENDPOINT, PART_SSL, true},
+    {NULL, "MINIO_SECURE", ALIAS_PART, "s3_endpoint", NULL, URL_MINIO_ENDPOINT, PART_SSL, true},
     {NULL, "MINIO_BUCKET", ALIAS_PART, "storage", "`s3://bucket`, when `MINIO_ENDPOINT` is set too", URL_MINIO_BUCKET,
      PART_PATH, false},
+    {NULL, "MINIO_BUCKET_NAME", ALIAS_PART, "storage", NULL, URL_MINIO_BUCKET, PART_PATH, false},
+    {NULL, "MINIO_REGION", ALIAS_COPY, "s3_region", NULL, 0, 0, false},
     {NULL, "MINIO_ACCESS_KEY", ALIAS_COPY, "s3_access_key", NULL, 0, 0, false},
     {NULL, "MINIO_SECRET_KEY", ALIAS_COPY, "s3_secret_key", NULL, 0, 0, false},
     {NULL, "MINIO_ROOT_USER", ALIAS_COPY, "s3_access_key", "of the MinIO container", 0, 0, false},
@@ -225,9 +229,9 @@ static int add_server_url(const char *scheme, const struct parts *p, struct buf 
 
 static int add_endpoint(const struct parts *p, struct arena *a, struct buf *b, struct err *err)
 {
-    static const struct conf_option use_ssl = {.name = "MINIO_USE_SSL", .type = CONF_BOOL};
     union conf_value ssl = {.b = false};
     if (p->row[PART_SSL]) {
+        const struct conf_option use_ssl = {.name = p->row[PART_SSL]->key, .type = CONF_BOOL};
         int rc = conf_value_parse(&use_ssl, p->value[PART_SSL].text, a, &ssl, err);
         if (rc < 0)
             return err_wrap(err, "%s", p->value[PART_SSL].where);

@@ -79,14 +79,31 @@
       "RabbitMQ's direct exchange in front of the queues; routing keys are the queues' names. When empty: the default "\
       "exchange.")                                                                                                     \
     X("Back ends", s3_endpoint, URL, "", 0, CONF_PATHS, 0, "http|https", 0,                                            \
-      "Address of an S3 server other than Amazon's (MinIO, Ceph), as `http://host:port`. When empty: Amazon's "        \
-      "server of `s3_region`.")                                                                                        \
-    X("Back ends", s3_region, STRING, "us-east-1", 1, 64, 0, NULL, 0,                                                  \
-      "Region the S3 bucket is in.")                                                                                   \
+      "Address of an S3 server other than Amazon's (MinIO, Ceph), as `http://host:port`. When empty: "                 \
+      "`AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, else Amazon's server of `s3_region`.")                               \
+    X("Back ends", s3_region, STRING, "", 0, 64, 0, NULL, 0,                                                           \
+      "Region the S3 bucket is in. When empty: `AWS_REGION`, `AWS_DEFAULT_REGION`, the AWS profile's, else "           \
+      "`us-east-1`.")                                                                                                  \
     X("Back ends", s3_access_key, STRING, "", 0, CONF_TEXT, 0, NULL, 0,                                                \
-      "Access key id for S3.")                                                                                         \
+      "Access key id for S3. When empty: the usual places of AWS (environment, `~/.aws`, role of container or "        \
+      "machine).")                                                                                                     \
     X("Back ends", s3_secret_key, STRING, "", 0, CONF_TEXT, 0, NULL, CONF_SECRET,                                      \
       "Secret key for S3.")                                                                                            \
+    X("Back ends", s3_session_token, STRING, "", 0, CONF_PATHS, 0, NULL, CONF_SECRET,                                  \
+      "Session token, for temporary S3 keys.")                                                                         \
+    X("Back ends", s3_style, CHOICE, "auto", 0, 0, 0, "auto|path|virtual", 0,                                          \
+      "Where the bucket stands in addresses. `path` is `host/bucket/key`, `virtual` is `bucket.host/key`, `auto` is "  \
+      "`virtual` on Amazon's servers and `path` elsewhere.")                                                           \
+    X("Back ends", s3_public_url, URL, "", 0, CONF_PATHS, 0, "http|https", 0,                                          \
+      "Address of the S3 server for clients, in presigned links, where it is another than steno's own. When empty: "   \
+      "`s3_endpoint`.")                                                                                                \
+    X("Back ends", s3_ca_file, STRING, "", 0, CONF_PATHS, 0, NULL, 0,                                                  \
+      "File with the certificates (PEM) to trust for S3 over https. When empty: the system's.")                        \
+    X("Back ends", s3_part_size, BYTES, "16M", 5 * CONF_MIB, 5 * CONF_GIB, CONF_MIB, NULL, 0,                          \
+      "Recordings larger than this are sent to S3 in parts of this size; each upload under way needs as much in "      \
+      "`temp`.")                                                                                                       \
+    X("Back ends", s3_timeout, DURATION, "15s", 100, CONF_HOUR, CONF_SEC, NULL, 0,                                     \
+      "How long the S3 server may be silent before a request is given up and tried again.")                            \
                                                                                                                        \
     X("Transcription", engine, CHOICE, "auto", 0, 0, 0, "auto|whisper|pocketsphinx|null", 0,                                   \
       "What turns speech into text for jobs that name no engine. `auto` takes the best one that is installed; `null` " \
@@ -119,7 +136,8 @@
     X("Uploads", http_threads, INT, "2", 1, 64, 0, NULL, 0,                                                            \
       "Threads that read and write network connections.")                                                              \
     X("Uploads", work_threads, INT, "8", 1, 256, 0, NULL, 0,                                                           \
-      "Threads that answer requests, so how many may wait for database or storage at the same time.")                  \
+      "Threads that answer requests, so how many may wait for the database at the same time. As many more take "       \
+      "uploads to storage.")                                                                                           \
                                                                                                                        \
     X("Jobs", queue_order, CHOICE, "fifo", 0, 0, 0, "fifo|lifo", 0,                                                    \
       "Which waiting job of a queue runs next. `fifo` takes the oldest, `lifo` the newest.")                           \

@@ -9,44 +9,61 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "storage/storage_fault.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
+enum { URL_MAX = 32 << 10 };
+
 static const struct log_ctx lc = {.component = "storage"};
 
-/* Every scheme there is; without ops: known, but not in this build. */
-static const struct {
-    const char *scheme;
-    const struct storage_ops *ops;
-} backends[] = {
-    {"file", &storage_file_ops},
-    {"s3", NULL},
-};
+static const struct storage_ops *const backends[] = {&storage_file_ops, &storage_s3_ops};
 
-int storage_open(const char *url, struct storage **ret, struct err *err)
+#ifdef STENO_FAULTS
+static int with_faults(struct storage *s, struct storage **ret, struct err *err)
 {
+    const char *plan = getenv("STENO_STORAGE_FAULT");
+    if (plan && *plan)
+        return storage_fault_wrap(s, plan, ret, err);
+    *ret = s;
+    return 0;
+}
+#else
+static int with_faults(struct storage *s, struct storage **ret, struct err *err)
+{
+    (void)err;
+    *ret = s;
+    return 0;
+}
+#endif
+
+int storage_open_with(const struct storage_opts *o, struct storage **ret, struct err *err)
+{
+    const char *url = o->url;
     /* Only the scheme is ever repeated: the rest of a URL may hold a password. */
     size_t n = strcspn(url, ":");
     for (size_t i = 0; url[n] && i < ARRAY_LEN(backends); i++) {
-        if (strlen(backends[i].scheme) != n || strncmp(url, backends[i].scheme, n) != 0)
+        if (strlen(backends[i]->scheme) != n || strncmp(url, backends[i]->scheme, n) != 0)
             continue;
-        if (!backends[i].ops)
-            return err_set(err, ERR_UNSUPPORTED, "storage '%s:' is not part of this build; use file:/absolute/folder",
-                           backends[i].scheme);
         struct storage *s = NULL;
-        int rc = backends[i].ops->open(url + n + 1, &s, err);
+        int rc = backends[i]->open(o, url + n + 1, &s, err);
         if (rc < 0)
             return rc;
-        s->ops = backends[i].ops;
-        *ret = s;
-        return 0;
+        s->ops = backends[i];
+        return with_faults(s, ret, err);
     }
     if (!url[n])
         return err_set(err, ERR_INVALID, "a storage URL names its kind first, for example file:/absolute/folder");
-    return err_set(err, ERR_INVALID, "unknown kind of storage '%.*s:'; use file:/absolute/folder", (int)MIN(n, 40),
-                   url);
+    return err_set(err, ERR_INVALID, "unknown kind of storage '%.*s:'; use file:/absolute/folder or s3://bucket",
+                   (int)MIN(n, 40), url);
+}
+
+int storage_open(const char *url, struct storage **ret, struct err *err)
+{
+    const struct storage_opts o = {.url = url};
+    return storage_open_with(&o, ret, err);
 }
 
 void storage_close(struct storage *s)
@@ -222,11 +239,16 @@ out:
 
 int storage_fetch(struct storage *s, const char *key, const char *path, struct err *err)
 {
+    return storage_fetch_checked(s, key, "", path, err);
+}
+
+int storage_fetch_checked(struct storage *s, const char *key, const char *sha256, const char *path, struct err *err)
+{
     int rc = storage_key_check(key, err);
     if (rc < 0)
         return rc;
     int64_t start = clock_mono_ms();
-    rc = s->ops->fetch(s, key, path, err);
+    rc = s->ops->fetch(s, key, sha256 ? sha256 : "", path, err);
     if (rc < 0)
         return err_wrap(err, "cannot fetch '%s'", key);
     log_debug(&lc, "fetched '%s' in %lld ms", key, (long long)(clock_mono_ms() - start));
@@ -294,5 +316,29 @@ int storage_ping(struct storage *s, int64_t *ret_ms, int64_t *ret_free_bytes, st
         return err_wrap(err, "storage");
     *ret_ms = clock_mono_ms() - start;
     *ret_free_bytes = free_bytes;
+    return 0;
+}
+
+int storage_presign(struct storage *s, enum storage_presign what, const char *key, int64_t expires_s, char **ret_url,
+                    int64_t *ret_until_ms, struct err *err)
+{
+    int rc = storage_key_check(key, err);
+    if (rc < 0)
+        return rc;
+    if (!s->ops->presign)
+        return err_set(err, ERR_UNSUPPORTED, "links to objects need 'storage' on an S3 server; this is '%s:'",
+                       s->ops->scheme);
+    if (expires_s < 1)
+        return err_set(err, ERR_INVALID, "a link lasts at least a second");
+    const char *method = what == STORAGE_PRESIGN_PUT ? "PUT" : "GET";
+    CLEANUP(buf_clear) struct buf url = BUF_INIT(URL_MAX);
+    int64_t until_ms = 0;
+    rc = s->ops->presign(s, method, key, expires_s, &url, &until_ms, err);
+    if (rc < 0)
+        return err_wrap(err, "cannot make a link to '%s'", key);
+    log_debug(&lc, "link for %s of '%s' until %lld", method, key, (long long)until_ms);
+    *ret_url = buf_take(&url);
+    if (ret_until_ms)
+        *ret_until_ms = until_ms;
     return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Objects by key: recordings and transcripts. A local folder now, S3 next, behind one ops table.
+ * Objects by key: recordings and transcripts, in a local folder or a bucket of an S3 server, behind one ops table.
  *
  * Keys are "uploads/{job_id}/{name}" and the like: 1 to 1024 bytes of UTF-8 in at most 16 parts separated by '/';
  * no part is empty, over 255 bytes or starts with '.', no control characters, no backslash. Every call checks this
@@ -11,7 +11,8 @@
  * power cut. Objects never change in place: who reads one while it is overwritten or deleted reads the old one to
  * its end. All calls block. A struct storage may be used by any thread; a put or get by one at a time.
  *
- * Errors: INVALID (key, URL), NOT_FOUND, CONFLICT, UNAVAILABLE (disk full, unreachable), TOO_LARGE, NOMEM.
+ * Errors: INVALID (key, URL), NOT_FOUND, CONFLICT, UNAVAILABLE (disk full, unreachable, refused), TIMEOUT, TOO_LARGE,
+ * CORRUPT (not what was stored), NOMEM. An S3 server that is away is asked for up to two minutes before it is said so.
  */
 #ifndef STORAGE_STORAGE_H
 #define STORAGE_STORAGE_H
@@ -40,7 +41,34 @@ struct object_info {
     char sha256[STORAGE_SHA256_SIZE]; /* hex; set by put_commit, "" from stat and list */
 };
 
-/* url: "file:/absolute/folder". A scheme this program knows but was not built with is UNSUPPORTED. */
+enum storage_s3_style {
+    STORAGE_S3_AUTO,    /* virtual on Amazon's servers, path elsewhere */
+    STORAGE_S3_PATH,    /* http://host/bucket/key */
+    STORAGE_S3_VIRTUAL, /* http://bucket.host/key */
+};
+
+/* What an s3: URL needs beside itself. NULL, "" and 0: the default, or what the AWS_* environment says. Copied. */
+struct storage_s3_opts {
+    const char *endpoint;                                /* "http://host:port"; none: Amazon's server of the region */
+    const char *region;                                  /* default us-east-1 */
+    const char *access_key, *secret_key, *session_token; /* none: s3_creds.h says where they come from */
+    const char *public_url; /* the endpoint as clients reach it, for presigned URLs; none: the endpoint */
+    const char *ca_file;    /* certificates to trust, PEM; none: the system's */
+    const char *temp;       /* folder for what is on its way; none: $TMPDIR or /tmp */
+    enum storage_s3_style style;
+    int64_t part_size;  /* larger objects are sent in parts of this size; default 16 MB */
+    int64_t timeout_ms; /* longest silence of the server; default 15 s */
+};
+
+struct storage_opts {
+    const char *url;                  /* "file:/absolute/folder", "s3://bucket", "s3://bucket/folder" */
+    const struct storage_s3_opts *s3; /* NULL: all defaults */
+};
+
+/* INVALID: a setting is wrong, or the S3 server refuses the keys or the bucket. An S3 server that is away now is none.
+ */
+int storage_open_with(const struct storage_opts *o, struct storage **ret, struct err *err) MUST_CHECK;
+/* With nothing but the URL. */
 int storage_open(const char *url, struct storage **ret, struct err *err) MUST_CHECK;
 void storage_close(struct storage *s); /* NULL is fine; no put or get may be open */
 
@@ -69,6 +97,9 @@ int storage_get_bytes(struct storage *s, const char *key, size_t max, char **ret
  * hard link where that is the same: never write to it). NOT_FOUND is about the object; `path` that cannot be made is
  * UNAVAILABLE. */
 int storage_fetch(struct storage *s, const char *key, const char *path, struct err *err) MUST_CHECK;
+/* The same; a store that has to send the bytes also compares their SHA-256 with this one ("": unknown). CORRUPT. */
+int storage_fetch_checked(struct storage *s, const char *key, const char *sha256, const char *path, struct err *err)
+    MUST_CHECK;
 
 int storage_stat(struct storage *s, const char *key, struct object_info *ret, struct err *err) MUST_CHECK;
 /* Deleting what is not there is success. */
@@ -80,8 +111,18 @@ int storage_list(struct storage *s, const char *prefix, storage_list_fn fn, void
 /* Removes leftovers of writes that were never committed and were last touched before `before_ms` (wall clock): further
  * back than the longest write may take. A local folder also leaves alone what a living process is still writing. */
 int storage_sweep(struct storage *s, int64_t before_ms, int *ret_removed, struct err *err) MUST_CHECK;
-/* For health: can it be written? *ret_ms is how long that took, *ret_free_bytes -1 where the store cannot say. */
+/* For health: a local folder is written to, an S3 server is asked whether it lets us in. *ret_ms is how long that took,
+ * *ret_free_bytes -1 where the store cannot say. */
 int storage_ping(struct storage *s, int64_t *ret_ms, int64_t *ret_free_bytes, struct err *err) MUST_CHECK;
+
+enum storage_presign { STORAGE_PRESIGN_GET, STORAGE_PRESIGN_PUT };
+/*
+ * A URL with which anybody may read or write this one object until *ret_until_ms (wall clock; may be NULL), which is in
+ * `expires_s` from now or, with keys that end earlier, then. An upload by it is not checked for anything. Caller frees;
+ * the URL is a secret. INVALID: expires_s is not 1 to 604800. UNSUPPORTED: a local folder has no URLs.
+ */
+int storage_presign(struct storage *s, enum storage_presign what, const char *key, int64_t expires_s, char **ret_url,
+                    int64_t *ret_until_ms, struct err *err) MUST_CHECK;
 
 /* Is this a well-formed key? INVALID with a sentence otherwise. All calls above ask it themselves. */
 int storage_key_check(const char *key, struct err *err) MUST_CHECK;

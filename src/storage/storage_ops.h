@@ -7,6 +7,7 @@
 #ifndef STORAGE_STORAGE_OPS_H
 #define STORAGE_STORAGE_OPS_H
 
+#include "base/buf.h"
 #include "storage/storage.h"
 
 /* Back ends embed these as their first member. */
@@ -27,7 +28,7 @@ struct storage_get {
 struct storage_ops {
     const char *scheme; /* "file" */
     /* url_rest is what follows "scheme:". */
-    int (*open)(const char *url_rest, struct storage **ret, struct err *err);
+    int (*open)(const struct storage_opts *o, const char *url_rest, struct storage **ret, struct err *err);
     void (*close)(struct storage *s);
     /* Must keep its own copy of the key. */
     int (*put_begin)(struct storage *s, const char *key, struct storage_put **ret, struct err *err);
@@ -39,15 +40,19 @@ struct storage_ops {
                      struct object_info *ret_info, struct err *err);
     ssize_t (*get_read)(struct storage_get *g, void *data, size_t n, struct err *err);
     void (*get_end)(struct storage_get *g);
-    int (*fetch)(struct storage *s, const char *key, const char *path, struct err *err);
+    int (*fetch)(struct storage *s, const char *key, const char *sha256, const char *path, struct err *err);
     int (*stat)(struct storage *s, const char *key, struct object_info *ret, struct err *err);
     int (*remove)(struct storage *s, const char *key, struct err *err);
     /* Hands over nothing but keys that pass storage_key_check. */
     int (*list)(struct storage *s, const char *prefix, storage_list_fn fn, void *arg, struct err *err);
     int (*sweep)(struct storage *s, int64_t before_ms, int *ret_removed, struct err *err);
     int (*ping)(struct storage *s, int64_t *ret_free_bytes, struct err *err);
+    /* Optional. method is "GET" or "PUT", expires_s at least 1. */
+    int (*presign)(struct storage *s, const char *method, const char *key, int64_t expires_s, struct buf *ret,
+                   int64_t *ret_until_ms, struct err *err);
 };
 
 extern const struct storage_ops storage_file_ops;
+extern const struct storage_ops storage_s3_ops;
 
 #endif

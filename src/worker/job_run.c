@@ -61,7 +61,7 @@ static int fetch(struct job_ctx *c, struct err *err)
     if (!needs_sound(c))
         return 0;
     c->audio = xasprintf("%s/audio", c->folder);
-    int rc = storage_fetch(c->w->o->storage, c->r->job.audio_key, c->audio, err);
+    int rc = storage_fetch_checked(c->w->o->storage, c->r->job.audio_key, c->r->job.audio_sha256, c->audio, err);
     if (rc == ERR_NOT_FOUND)
         return err_set(err, rc, "the recording is no longer in storage");
     if (rc < 0)

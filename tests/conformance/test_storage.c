@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What every storage back end must do. STENO_TEST_STORAGE names the store (a URL), a fresh local folder is the default.
- * All keys start with a prefix of this run, so that a store that holds other things can be used.
+ * What every storage back end must do; store_open.h says which one. All keys start with a prefix of this run, so that a
+ * store that holds other things can be used.
  */
+#include "store_open.h"
+
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/io.h"
@@ -35,7 +37,6 @@
 
 static struct storage *store;
 static char folder[64]; /* a private one, for fetched files */
-static char url[128];
 static char run[ID_SIZE];
 
 /* "<run>/name"; valid until the eighth call after it. */
@@ -645,7 +646,7 @@ static void test_a_crash_in_a_write_leaves_nothing_visible(void **state)
         struct storage *mine = NULL;
         struct storage_put *p = NULL;
         static const char block[1 << 16];
-        if (storage_open(url, &mine, &err) < 0 || storage_put_begin(mine, key("crash/x"), &p, &err) < 0)
+        if (store_open(folder, &mine, &err) < 0 || storage_put_begin(mine, key("crash/x"), &p, &err) < 0)
             _exit(1);
         for (int i = 0; i < 100; i++)
             if (storage_put_write(p, block, sizeof block, &err) < 0)
@@ -684,14 +685,9 @@ static int open_store(void **state)
     snprintf(folder, sizeof folder, "/tmp/steno-test-XXXXXX");
     if (!mkdtemp(folder))
         return -1;
-    const char *given = getenv("STENO_TEST_STORAGE");
-    if (given)
-        snprintf(url, sizeof url, "%s", given);
-    else
-        snprintf(url, sizeof url, "file:%s/objects", folder);
     id_new(run);
     struct err err = ERR_INIT;
-    if (storage_open(url, &store, &err) < 0) {
+    if (store_open(folder, &store, &err) < 0) {
         print_error("%s\n", err.msg);
         return -1;
     }
@@ -719,8 +715,10 @@ static int close_store(void **state)
     return rc;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (store_skip(argc, argv, "storage"))
+        return 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_overwrite_keeps_readers_whole),

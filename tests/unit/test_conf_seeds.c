@@ -48,7 +48,7 @@ static const struct system systems[] = {
                 {"storage", "s3://stt-audio-files"},
                 {"broker", "amqp://guest:***@localhost:5672"},
                 {"s3_endpoint", "http://localhost:9000"},
-                {"s3_region", "us-east-1"},
+                {"s3_region", ""},
                 {"s3_access_key", "minioadmin"},
                 {"s3_secret_key", "***"}},
      .notes = {":3: DATABASE_URL means database = sqlite:stt.db",
