@@ -30,6 +30,7 @@ struct api_opts {
     int64_t upload_ms;        /* longest upload */
     const char *engine_names; /* comma separated: what a job may ask for in `engine` */
     const char *version;
+    const char *data_folder, *temp_folder; /* health looks how much room they have */
 };
 
 /* Binds and starts serving. INVALID: bad address; UNAVAILABLE: address in use. */

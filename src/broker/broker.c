@@ -16,15 +16,9 @@ static const struct {
     const char *scheme;
     const struct broker_ops *ops;
 } backends[] = {
-    {"local", &broker_local_ops},
-    {"redis", &broker_redis_ops},
-    {"rediss", &broker_redis_ops},
-    {"unix", &broker_redis_ops},
-    {"redis+unix", &broker_redis_ops},
-    {"amqp", &broker_amqp_ops},
-    {"amqps", &broker_amqp_ops},
-    {"postgresql", &broker_postgres_ops},
-    {"postgres", &broker_postgres_ops},
+    {"local", &broker_local_ops}, {"redis", &broker_redis_ops},         {"rediss", &broker_redis_ops},
+    {"unix", &broker_redis_ops},  {"redis+unix", &broker_redis_ops},    {"amqp", &broker_amqp_ops},
+    {"amqps", &broker_amqp_ops},  {"postgresql", &broker_postgres_ops}, {"postgres", &broker_postgres_ops},
 };
 
 int broker_open(const struct broker_opts *opts, struct broker **ret, struct err *err)

@@ -67,6 +67,8 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
         .upload_ms = c->upload_time_limit,
         .engine_names = buf_str(&names),
         .version = STENO_VERSION,
+        .data_folder = c->data,
+        .temp_folder = c->temp,
     };
     raise_descriptor_limit();
     struct api *api = NULL;
