@@ -377,7 +377,13 @@ down)   setup; "down_$NAME" ;;
 kill)   # every server is the leader of a process group; PostgreSQL's children end with it
         for f in "$DIR"/*.pid; do [ ! -s "$f" ] || kill -KILL -- "-$(cat "$f")" 2>/dev/null || true; rm -f "$f"; done ;;
 env)    cat "$DIR/env" ;;
-signal) alive "$DIR/$main.pid" || die "$NAME is not up in $DIR"; kill "-$4" "$(cat "$DIR/$main.pid")" ;;
+signal) alive "$DIR/$main.pid" || die "$NAME is not up in $DIR"
+        p=$(cat "$DIR/$main.pid"); kill "-$4" "$p"
+        # PostgreSQL's connections are processes of their own: they end with the first one, but would not stop with it
+        case $NAME-$4 in postgres-STOP | postgres-CONT)
+            read -ra children <"/proc/$p/task/$p/children" || true
+            kill "-$4" "${children[@]}" 2>/dev/null || true ;;
+        esac ;;
 ctl)    [ "$NAME" = rabbitmq ] || die "only rabbitmq has a ctl"
         setup; rabbit_env; shift 3; cd "$DIR/home"
         drop=(); [ "$(id -u)" != 0 ] || drop=(setpriv --reuid rabbitmq --regid "$(id -g rabbitmq)" --clear-groups)
