@@ -43,7 +43,7 @@ THIRD_PARTY = {
     "linux/landlock.h": ["audio"],
     "linux/seccomp.h": ["audio"],
     "curl/": ["storage", "engine", "cli"],
-    "openssl/": ["storage", "broker", "api", "cli"],
+    "openssl/": ["storage", "broker", "whisper", "api", "cli"],
     "expat.h": ["storage"],
     "jansson.h": ["transcript", "storage", "broker", "whisper", "engine", "worker", "api", "cli"],
 }

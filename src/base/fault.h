@@ -47,7 +47,10 @@
     X(broker_next_event)    \
     X(broker_depth)         \
     X(broker_trim)          \
-    X(broker_ping)
+    X(broker_ping)          \
+    X(db_read)              \
+    X(db_write)             \
+    X(db_ping)
 
 enum fault_point {
 #define X(name) FAULT_##name,

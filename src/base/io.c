@@ -53,7 +53,7 @@ int io_read_file(const char *path, size_t max, char **ret, size_t *ret_len, stru
         return err_sys(err, errno, "cannot open '%s'", path);
     CLEANUP(buf_clear) struct buf b = BUF_INIT(max);
     char piece[16384];
-    for (;;) {
+    while (buf_ok(&b)) { /* no further than the maximum: a file may be endless */
         ssize_t k = io_read_full(fd, piece, sizeof piece, err);
         if (k < 0)
             return err_wrap(err, "'%s'", path);

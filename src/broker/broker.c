@@ -11,7 +11,7 @@
 
 static const char component[] = "broker";
 
-/* Every scheme there is; without ops: known, but not in this build. */
+/* Every scheme there is. */
 static const struct {
     const char *scheme;
     const struct broker_ops *ops;
@@ -29,9 +29,6 @@ int broker_open(const struct broker_opts *opts, struct broker **ret, struct err 
     for (size_t i = 0; url[n] && i < ARRAY_LEN(backends); i++) {
         if (strlen(backends[i].scheme) != n || strncmp(url, backends[i].scheme, n) != 0)
             continue;
-        if (!backends[i].ops)
-            return err_set(err, ERR_UNSUPPORTED,
-                           "broker '%s:' is not part of this build; use local:, redis: or amqp:", backends[i].scheme);
         struct broker *b = NULL;
         int rc = backends[i].ops->open(opts, url + n + 1, &b, err);
         if (rc < 0)
@@ -42,8 +39,8 @@ int broker_open(const struct broker_opts *opts, struct broker **ret, struct err 
     }
     if (!url[n])
         return err_set(err, ERR_INVALID, "a broker URL names its kind first, for example local:/absolute/folder");
-    return err_set(err, ERR_INVALID, "unknown kind of broker '%.*s:'; use local:, redis: or amqp:", (int)MIN(n, 40),
-                   url);
+    return err_set(err, ERR_INVALID,
+                   "unknown kind of broker '%.*s:'; use local:, postgresql:, redis: or amqp:", (int)MIN(n, 40), url);
 }
 
 void broker_close(struct broker *b)

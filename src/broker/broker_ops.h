@@ -48,6 +48,6 @@ void broker_names_clear(struct broker_names *n);
 /* "high", "normal" or "retry"; INVALID for another word. */
 int broker_queue_parse(const char *queue, enum broker_name *ret, struct err *err) MUST_CHECK;
 
-extern const struct broker_ops broker_local_ops, broker_postgres_ops, broker_redis_ops, broker_amqp_ops;
+extern const struct broker_ops broker_local_ops, broker_redis_ops, broker_amqp_ops, broker_postgres_ops;
 
 #endif

@@ -71,12 +71,6 @@ static char *make_listen(const char *channel)
     return xstrdup(buf_str(&b));
 }
 
-/* For sentences: neither user nor password. */
-static void link_start(struct postgres_broker *p, const struct link_addr *a)
-{
-    link_init(&p->link, a->label);
-}
-
 static int postgres_open(const struct broker_opts *opts, const char *rest, struct broker **ret, struct err *err)
 {
     (void)rest;
@@ -106,7 +100,7 @@ static int postgres_open(const struct broker_opts *opts, const char *rest, struc
     p->tokens_channel = xasprintf("%s.tokens", channel);
     p->listen_events = make_listen(p->events_channel);
     p->listen_tokens = make_listen(p->tokens_channel);
-    link_start(p, &addr);
+    link_init(&p->link, addr.label);
     link_addr_clear(&addr);
     broker_names_clear(&names);
     p->tokens.waiter.wake = p->events.waiter.wake = -1;

@@ -138,6 +138,16 @@ int cmd_model_info(struct app *app, int argc, char **argv, struct err *err)
 
 /* ---- verify ---- */
 
+static void add_packed(struct buf *b, const struct whisper_verified *v)
+{
+    if (v->good)
+        buf_addf(b, "; %u packed in the cache", v->good);
+    if (v->stale)
+        buf_addf(b, "; %u packed from an earlier file (removed)", v->stale);
+    if (v->damaged)
+        buf_addf(b, "; %u packed but damaged (removed: the next load packs anew)", v->damaged);
+}
+
 static int verify_one(struct app *app, const char *name, struct err *err)
 {
     CLEANUP(free_p) char *folder = media_model_folder(app->conf), *path = NULL;
@@ -159,14 +169,18 @@ static int verify_one(struct app *app, const char *name, struct err *err)
             return err_set(err, ERR_CORRUPT, "'%s' has SHA-256 %s, but %s was noted: it has changed, get it again",
                            path, sum, noted);
     }
-    rc = whisper_verify(path, NULL, err);
+    CLEANUP(free_p) char *cache = xasprintf("%s/cache", app->conf->data);
+    struct whisper_verified v;
+    rc = whisper_verify(path, cache, NULL, &v, err);
     if (rc < 0)
         return rc;
     str_add_printable(&b, path);
-    buf_addf(&b, ": fine%s%s%s\n", sum[0] ? ", SHA-256 " : "", sum,
+    buf_addf(&b, ": fine%s%s%s", sum[0] ? ", SHA-256 " : "", sum,
              note > 0 ? " as noted"
              : sum[0] ? " (none was noted to compare with)"
                       : "");
+    add_packed(&b, &v);
+    buf_addc(&b, '\n');
     return app_print(&b, err);
 }
 

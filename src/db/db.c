@@ -8,6 +8,7 @@
 #include "db/db.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "db/db_ops.h"
@@ -130,13 +131,16 @@ void db_close(struct db *db)
 
 int db_read(struct db *db, db_tx_fn fn, void *arg, struct err *err)
 {
-    return db->ops->read(db, fn, arg, err);
+    int rc = FAULT_POINT(db_read, err);
+    return rc < 0 ? rc : db->ops->read(db, fn, arg, err);
 }
 
 int db_write(struct db *db, enum db_durability how, db_tx_fn fn, void *arg, struct err *err)
 {
     int64_t start = clock_mono_ms();
-    int rc = db->ops->write(db, how, fn, arg, err);
+    int rc = FAULT_POINT(db_write, err);
+    if (rc >= 0)
+        rc = db->ops->write(db, how, fn, arg, err);
     int64_t took = clock_mono_ms() - start;
     if (took >= 1000)
         log_debug(&lc, "a write took %lld ms", (long long)took);
@@ -235,6 +239,8 @@ static int check_stmts(struct db_stmt *stmts, size_t n, struct err *err)
 int db_write_stmts(struct db *db, enum db_durability how, struct db_stmt *stmts, size_t n, struct err *err)
 {
     int rc = check_stmts(stmts, n, err);
+    if (rc >= 0)
+        rc = FAULT_POINT(db_write, err);
     if (rc < 0)
         return rc;
     if (db->ops->write_stmts)
@@ -247,6 +253,8 @@ int db_read_stmt(struct db *db, struct db_stmt *stmt, struct err *err)
     if (!str_starts(stmt->sql, "SELECT "))
         return err_set(err, ERR_INTERNAL, "not a SELECT inside db_read_stmt: %.80s", stmt->sql);
     int rc = check_stmts(stmt, 1, err);
+    if (rc >= 0)
+        rc = FAULT_POINT(db_read, err);
     if (rc < 0)
         return rc;
     if (db->ops->read_stmt)
@@ -277,7 +285,9 @@ const struct db_dialect *db_tx_dialect(const struct db_tx *tx)
 int db_ping(struct db *db, int64_t *ret_ms, struct err *err)
 {
     int64_t start = clock_mono_ms();
-    int rc = db->ops->ping(db, err);
+    int rc = FAULT_POINT(db_ping, err);
+    if (rc >= 0)
+        rc = db->ops->ping(db, err);
     if (rc >= 0)
         *ret_ms = clock_mono_ms() - start;
     return rc;

@@ -12,6 +12,11 @@
  *              until another process acts on it.
  *   sweep      expired leases go back to pending; deaths are counted (poison guard, below).
  *
+ * A database server that crashes while workers live loses what was relaxed in its last moments: a claim, a plan,
+ * checkpoints. Whoever finds that the database does not have what it had saved has lost the job (LOST); it starts again
+ * from what is there. A lost claim may be given out again under the same number, to the same worker at worst: a worker
+ * ends its older run of a job when it claims it again.
+ *
  * Poison guard: a lease that expires means a worker died (or hung). It counts against the job only when no
  * checkpoint was saved since the claim, and a checkpoint clears the count. After one death the job is offered to idle
  * workers only (for `alone_patience_ms`; then to any, so that it cannot starve), and a worker that got a job with
@@ -153,7 +158,7 @@ int store_save_plan(struct store *s, const struct claim *c, const char *plan_jso
                     int64_t duration_ms, int64_t *ret_seq, struct err *err) MUST_CHECK;
 /*
  * Saves one finished chunk and the progress with it (finished_at is set by the store). Saving an index twice is
- * CONFLICT, one that is not in the plan INTERNAL (both bugs).
+ * CONFLICT. LOST also when the index is not in the plan that the database has.
  */
 int store_save_chunk(struct store *s, const struct claim *c, const struct job_chunk *chunk, int64_t progress_ms,
                      int64_t *ret_seq, struct err *err) MUST_CHECK;
@@ -163,7 +168,7 @@ int store_load_chunks(struct store *s, const char *id, struct arena *a, struct j
 
 /*
  * processing -> completed with its result row, durably. The result object must be in storage already, and every chunk
- * of the plan must be saved (INTERNAL otherwise).
+ * of the plan must be saved (LOST otherwise).
  */
 int store_complete(struct store *s, const struct claim *c, const struct job_result *r, int64_t *ret_seq,
                    struct err *err) MUST_CHECK;

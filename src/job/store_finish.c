@@ -11,8 +11,9 @@ static int why_not_completed(struct store *s, const struct claim *c, struct err 
         return rc;
     if (rc == 0)
         return store_lost(c, err);
-    return err_set(err, ERR_INTERNAL, "job %s cannot be completed with %lld of %lld chunks", c->id,
-                   (long long)chunks[0], (long long)chunks[1]);
+    /* As a lost plan: see store_worker.c. */
+    return err_set(err, ERR_LOST, "job %s cannot be completed with %lld of %lld chunks", c->id, (long long)chunks[0],
+                   (long long)chunks[1]);
 }
 
 /* Two statements that decide for themselves whether they may write: see store_worker.c. */

@@ -151,6 +151,10 @@ int store_save_plan(struct store *s, const struct claim *c, const char *plan_jso
     return 0;
 }
 
+/*
+ * The plan that the caller had saved is gone, or another one stands there: a database server that crashed has lost its
+ * last moments, which relaxed writes may.
+ */
 static int why_not_saved(struct store *s, const struct claim *c, const struct job_chunk *k, struct err *err)
 {
     int64_t total = 0;
@@ -160,8 +164,8 @@ static int why_not_saved(struct store *s, const struct claim *c, const struct jo
         return rc;
     if (rc == 0 || k->idx < total)
         return store_lost(c, err);
-    return err_set(err, ERR_INTERNAL, "chunk %lld is not in the plan of job %s, which has %lld", (long long)k->idx,
-                   c->id, (long long)total);
+    return err_set(err, ERR_LOST, "chunk %lld is not in the plan that the database has of job %s, with %lld",
+                   (long long)k->idx, c->id, (long long)total);
 }
 
 int store_save_chunk(struct store *s, const struct claim *c, const struct job_chunk *k, int64_t progress_ms,

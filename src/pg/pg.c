@@ -151,6 +151,7 @@ static int read_one(struct pg_link *l, enum expected *ret_what, PGresult **ret, 
     enum expected what = l->ring[l->first].what;
     uint64_t stmt = l->ring[l->first].stmt;
     PGresult *r = NULL;
+    *ret_what = what;
     int rc = get_result(l, &r, err);
     if (rc < 0)
         return rc;
@@ -197,7 +198,6 @@ static int read_one(struct pg_link *l, enum expected *ret_what, PGresult **ret, 
     }
     l->first = (l->first + 1) % RING;
     l->n--;
-    *ret_what = what;
     return rc;
 }
 

@@ -55,29 +55,34 @@ static const struct known *find(const char *code)
     return NULL;
 }
 
-/* Without a code, as in answers to HEAD or of a proxy. */
-static struct known by_status(int status)
+/* Answers to HEAD, and a proxy's, have no code. */
+static const char *code_of(int status)
 {
     switch (status) {
     case 404:
-        return *find("NoSuchKey");
-    case 403:
-        return (struct known){NULL, ERR_UNAVAILABLE, false, "access denied; check s3_access_key and s3_secret_key"};
-    case 412:
-        return *find("PreconditionFailed");
-    case 416:
-        return *find("InvalidRange");
+        return "NoSuchKey";
     case 408:
-        return *find("RequestTimeout");
-    case 429:
-        return *find("SlowDown");
+        return "RequestTimeout";
+    case 412:
+        return "PreconditionFailed";
     case 413:
-        return *find("EntityTooLarge");
+        return "EntityTooLarge";
+    case 416:
+        return "InvalidRange";
+    case 429:
+        return "SlowDown";
     case 501:
-        return *find("NotImplemented");
+        return "NotImplemented";
     default:
-        break;
+        return "";
     }
+}
+
+/* What is known of no code. */
+static struct known by_status(int status)
+{
+    if (status == 403)
+        return (struct known){NULL, ERR_UNAVAILABLE, false, "access denied; check s3_access_key and s3_secret_key"};
     if (status >= 500)
         return (struct known){NULL, ERR_UNAVAILABLE, true, "the server is in trouble"};
     if (status >= 300 && status < 400)
@@ -98,8 +103,7 @@ int s3_error(const struct s3 *s, const struct s3_answer *a, bool *ret_again, str
     if (wrong_region(a) && *a->region && strcmp(a->region, s->region) != 0)
         return err_set(err, ERR_UNAVAILABLE, "bucket '%s' is in region %s, not %s; set s3_region", s->bucket, a->region,
                        s->region);
-    const struct known *k = *a->code ? find(a->code) : NULL;
-    struct known other = by_status(a->status);
+    const struct known *k = find(*a->code ? a->code : code_of(a->status)), other = by_status(a->status);
     if (!k)
         k = &other;
     *ret_again = k->again;

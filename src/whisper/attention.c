@@ -88,9 +88,9 @@ static void scale_row(const struct compute *c, const float *mixed, float scale, 
 static bool run_block(struct compute *c, unsigned me, size_t head, size_t row)
 {
     struct attention *a = &c->attention;
-    const size_t size = att_bytes(c), d = (size_t)c->d, scores = (size_t)(BLOCK_ROWS * AUDIO_CTX);
+    const size_t size = att_bytes(c), d = (size_t)c->d, scores = (size_t)BLOCK_ROWS * AUDIO_CTX;
     const unsigned char *qkv = c->qkv_att, *keys = a->keys, *values = a->values;
-    float *block = a->block + me * scores, *mixed = a->mixed + me * (size_t)(BLOCK_ROWS * HEAD_DIM);
+    float *block = a->block + me * scores, *mixed = a->mixed + (size_t)me * BLOCK_ROWS * HEAD_DIM;
     bf16 *narrow = a->block_bf16 ? (bf16 *)a->block_bf16 + me * scores : NULL;
     float scale[BLOCK_ROWS];
     bool ok =

@@ -23,10 +23,11 @@ static void standardise(float *scores, size_t tokens, size_t stride, size_t fram
             double d = (double)scores[t * stride + f] - mean;
             square += d * d;
         }
-        double deviation = sqrt(square / (double)tokens);
+        /* All equal but for rounding: nothing to tell tokens apart by. */
+        double deviation = sqrt(square / (double)tokens), least = 1e-7 * fabs(mean);
         for (size_t t = 0; t < tokens; t++)
             scores[t * stride + f] =
-                deviation > 0 ? (float)(((double)scores[t * stride + f] - mean) / deviation) : 0.0f;
+                deviation > least ? (float)(((double)scores[t * stride + f] - mean) / deviation) : 0.0f;
     }
 }
 

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GGML_MAGIC = 0x67676d6c };
+enum { GGML_MAGIC = 0x67676d6c, TOKEN_MAX = 1024 /* bytes; the longest real one has 128 */ };
 
 /* ggml's type numbers; -1: one this program does not read. */
 static const int type_of[] = {TENSOR_F32, TENSOR_F16,  TENSOR_Q4_0, TENSOR_Q4_1, -1,
@@ -55,6 +55,8 @@ static int read_filters(struct model_file *f, struct cursor *c, struct err *err)
     if (!p)
         return err_set(err, ERR_CORRUPT, "it ends inside the mel filters");
     memcpy(f->mel_filters, p, n * sizeof(float));
+    if (!floats_finite(f->mel_filters, (int64_t)n))
+        return err_set(err, ERR_CORRUPT, "its mel filters hold a value that is no number");
     return 0;
 }
 
@@ -70,6 +72,8 @@ static int read_vocabulary(struct model_file *f, struct cursor *c, struct err *e
     for (int32_t i = 0; i < n && !c->failed; i++) {
         uint32_t len = (uint32_t)take_i32(c);
         const unsigned char *p = take(c, len);
+        if (p && len > TOKEN_MAX)
+            return err_set(err, ERR_CORRUPT, "token %d has %u bytes", i, len);
         f->tokens[i] = (const char *)p;
         f->token_lens[i] = len;
     }

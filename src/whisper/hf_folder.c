@@ -2,13 +2,15 @@
 /*
  * A Hugging Face folder: config.json (dimensions), model.safetensors or the shards that model.safetensors.index.json
  * names, tokenizer.json or vocab.json (tokens written in GPT-2's alphabet of printable characters),
- * generation_config.json (alignment heads).
+ * generation_config.json (alignment heads). Ids of special tokens follow from the size of the vocabulary; where a file
+ * says otherwise the model is refused: it would be misunderstood without a word.
  *
  * A safetensors file is the length of a JSON header, the header (name: dtype, shape, offsets), and data. Names are
  * turned into OpenAI's by a table of replacements; what has no counterpart (a tied output matrix) is passed over by
  * name.
  */
 #include "whisper/model_file_internal.h"
+#include "whisper/tokenizer.h"
 
 #include "base/io.h"
 #include "base/str.h"
@@ -19,7 +21,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { JSON_MAX = 64 << 20, HEADER_MAX = 64 << 20, MAX_HEADS = 512 };
+/* Real ones: a tokenizer.json of 4 MB, a safetensors header of 200 KB. What is parsed takes some twenty times as much.
+ */
+enum { JSON_MAX = 16 << 20, HEADER_MAX = 4 << 20, MAX_HEADS = 512 };
 
 static const struct {
     const char *from, *to;
@@ -72,6 +76,8 @@ static int load_json(const char *folder, const char *name, json_t **ret, struct 
     struct stat st;
     if (stat(path, &st) < 0)
         return 0;
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, ERR_CORRUPT, "%s is no file", name);
     size_t len;
     int rc = io_read_file(path, JSON_MAX, &text, &len, err);
     if (rc < 0)
@@ -106,6 +112,11 @@ int hf_read_config(struct model_file *f, const json_t *c, struct err *err)
     };
     if (!type || strcmp(type, "whisper") != 0)
         return err_set(err, ERR_UNSUPPORTED, "config.json describes a '%.40s' model, not a Whisper", type ? type : "?");
+    const char *activation = json_string_value(json_object_get(c, "activation_function"));
+    if (activation && strcmp(activation, "gelu") != 0)
+        return err_set(err, ERR_UNSUPPORTED, "config.json wants activation '%.40s'; Whisper's is gelu", activation);
+    if (json_is_true(json_object_get(c, "scale_embedding")))
+        return err_set(err, ERR_UNSUPPORTED, "config.json wants a scaled embedding; Whisper's is not");
     return model_file_expect(f, &d, err);
 }
 
@@ -217,6 +228,37 @@ static int read_weights(struct model_file *f, const char *folder, struct err *er
     return map_safetensors(f, path, err);
 }
 
+/* "<|de|>" is token `id`, a file says: is it so in a vocabulary of this size? Names that are none of the known are
+ * passed over. */
+static int check_special(const struct model_file *f, const char *name, const json_t *id, struct err *err)
+{
+    struct tokenizer t = {.n_vocab = 0};
+    tokenizer_special_ids(&t, f->dims.n_vocab);
+    const struct {
+        const char *name;
+        int id;
+    } known[] = {
+        {"<|endoftext|>", t.eot},         {"<|startoftranscript|>", t.sot}, {"<|translate|>", t.translate},
+        {"<|transcribe|>", t.transcribe}, {"<|startoflm|>", t.sot_lm},      {"<|startofprev|>", t.sot_prev},
+        {"<|nospeech|>", t.no_speech},    {"<|nocaptions|>", t.no_speech},  {"<|notimestamps|>", t.no_timestamps},
+        {"<|0.00|>", t.first_timestamp}};
+    int want = -1;
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        if (strcmp(known[i].name, name) == 0)
+            want = known[i].id;
+    char code[8];
+    for (int i = 0; i < t.n_languages && want < 0; i++) {
+        snprintf(code, sizeof code, "<|%s|>", whisper_language_code(i));
+        if (strcmp(code, name) == 0)
+            want = t.first_language + i;
+    }
+    if (want < 0 || (json_is_integer(id) && json_integer_value(id) == want))
+        return 0;
+    return err_set(err, ERR_UNSUPPORTED,
+                   "it gives token '%s' another number than %d, which it has in Whisper's vocabulary of %d", name, want,
+                   f->dims.n_vocab);
+}
+
 /* GPT-2's alphabet: bytes that print stand for themselves, the others for characters from U+0100 on. Returns -1 for a
  * stranger. */
 static int byte_of(unsigned code)
@@ -266,6 +308,8 @@ int hf_read_vocabulary(struct model_file *f, json_t *vocab, struct err *err)
     json_t *id;
     json_object_foreach(vocab, text, id)
     {
+        if (rc == 0 && str_starts(text, "<|"))
+            rc = check_special(f, text, id, err);
         if (rc < 0 || str_starts(text, "<|"))
             continue;
         json_int_t v = json_is_integer(id) ? json_integer_value(id) : -1;
@@ -277,12 +321,46 @@ int hf_read_vocabulary(struct model_file *f, json_t *vocab, struct err *err)
     return rc;
 }
 
-/* Optional: without it, or without heads in it, the words' times come from half of all heads. */
-int hf_read_heads(struct model_file *f, const json_t *c, struct err *err)
+/* tokenizer.json lists special tokens apart: [{"id": 50257, "content": "<|endoftext|>"}, ...]. */
+static int check_added(const struct model_file *f, const json_t *added, struct err *err)
+{
+    int rc = 0;
+    for (size_t i = 0; i < json_array_size(added) && rc == 0; i++) {
+        const json_t *one = json_array_get(added, i);
+        const char *name = json_string_value(json_object_get(one, "content"));
+        if (name)
+            rc = check_special(f, name, json_object_get(one, "id"), err);
+    }
+    return rc;
+}
+
+/* Optional, each of them. */
+static int check_generation(const struct model_file *f, json_t *c, struct err *err)
+{
+    static const struct {
+        const char *key, *token;
+    } single[] = {{"no_timestamps_token_id", "<|notimestamps|>"}, {"prev_sot_token_id", "<|startofprev|>"}};
+    const char *name;
+    json_t *id;
+    int rc = 0;
+    for (size_t i = 0; i < ARRAY_LEN(single) && rc == 0; i++)
+        if ((id = json_object_get(c, single[i].key)))
+            rc = check_special(f, single[i].token, id, err);
+    json_object_foreach(json_object_get(c, "lang_to_id"), name, id) rc = rc < 0 ? rc : check_special(f, name, id, err);
+    json_object_foreach(json_object_get(c, "task_to_id"), name, id)
+    {
+        CLEANUP(free_p) char *token = xasprintf("<|%s|>", name);
+        rc = rc < 0 ? rc : check_special(f, token, id, err);
+    }
+    return rc;
+}
+
+/* Optional: without heads in it, words.c chooses some. */
+int hf_read_generation(struct model_file *f, json_t *c, struct err *err)
 {
     const json_t *list = json_object_get(c, "alignment_heads");
     size_t n = json_array_size(list);
-    int rc = n > MAX_HEADS ? err_set(err, ERR_CORRUPT, "it names %zu alignment heads", n) : 0;
+    int rc = n > MAX_HEADS ? err_set(err, ERR_CORRUPT, "it names %zu alignment heads", n) : check_generation(f, c, err);
     if (rc == 0 && n) {
         f->heads = calloc(n, sizeof *f->heads);
         if (!f->heads)
@@ -309,6 +387,10 @@ static int read_vocabulary(struct model_file *f, const char *folder, struct err 
         rc = load_json(folder, "tokenizer.json", &file, err);
         vocab = json_object_get(json_object_get(file, "model"), "vocab");
     }
+    if (rc > 0 && check_added(f, json_object_get(file, "added_tokens"), err) < 0) {
+        json_decref(file);
+        return err->code;
+    }
     if (rc <= 0)
         return rc < 0 ? rc : err_set(err, ERR_NOT_FOUND, "the folder has neither vocab.json nor tokenizer.json");
     rc = hf_read_vocabulary(f, vocab, err);
@@ -330,7 +412,7 @@ int hf_read(struct model_file *f, const char *folder, struct err *err)
     if (rc == 0)
         rc = read_vocabulary(f, folder, err);
     if (rc == 0 && (rc = load_json(folder, "generation_config.json", &generation, err)) > 0)
-        rc = hf_read_heads(f, generation, err);
+        rc = hf_read_generation(f, generation, err);
     json_decref(generation);
     if (rc < 0)
         return rc;

@@ -4,8 +4,8 @@
 
 #include "base/clock.h"
 #include "base/str.h"
+#include "whisper/cache.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,21 +95,17 @@ static int verify_tensor(const struct tensor_view *t, const char *name, float *v
     bool flat = t->n_dims == 1;
     for (int64_t i = 0; i < (flat ? 1 : t->dims[0]); i++) {
         tensor_rows_f32(t, i, flat ? len : 1, values);
-        for (int64_t k = 0; k < len; k++)
-            if (!isfinite(values[k]))
-                return err_set(err, ERR_CORRUPT, "tensor '%s' holds a value that is no number", name);
+        if (!floats_finite(values, len))
+            return err_set(err, ERR_CORRUPT, "tensor '%s' holds a value that is no number", name);
     }
     return 0;
 }
 
-int whisper_verify(const char *path, const struct cancel *cancel, struct err *err)
+static int verify_tensors(const struct model_file *f, const struct cancel *cancel, struct err *err)
 {
-    struct model_file *f = NULL;
-    int rc = model_file_open(path, &f, err);
-    if (rc < 0)
-        return rc;
     const char *name;
     const struct tensor_view *t;
+    int rc = 0;
     for (size_t i = 0; rc == 0 && (t = model_file_tensor_at(f, i, &name)); i++) {
         int64_t len = t->n_dims == 1 ? t->dims[0] : 1;
         for (int k = 1; k < t->n_dims; k++)
@@ -121,8 +117,27 @@ int whisper_verify(const char *path, const struct cancel *cancel, struct err *er
             rc = row ? verify_tensor(t, name, row, len, err) : err_set(err, ERR_NOMEM, "no memory for a row");
         free(row);
     }
+    return rc;
+}
+
+int whisper_verify(const char *path, const char *cache_folder, const struct cancel *cancel,
+                   struct whisper_verified *ret, struct err *err)
+{
+    struct model_file *f = NULL;
+    struct whisper_verified v = {.good = 0};
+    int rc = model_file_open(path, &f, err);
+    if (rc < 0)
+        return rc;
+    rc = verify_tensors(f, cancel, err);
+    if (rc == 0)
+        rc = model_file_sha256(f, cancel, v.sha256, err);
+    if (rc == 0 && cache_folder)
+        rc = cache_verify(cache_folder, f, v.sha256, cancel, &v, err);
     model_file_close(f);
-    return rc < 0 ? err_wrap(err, "model '%s'", path) : 0;
+    if (rc < 0)
+        return err_wrap(err, "model '%s'", path);
+    *ret = v;
+    return 0;
 }
 
 const char *whisper_cpu(void)

@@ -8,9 +8,12 @@
  */
 #include "whisper/model_file_internal.h"
 
+#include "base/str.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -364,9 +367,45 @@ const struct tensor_view *model_file_tensor_at(const struct model_file *f, size_
     return &f->tensors[i].view;
 }
 
+static void free_digest(EVP_MD_CTX **c)
+{
+    EVP_MD_CTX_free(*c);
+}
+
+static int hash(const struct mapping *maps, size_t n_maps, const struct cancel *cancel, char ret[SHA256_TEXT],
+                struct err *err)
+{
+    enum { PIECE = 16 << 20 }; /* between two looks at cancel */
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+    CLEANUP(free_digest) EVP_MD_CTX *c = EVP_MD_CTX_new();
+    bool ok = c && EVP_DigestInit_ex(c, EVP_sha256(), NULL) == 1;
+    for (size_t i = 0; i < n_maps; i++)
+        for (size_t at = 0; ok && at < maps[i].size; at += PIECE) {
+            if (cancel_is_set(cancel))
+                return err_set(err, ERR_CANCELLED, "stopped");
+            ok = EVP_DigestUpdate(c, maps[i].data + at, MIN((size_t)PIECE, maps[i].size - at)) == 1;
+        }
+    if (!ok || EVP_DigestFinal_ex(c, digest, &len) != 1 || 2 * len + 1 != SHA256_TEXT)
+        return err_set(err, ERR_INTERNAL, "OpenSSL cannot hash");
+    str_hex(digest, len, ret);
+    return 0;
+}
+
 const char *model_file_key(const struct model_file *f)
 {
     return f->key;
+}
+
+int sha256_text(const void *p, size_t n, const struct cancel *cancel, char ret[SHA256_TEXT], struct err *err)
+{
+    const struct mapping one = {.data = p, .size = n};
+    return hash(&one, 1, cancel, ret, err);
+}
+
+int model_file_sha256(const struct model_file *f, const struct cancel *cancel, char ret[SHA256_TEXT], struct err *err)
+{
+    return hash(f->maps, f->n_maps, cancel, ret, err);
 }
 
 void mel_filters_slaney(int n_mels, float *ret)
@@ -387,6 +426,17 @@ void mel_filters_slaney(int n_mels, float *ret)
 }
 
 /* ---- to floats ---- */
+
+bool floats_finite(const float *x, int64_t n)
+{
+    uint32_t bad = 0;
+    for (int64_t i = 0; i < n; i++) { /* without a jump: this runs over every weight */
+        uint32_t u;
+        memcpy(&u, x + i, 4);
+        bad |= (u & 0x7F800000) == 0x7F800000;
+    }
+    return !bad;
+}
 
 static float half(const unsigned char *p)
 {

@@ -46,6 +46,7 @@ const struct whisper_dims *model_file_dims(const struct model_file *f);
 const struct tensor_view *model_file_tensor(const struct model_file *f, const char *name);
 /* Rows [first, first + n) of the flattened [dims[0]][rest] tensor as floats: n * rest values. */
 void tensor_rows_f32(const struct tensor_view *t, int64_t first, int64_t n, float *ret);
+bool floats_finite(const float *x, int64_t n);
 
 /* Mel filters [n_mels][201], from the file or computed (Slaney). */
 const float *model_file_mel_filters(const struct model_file *f);
@@ -65,5 +66,12 @@ const char *model_file_path(const struct model_file *f); /* absolute */
 const struct tensor_view *model_file_tensor_at(const struct model_file *f, size_t i, const char **ret_name);
 /* What the packed cache is keyed by: size, newest mtime and a digest of the headers, as hex text. */
 const char *model_file_key(const struct model_file *f);
+/* SHA-256 over the bytes of its weight files, one after another, as hex. INTERNAL: OpenSSL cannot. */
+enum { SHA256_TEXT = 65 };
+int model_file_sha256(const struct model_file *f, const struct cancel *cancel, char ret[SHA256_TEXT], struct err *err)
+    MUST_CHECK;
+/* The same of any bytes. */
+int sha256_text(const void *p, size_t n, const struct cancel *cancel, char ret[SHA256_TEXT], struct err *err)
+    MUST_CHECK;
 
 #endif

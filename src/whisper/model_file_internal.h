@@ -61,6 +61,6 @@ int ggml_read_bytes(struct model_file *f, struct mapping m, struct err *err) MUS
 int hf_read_safetensors(struct model_file *f, struct mapping m, struct err *err) MUST_CHECK;
 int hf_read_config(struct model_file *f, const json_t *config, struct err *err) MUST_CHECK;
 int hf_read_vocabulary(struct model_file *f, json_t *vocab, struct err *err) MUST_CHECK;
-int hf_read_heads(struct model_file *f, const json_t *generation_config, struct err *err) MUST_CHECK;
+int hf_read_generation(struct model_file *f, json_t *generation_config, struct err *err) MUST_CHECK;
 
 #endif

@@ -3,42 +3,18 @@
  * One walk over the network (visit) names every part in a fixed order: a matrix made of tensors put one under another,
  * or a plain vector. The walk is done twice: once to lay the parts out in one block and once to bind the pointers. In
  * between the block is either mapped from the cache or filled from the model file.
- *
- * The cache file is the block behind a header page that repeats everything the layout depends on, with a sum over a
- * sample of the block: a file that does not match is ignored and written anew. Writing goes to a temporary name and is
- * renamed: a reader sees all of it or none.
  */
 #include "whisper/net_internal.h"
 
-#include "base/id.h"
-#include "base/io.h"
 #include "base/str.h"
+#include "whisper/cache.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
-enum {
-    HEADER_BYTES = 4096,
-    MATCH_BYTES = 512, /* of the header: what must be equal; behind it the path of the model */
-    ALIGN = 64,
-    MAX_STACK = 3,
-    CACHE_VERSION = 2,
-    SUM_AT = HEADER_BYTES - 8,
-    SAMPLES = 64,
-    SAMPLE_BYTES = 4096,
-    LEFTOVER_S = 3600,
-};
-
-#define CACHE_ENDING ".packed"
-#define CACHE_TITLE  "steno packed weights\nmodel "
+enum { ALIGN = 64, MAX_STACK = 3 };
 
 /* What a matrix is stacked from, by tensor prefix, top to bottom. */
 struct part {
@@ -65,6 +41,18 @@ static void *reserve(struct walk *w, size_t bytes)
     return w->mode == MEASURE ? NULL : w->net->block + at;
 }
 
+/* Rows [0, n) of a tensor as floats; one that is no number would spoil every text without a word. */
+static void read_rows(struct walk *w, const char *name, int64_t n, float *ret)
+{
+    const struct tensor_view *t = model_file_tensor(w->file, name);
+    int64_t values = n;
+    for (int i = 1; i < t->n_dims; i++)
+        values *= t->dims[i];
+    tensor_rows_f32(t, 0, n, ret);
+    if (!floats_finite(ret, values))
+        w->rc = err_set(w->err, ERR_CORRUPT, "tensor '%s' holds a value that is no number", name);
+}
+
 /* [rows][columns] of the stacked tensors as floats, scaled; a 3-tap convolution with its taps moved outermost. */
 static int gather(struct walk *w, const struct part *parts, size_t n_parts, int64_t n, int64_t k, float **ret)
 {
@@ -75,7 +63,7 @@ static int gather(struct walk *w, const struct part *parts, size_t n_parts, int6
         char name[96];
         snprintf(name, sizeof name, "%s.weight", parts[i].prefix);
         const struct tensor_view *t = model_file_tensor(w->file, name);
-        tensor_rows_f32(t, 0, t->dims[0], out);
+        read_rows(w, name, t->dims[0], out);
         for (int64_t j = 0; j < t->dims[0] * k; j++)
             out[j] *= parts[i].scale;
         if (t->n_dims == 3) {
@@ -107,7 +95,7 @@ static void fill_bias(struct walk *w, const struct part *parts, size_t n_parts, 
             continue;
         char name[96];
         snprintf(name, sizeof name, "%s.bias", parts[i].prefix);
-        tensor_rows_f32(model_file_tensor(w->file, name), 0, rows, ret + (int64_t)i * rows);
+        read_rows(w, name, rows, ret + (int64_t)i * rows);
         for (int64_t j = 0; j < rows; j++)
             ret[(int64_t)i * rows + j] *= parts[i].scale;
     }
@@ -128,12 +116,12 @@ static void matrix(struct walk *w, struct linear *l, enum whisper_precision p, c
     float *biases = bias ? reserve(w, (size_t)n * sizeof(float)) : NULL;
     if (w->mode == FILL) {
         float *values = NULL;
-        w->rc = gather(w, parts, n_parts, n, k, &values);
-        if (w->rc < 0)
-            return;
-        w->rc = dnn_pack(w->dnn, &l->w.layout, values, packed, scales, w->err);
+        int rc = gather(w, parts, n_parts, n, k, &values);
+        if (rc == 0 && w->rc == 0)
+            rc = dnn_pack(w->dnn, &l->w.layout, values, packed, scales, w->err);
         free(values);
-        if (bias)
+        w->rc = w->rc < 0 ? w->rc : rc;
+        if (bias && w->rc == 0)
             fill_bias(w, parts, n_parts, n, biases);
     }
     if (w->mode == BIND) {
@@ -145,9 +133,11 @@ static void matrix(struct walk *w, struct linear *l, enum whisper_precision p, c
 
 static void vector(struct walk *w, const float **slot, const char *name, int64_t rows, int64_t row)
 {
+    if (w->rc < 0)
+        return;
     float *p = reserve(w, (size_t)(rows * row) * sizeof *p);
     if (w->mode == FILL)
-        tensor_rows_f32(model_file_tensor(w->file, name), 0, rows, p);
+        read_rows(w, name, rows, p);
     if (w->mode == BIND)
         *slot = p;
 }
@@ -245,126 +235,9 @@ static int visit(struct walk *w)
     return w->rc;
 }
 
-/* Everything the block's layout and contents depend on, as text, and where the model lies. */
-static void make_header(const struct net *n, const struct model_file *f, char ret[HEADER_BYTES])
-{
-    char version[DNN_VERSION_SIZE];
-    dnn_version(version);
-    memset(ret, 0, HEADER_BYTES);
-    snprintf(ret, MATCH_BYTES, CACHE_TITLE "%s\nversion %d\nprecision %s\nonednn %s\ncpu %s\nbytes %zu\n",
-             model_file_key(f), CACHE_VERSION, whisper_precision_name(n->precision), version, dnn_cpu(),
-             n->block_bytes);
-    if (strlen(model_file_path(f)) < SUM_AT - MATCH_BYTES)
-        snprintf(ret + MATCH_BYTES, SUM_AT - MATCH_BYTES, "%s", model_file_path(f));
-}
-
-/*
- * A sum over a few pages spread over the block: it notices a file that lost or swapped parts, in microseconds. A
- * sum over all of it would cost more than the cache saves.
- */
-static uint64_t sample_sum(const unsigned char *block, size_t bytes)
-{
-    uint64_t h = 0xCBF29CE484222325u;
-    size_t step = bytes / SAMPLES;
-    for (size_t i = 0; i < SAMPLES; i++) {
-        size_t from = i + 1 < SAMPLES ? i * step : bytes - MIN(bytes, (size_t)SAMPLE_BYTES); /* the end, too */
-        for (size_t k = 0; k + 8 <= MIN(bytes - from, (size_t)SAMPLE_BYTES); k += 8) {
-            uint64_t v;
-            memcpy(&v, block + from + k, 8);
-            h = (h ^ v) * 0x100000001B3u;
-        }
-    }
-    return h;
-}
-
-/* Is this file's header ours, and does the sum in its last bytes fit the block behind it? */
-static bool matches(const unsigned char *file, const char *header, size_t block_bytes)
-{
-    uint64_t noted;
-    memcpy(&noted, file + SUM_AT, sizeof noted);
-    return memcmp(file, header, MATCH_BYTES) == 0 && noted == sample_sum(file + HEADER_BYTES, block_bytes);
-}
-
-/* 1: mapped, 0: no such file or another one. */
-static int map_cached(struct net *n, const char *path, const char *header)
-{
-    CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    struct stat st;
-    if (fd < 0 || fstat(fd, &st) < 0 || (size_t)st.st_size != HEADER_BYTES + n->block_bytes)
-        return 0;
-    unsigned char *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-    if (p == MAP_FAILED)
-        return 0;
-    if (!matches(p, header, n->block_bytes)) {
-        munmap(p, (size_t)st.st_size);
-        return 0;
-    }
-    n->block = p + HEADER_BYTES;
-    n->mapped = true;
-    n->from_cache = true;
-    return 1;
-}
-
-/* A packed file whose model is gone, or is another one now, helps nobody any more. */
-static bool is_stale(const char *path, const char *header)
-{
-    char theirs[HEADER_BYTES];
-    struct err ignored = ERR_INIT;
-    CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0 || io_read_full(fd, theirs, sizeof theirs, &ignored) != HEADER_BYTES || !str_starts(theirs, CACHE_TITLE))
-        return false;
-    theirs[SUM_AT] = '\0';
-    const char *model = theirs + MATCH_BYTES;
-    const size_t key_at = strlen(CACHE_TITLE), key_len = strcspn(header + key_at, "\n");
-    struct stat st;
-    if (!model[0])
-        return false;
-    if (strcmp(model, header + MATCH_BYTES) == 0)
-        return strncmp(theirs + key_at, header + key_at, key_len) != 0;
-    return stat(model, &st) < 0 && (errno == ENOENT || errno == ENOTDIR);
-}
-
-/* Keeps the cache as large as the models that are in use: looked at whenever something is added. */
-static void clean_cache(const char *folder, const char *header)
-{
-    DIR *dir = opendir(folder);
-    struct stat st;
-    for (const struct dirent *e; dir && (e = readdir(dir));) {
-        CLEANUP(free_p) char *path = xasprintf("%s/%s", folder, e->d_name);
-        const char *ending = strstr(e->d_name, CACHE_ENDING);
-        if (!ending)
-            continue;
-        /* A temporary name (with an id behind the ending) that has been lying here was left by a process that died. */
-        bool temp = ending[strlen(CACHE_ENDING)] == '.';
-        if (temp ? stat(path, &st) == 0 && time(NULL) - st.st_mtime > LEFTOVER_S : is_stale(path, header))
-            unlink(path);
-    }
-    if (dir)
-        closedir(dir);
-}
-
-/* Best effort: a full disk costs the next start some seconds, nothing else. */
-static void write_cache(const struct net *n, const char *path, char *header)
-{
-    struct err ignored = ERR_INIT;
-    char id[ID_SIZE];
-    id_new(id);
-    CLEANUP(free_p) char *temp = xasprintf("%s.%s", path, id);
-    CLEANUP(close_fd) int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return;
-    const uint64_t sum = sample_sum(n->block, n->block_bytes);
-    memcpy(header + SUM_AT, &sum, sizeof sum);
-    bool ok = io_write_all(fd, header, HEADER_BYTES, &ignored) == 0 &&
-              io_write_all(fd, n->block, n->block_bytes, &ignored) == 0;
-    /* Pages must be on disk before the name is: after a power cut the name would promise what is not there. */
-    if (!ok || fsync(fd) < 0 || rename(temp, path) < 0)
-        unlink(temp);
-}
-
-/* `path` and `folder`: of the cache; NULL for none. */
-static int fill(struct net *n, const struct model_file *f, struct dnn *dnn, const char *folder, const char *path,
-                char *header, struct err *err)
+/* Makes the block, and puts it into the cache when there is one. */
+static int fill(struct net *n, const struct model_file *f, struct dnn *dnn, const struct cache_entry *cache,
+                struct err *err)
 {
     n->block = mmap(NULL, n->block_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (n->block == MAP_FAILED) {
@@ -373,15 +246,15 @@ static int fill(struct net *n, const struct model_file *f, struct dnn *dnn, cons
     }
     struct walk w = {.mode = FILL, .file = f, .net = n, .dnn = dnn, .err = err};
     int rc = visit(&w);
-    if (rc < 0 || !path)
+    if (rc < 0 || !cache->path)
         return rc;
-    clean_cache(folder, header);
-    write_cache(n, path, header);
+    cache_write(cache, n->block, f);
     /* From now on share the pages of the file with other processes. */
-    unsigned char *own = n->block;
-    if (map_cached(n, path, header)) {
-        n->from_cache = false;
-        munmap(own, n->block_bytes);
+    unsigned char *shared = cache_map(cache);
+    if (shared) {
+        munmap(n->block, n->block_bytes);
+        n->block = shared;
+        n->mapped = true;
     }
     return 0;
 }
@@ -399,17 +272,14 @@ int net_open(const struct model_file *f, enum whisper_precision precision, const
     struct walk w = {.mode = MEASURE, .file = f, .net = n, .dnn = dnn, .err = err};
     if (rc == 0)
         rc = visit(&w);
-    char header[HEADER_BYTES];
-    CLEANUP(free_p) char *path = NULL;
     if (rc == 0) {
+        CLEANUP(cache_clear) struct cache_entry cache;
         n->block_bytes = w.at;
-        make_header(n, f, header);
-        struct err ignored = ERR_INIT; /* without a cache every start packs */
-        if (cache_folder && io_mkdir_p(cache_folder, &ignored) == 0)
-            path = xasprintf("%s/%s-%s-%s" CACHE_ENDING, cache_folder, model_file_key(f),
-                             whisper_precision_name(n->precision), dnn_cpu());
-        if (!path || !map_cached(n, path, header))
-            rc = fill(n, f, dnn, cache_folder, path, header, err);
+        cache_init(&cache, f, n->precision, n->block_bytes, cache_folder);
+        n->block = cache_map(&cache);
+        n->mapped = n->from_cache = n->block;
+        if (!n->block)
+            rc = fill(n, f, dnn, &cache, err);
     }
     dnn_free(dnn);
     if (rc < 0) {
@@ -427,7 +297,7 @@ void net_close(struct net *n)
     if (!n)
         return;
     if (n->block && n->mapped)
-        munmap(n->block - HEADER_BYTES, n->block_bytes + HEADER_BYTES);
+        cache_unmap(n->block, n->block_bytes);
     else if (n->block)
         munmap(n->block, n->block_bytes);
     free(n->encoder);

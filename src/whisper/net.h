@@ -2,9 +2,8 @@
 /*
  * The network: packed weights of one model in one precision, immutable.
  *
- * Packing turns every matrix into the blocked layout that the products want (dnn.h) and is done once: the result is one
- * file in the cache folder, written to a temporary name and renamed, mapped read-only by every later load, so that
- * processes share its pages. Its name holds all it depends on: model key, precision, oneDNN version, CPU kind.
+ * Packing turns every matrix into the blocked layout that the products want (dnn.h) and is done once: the result is
+ * kept in the cache (cache.h) and mapped read-only by every later load, so that processes share its pages.
  */
 #ifndef WHISPER_NET_H
 #define WHISPER_NET_H
@@ -13,6 +12,7 @@
 
 struct net;
 
+/* CORRUPT also when a weight is a NaN or an infinity. */
 int net_open(const struct model_file *f, enum whisper_precision precision, const char *cache_folder, struct net **ret,
              struct err *err) MUST_CHECK;
 void net_close(struct net *n); /* NULL is fine */

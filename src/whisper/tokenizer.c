@@ -159,7 +159,7 @@ static int make_non_speech(struct tokenizer *t, struct err *err)
     return rc;
 }
 
-static void set_special(struct tokenizer *t, int n_vocab)
+void tokenizer_special_ids(struct tokenizer *t, int n_vocab)
 {
     t->n_vocab = n_vocab;
     t->n_languages = n_vocab == 51864 ? 0 : n_vocab == 51865 ? 99 : 100;
@@ -180,7 +180,7 @@ int tokenizer_new(const struct model_file *f, struct tokenizer **ret, struct err
 {
     struct tokenizer *t = xcalloc(1, sizeof *t);
     t->priv = xcalloc(1, sizeof *t->priv);
-    set_special(t, model_file_dims(f)->n_vocab);
+    tokenizer_special_ids(t, model_file_dims(f)->n_vocab);
     int rc = copy_tokens(t->priv, f, t->eot, err);
     if (rc == 0) {
         int code;
@@ -233,9 +233,17 @@ void tokenizer_decode(const struct tokenizer *t, const int *ids, size_t n, struc
     }
 }
 
-/* One piece of the split, at most PIECE_MAX bytes: parts are merged in place until no two neighbours make a token. */
+/*
+ * One piece of the split, at most PIECE_MAX bytes. A piece that is a token as a whole is that token, as in the
+ * reference's encoder; else parts are merged in place until no two neighbours make a token.
+ */
 static int encode_piece(const struct tokenizer_private *v, const char *p, size_t n, int *ret, size_t max)
 {
+    int whole = look_up(v, p, n);
+    if (whole >= 0 && max > 0) {
+        ret[0] = whole;
+        return 1;
+    }
     uint16_t ends[PIECE_MAX]; /* part i is [ends[i - 1], ends[i]) */
     size_t parts = n;
     for (size_t i = 0; i < n; i++)

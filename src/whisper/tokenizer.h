@@ -18,6 +18,8 @@ struct tokenizer {
     struct tokenizer_private *priv;
 };
 
+/* Sets the ids that follow from the size of the vocabulary, nothing else. */
+void tokenizer_special_ids(struct tokenizer *t, int n_vocab);
 /* Copies what it needs; independent of the file afterwards. */
 int tokenizer_new(const struct model_file *f, struct tokenizer **ret, struct err *err) MUST_CHECK;
 void tokenizer_free(struct tokenizer *t); /* NULL is fine */

@@ -84,8 +84,18 @@ int whisper_list_models(const char *folder, whisper_list_fn fn, void *arg, struc
 /* What whisper_model_open would find, without packing anything: milliseconds for any size. `name` lives in `a`. The
  * fields about packing are 0. */
 int whisper_inspect(const char *path, struct arena *a, struct whisper_info *ret, struct err *err) MUST_CHECK;
-/* As whisper_inspect, and reads every weight: CORRUPT names the first tensor that holds a NaN or an infinity. */
-int whisper_verify(const char *path, const struct cancel *cancel, struct err *err) MUST_CHECK;
+struct whisper_verified {
+    char sha256[65]; /* of its weight files, one after another, in hex */
+    /* Packed forms in the cache: whole and made from these bytes; of an earlier model of that name; not as they were
+     * written. The last two were removed: the next load packs anew. */
+    unsigned good, stale, damaged;
+};
+/*
+ * As whisper_inspect, and reads every weight, and what the cache (NULL: none) has of it. CORRUPT names the first tensor
+ * that holds a NaN or an infinity, or says that the file is not what it was when it was packed.
+ */
+int whisper_verify(const char *path, const char *cache_folder, const struct cancel *cancel,
+                   struct whisper_verified *ret, struct err *err) MUST_CHECK;
 /* The instruction set that products run on here, as oneDNN calls it ("avx512_core_amx"). */
 const char *whisper_cpu(void);
 

@@ -63,6 +63,9 @@ void board_free(struct board *b)
 void board_add(struct board *b, struct run *r)
 {
     pthread_mutex_lock(&b->mu);
+    for (struct run *old = b->first; old; old = old->next)
+        if (strcmp(old->claim.id, r->claim.id) == 0)
+            run_halt(old, RUN_LOST);
     r->next = b->first;
     b->first = r;
     b->n++;

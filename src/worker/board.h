@@ -44,6 +44,7 @@ static inline enum run_stop run_stopped(const struct run *r)
 void board_new(struct board **ret);
 void board_free(struct board *b); /* must be empty; NULL is fine */
 
+/* An older run of the same job has lost it: see store.h about databases that crash. */
 void board_add(struct board *b, struct run *r);
 /* Also wakes who waits in board_wait. */
 void board_remove(struct board *b, struct run *r);

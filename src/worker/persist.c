@@ -68,6 +68,8 @@ int persist(struct worker *w, struct run *r, enum job_state after, fenced_fn fn,
             /* The answer of an earlier try was lost, and it had gone through. */
             if (rc == ERR_CONFLICT && uncertain && after == JOB_PROCESSING)
                 rc = 0;
+            else if (rc == ERR_CONFLICT && after == JOB_PROCESSING) /* see store.h about databases that crash */
+                rc = err_set(err, ERR_LOST, "this was saved already, by another run of the job");
             uncertain = uncertain || rc == ERR_UNCERTAIN;
         }
         if (rc >= 0)

@@ -129,7 +129,7 @@ static void test_checkpoints(void **state)
     assert_string_equal(chunks[1].engine_state, "prev");
 
     FAILS(ERR_CONFLICT, "", save_chunk(f, &c, 0, &seq, &e));
-    FAILS(ERR_INTERNAL, "not in the plan", save_chunk(f, &c, 3, &seq, &e));
+    FAILS(ERR_LOST, "not in the plan", save_chunk(f, &c, 3, &seq, &e));
     FAILS(ERR_INTERNAL, "not in the plan", save_chunk(f, &c, -1, &seq, &e));
     j = get(f, c.id);
     assert_int_equal(j.chunks_done, 2);
@@ -200,7 +200,7 @@ static void test_complete_writes_the_result(void **state)
                            .word_count = 2,
                            .processing_ms = 777,
                            .confidence = 0.25};
-    FAILS(ERR_INTERNAL, "0 of 1 chunks", store_complete(f->store, &c, &w, &seq, &e));
+    FAILS(ERR_LOST, "0 of 1 chunks", store_complete(f->store, &c, &w, &seq, &e));
     assert_int_equal(get(f, id.id).state, JOB_PROCESSING);
     FAILS(ERR_CONFLICT, "is processing: it has no transcript yet",
           store_get_result(f->store, id.id, &f->arena, &r, &e));

@@ -317,6 +317,34 @@ def test_verify_finds_damage(run, model):
     assert "holds no SHA-256" in run("verify", "x", check=1).stderr
 
 
+def test_verify_looks_into_the_cache(run, model, tmp_path):
+    run.folder.mkdir(parents=True)
+    path = run.folder / "ggml-x.bin"
+    path.write_bytes(model)
+    env = {k: v for k, v in os.environ.items() if not k.startswith("STENO_")} | {"STENO_DATA": str(tmp_path / "data")}
+
+    def load():
+        subprocess.run([BIN, "transcribe", "--engine", "whisper", "--model", "x", FIXTURE / "wav" / "02_one_word.wav"],
+                       env=env, cwd=tmp_path, capture_output=True, timeout=300, check=True)
+        (packed,) = (tmp_path / "data" / "cache").glob("*.packed")
+        return packed
+
+    packed = load()
+    assert "1 packed in the cache" in run("verify", "x", check=0).stdout
+    whole = packed.read_bytes()
+    packed.write_bytes(whole[:9000] + bytes([whole[9000] ^ 1]) + whole[9001:])
+    assert "1 packed but damaged (removed" in run("verify", "x", check=0).stdout
+    assert not packed.exists()
+    load()
+    os.utime(path, (1000, 1000))
+    assert "1 packed from an earlier file (removed)" in run("verify", "x", check=0).stdout
+    load()
+    # Damaged where neither size nor time tells: the sum taken when it was packed does.
+    path.write_bytes(model[:-100] + bytes([model[-100] ^ 1]) + model[-99:])
+    os.utime(path, (1000, 1000))
+    assert "when it was packed" in run("verify", "x", check=1).stderr
+
+
 def test_version_names_the_precision(run):
     p = subprocess.run([BIN, "version", "-v"], capture_output=True, text=True, check=True)
     assert re.search(r"^processor  \S+: precision auto is (f32|bf16|int8)$", p.stdout, re.MULTILINE)

@@ -38,7 +38,7 @@ static int read_json(struct model_file *f, int what, const char *text, size_t n,
         return err_set(err, ERR_CORRUPT, "not JSON");
     int rc = what == 1   ? hf_read_config(f, json, err)
              : what == 2 ? hf_read_vocabulary(f, json, err)
-                         : hf_read_heads(f, json, err);
+                         : hf_read_generation(f, json, err);
     json_decref(json);
     return rc;
 }

@@ -39,6 +39,8 @@ def ggml():
     yield b"\0" + ggml_header() + struct.pack("<2i", MELS, 201)
     yield b"\1" + tokens
     yield b"\1" + tokens + ggml_tensor(*SMALL[0], 0)
+    yield b"\1" + struct.pack("<2i", 1, 1025) + bytes(1025)
+    yield b"\0" + ggml_header() + struct.pack("<2i", MELS, 201) + b"\0\0\xc0\x7f" * (MELS * 201)
     yield b"\2" + b"".join(ggml_tensor(name, shape, 0) for name, shape in SMALL[:2])
     for kind in BLOCKS:
         yield b"\2" + ggml_tensor(*SMALL[2], kind)
@@ -61,7 +63,11 @@ def safetensors():
               "decoder_attention_heads": 1, "decoder_layers": 1}
     yield b"\1" + json.dumps(config).encode()
     yield b"\2" + json.dumps({"!": 0, "\u0120the": 262, "\u00e2\u013b": 7, "<|x|>": 9}, ensure_ascii=False).encode()
+    yield b"\1" + json.dumps(config | {"activation_function": "gelu", "scale_embedding": False}).encode()
+    yield b"\2" + json.dumps({"<|endoftext|>": 50256, "<|startoftranscript|>": 50257}).encode()
     yield b"\3" + json.dumps({"alignment_heads": [[0, 0]]}).encode()
+    yield b"\3" + json.dumps({"lang_to_id": {"<|en|>": 50258}, "task_to_id": {"transcribe": 50358, "translate": 50357},
+                              "no_timestamps_token_id": 50362, "prev_sot_token_id": 50360}).encode()
 
 
 def main():

@@ -85,6 +85,8 @@ static void test_read_file(void **state)
     put(p, "big", big);
     assert_int_equal(io_read_file(in(p, "big"), 4, &text, &n, &p->err), ERR_TOO_LARGE);
     assert_int_equal(io_read_file(in(p, "big"), 99999, &text, &n, &p->err), ERR_TOO_LARGE);
+    /* Nor is an endless file read any further. */
+    assert_int_equal(io_read_file("/dev/zero", 100000, &text, &n, &p->err), ERR_TOO_LARGE);
     assert_null(text);
     assert_int_equal(io_read_file(in(p, "big"), 100000, &text, &n, &p->err), 0);
     assert_int_equal(n, 100000);

@@ -2,6 +2,7 @@
 /* Model files: what a right one gives, and that a wrong one gets one clear sentence. */
 #include "model_maker.h"
 #include "whisper/model_file_internal.h"
+#include "whisper/net.h"
 
 #include "base/io.h"
 #include "base/str.h"
@@ -326,6 +327,31 @@ static void test_both_formats_give_the_same(void **state)
     model_file_close(b);
 }
 
+/* A weight that is no number is found when the weights are packed, whatever kind of tensor it is in. */
+static void test_weights_that_are_no_numbers(void **state)
+{
+    struct world *w = *state;
+    static const char *const tensors[] = {"encoder.conv1.weight", "encoder.blocks.0.mlp.0.weight",
+                                          "encoder.blocks.0.attn.out.bias", "decoder.ln.weight",
+                                          "decoder.token_embedding.weight"};
+    static const unsigned char bad[2][4] = {{0xFF, 0xFF, 0xFF, 0x7F}, {0x00, 0x7C, 0x80, 0x7F}}; /* also as halves */
+    CLEANUP(free_p) char *path = in_folder(w, "nan.bin");
+    for (size_t i = 0; i < 2 * ARRAY_LEN(tensors); i++) {
+        unsigned char *at = w->nano.data + made_mark(&w->nano, tensors[i / 2])->data, old[4];
+        memcpy(old, at, 4);
+        memcpy(at, bad[i % 2], 4);
+        write_file(path, w->nano.data, w->nano.size);
+        memcpy(at, old, 4);
+        struct model_file *f = open_good(path);
+        struct net *n = NULL;
+        struct err err = ERR_INIT;
+        int rc = net_open(f, WHISPER_F32, NULL, &n, &err);
+        if (rc != ERR_CORRUPT || !strstr(err.msg, tensors[i / 2]) || !strstr(err.msg, "no number"))
+            fail_msg("%s: %s: %s", tensors[i / 2], err_name(rc), err.msg);
+        model_file_close(f);
+    }
+}
+
 /* ---- ggml: damage ---- */
 
 static void test_ggml_damage(void **state)
@@ -365,6 +391,9 @@ static void test_ggml_damage(void **state)
         {"tokens", 0, INT32_MAX, ERR_CORRUPT, "tokens"},
         {"tokens", 4, -1, ERR_CORRUPT, "inside the vocabulary"},
         {"tokens", 4, INT32_MAX, ERR_CORRUPT, "inside the vocabulary"},
+        {"tokens", 4, 1025, ERR_CORRUPT, "token 0 has 1025 bytes"},
+        {"filters", 8, 0x7F800000, ERR_CORRUPT, "mel filters hold a value that is no number"},
+        {"filters", 808, 0x7FC00000, ERR_CORRUPT, "mel filters hold a value that is no number"},
         {"encoder.conv1.bias", 0, 0, ERR_CORRUPT, "tensor's header"},
         {"encoder.conv1.bias", 0, 4, ERR_CORRUPT, "tensor's header"},
         {"encoder.conv1.bias", 0, -1, ERR_CORRUPT, "tensor's header"},
@@ -545,6 +574,8 @@ static void test_hf_config(void **state)
     } rows[] = {
         {"model_type", "\"bert\"", ERR_UNSUPPORTED, "'bert' model"},
         {"model_type", "1", ERR_UNSUPPORTED, "'?' model"},
+        {"activation_function", "\"relu\"", ERR_UNSUPPORTED, "activation 'relu'"},
+        {"scale_embedding", "true", ERR_UNSUPPORTED, "scaled embedding"},
         {"vocab_size", "50000", ERR_UNSUPPORTED, "50000 tokens"},
         {"vocab_size", "\"51864\"", ERR_UNSUPPORTED, "-1 tokens"},
         {"vocab_size", "4294967296", ERR_UNSUPPORTED, "-1 tokens"},
@@ -570,6 +601,26 @@ static void test_hf_config(void **state)
     expect_refused(folder, ERR_CORRUPT, "config.json is not JSON");
     put_text(folder, "config.json", "[]");
     expect_refused(folder, ERR_UNSUPPORTED, "config.json");
+}
+
+/* Sizes that no real file has are refused before anything is made of them. */
+static void test_hf_files_too_large(void **state)
+{
+    struct world *w = *state;
+    static const char *const files[] = {"config.json", "generation_config.json", "vocab.json",
+                                        "model.safetensors.index.json"};
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        CLEANUP(free_p) char *name = xasprintf("hf-large-%zu", i);
+        CLEANUP(free_p) char *folder = make_folder(w, name);
+        CLEANUP(free_p) char *path = xasprintf("%s/%s", folder, files[i]);
+        write_file(path, "{}", 2);
+        assert_int_equal(truncate(path, (off_t)1 << 40), 0); /* a hole: takes no room */
+        expect_refused(folder, ERR_TOO_LARGE, files[i]);
+        /* And what is no file at all is not waited for. */
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(mkfifo(path, 0600), 0);
+        expect_refused(folder, ERR_CORRUPT, "is no file");
+    }
 }
 
 static void test_hf_missing_files(void **state)
@@ -647,6 +698,82 @@ static void test_hf_heads(void **state)
         CLEANUP(free_p) char *text = xasprintf("{\"alignment_heads\": %s}", bad[i]);
         put_text(folder, "generation_config.json", text);
         expect_refused(folder, ERR_CORRUPT, "alignment head 0");
+    }
+}
+
+/* Ids of special tokens that a file names must be those of the vocabulary. */
+static void test_hf_special_tokens(void **state)
+{
+    struct world *w = *state;
+    static const struct {
+        const char *file, *text, *words; /* words NULL: fine */
+    } rows[] = {
+        {"generation_config.json", "{\"no_timestamps_token_id\": 50362, \"prev_sot_token_id\": 50360}", NULL},
+        {"generation_config.json", "{\"no_timestamps_token_id\": 50363}",
+         "'<|notimestamps|>' another number than 50362"},
+        {"generation_config.json", "{\"no_timestamps_token_id\": \"50362\"}", "another number"},
+        {"generation_config.json", "{\"task_to_id\": {\"transcribe\": 50358, \"translate\": 50357, \"dance\": 7}}",
+         NULL},
+        {"generation_config.json", "{\"task_to_id\": {\"transcribe\": 50359}}",
+         "'<|transcribe|>' another number than 50358"},
+        {"generation_config.json", "{\"lang_to_id\": {\"<|xx|>\": 5}}", NULL},
+        {"generation_config.json", "{\"lang_to_id\": [1], \"task_to_id\": 7}", NULL},
+        {"tokenizer.json", "[{\"id\": 50256, \"content\": \"<|endoftext|>\"}, {}, 7]", NULL},
+        {"tokenizer.json", "[{\"id\": 50257, \"content\": \"<|endoftext|>\"}]",
+         "'<|endoftext|>' another number than 50256"},
+        {"tokenizer.json", "[{\"content\": \"<|nocaptions|>\"}]", "'<|nocaptions|>'"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(free_p) char *name = xasprintf("hf-special-%zu", i);
+        CLEANUP(free_p) char *folder = make_folder(w, name);
+        if (strcmp(rows[i].file, "tokenizer.json") == 0) {
+            json_t *vocab = load(folder, "vocab.json");
+            json_t *file =
+                json_pack("{s:{s:o}, s:o}", "model", "vocab", vocab, "added_tokens", json_loads(rows[i].text, 0, NULL));
+            leave_out(folder, "vocab.json");
+            put_json(folder, rows[i].file, file);
+            json_decref(file);
+        } else {
+            put_text(folder, rows[i].file, rows[i].text);
+        }
+        if (rows[i].words)
+            expect_refused(folder, ERR_UNSUPPORTED, rows[i].words);
+        else
+            model_file_close(open_good(folder));
+    }
+    CLEANUP(free_p) char *folder = make_folder(w, "hf-special");
+    json_t *vocab = load(folder, "vocab.json");
+    json_object_set_new(vocab, "<|startoftranscript|>", json_integer(50258));
+    put_json(folder, "vocab.json", vocab);
+    json_decref(vocab);
+    expect_refused(folder, ERR_UNSUPPORTED, "'<|startoftranscript|>' another number than 50257");
+}
+
+/* As above for the vocabularies with languages, without the files around them. */
+static void test_hf_languages(void **state)
+{
+    (void)state;
+    static const struct {
+        int n_vocab;
+        const char *text;
+        bool fine;
+    } rows[] = {
+        {51865, "{\"lang_to_id\": {\"<|en|>\": 50259, \"<|su|>\": 50357}, \"no_timestamps_token_id\": 50363}", true},
+        {51866,
+         "{\"lang_to_id\": {\"<|en|>\": 50259, \"<|yue|>\": 50358, \"<|haw|>\": 50352},"
+         " \"task_to_id\": {\"translate\": 50359, \"transcribe\": 50360}, \"no_timestamps_token_id\": 50364}",
+         true},
+        {51866, "{\"no_timestamps_token_id\": 50363}", false}, /* that of an older model */
+        {51866, "{\"lang_to_id\": {\"<|yue|>\": 50359}}", false},
+        {51865, "{\"lang_to_id\": {\"<|de|>\": 50262}}", false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct model_file f = {.dims = {.n_vocab = rows[i].n_vocab, .text_layers = 1, .text_heads = 1}};
+        struct err err = ERR_INIT;
+        json_t *json = json_loads(rows[i].text, 0, NULL);
+        assert_non_null(json);
+        assert_int_equal(hf_read_generation(&f, json, &err), rows[i].fine ? 0 : ERR_UNSUPPORTED);
+        json_decref(json);
     }
 }
 
@@ -762,6 +889,28 @@ static void test_hf_headers(void **state)
     expect_refused(folder, ERR_CORRUPT, "inside its header");
     write_file(path, s.file, s.size - 1);
     expect_refused(folder, ERR_CORRUPT, "cut short");
+    /* Deeper than a parser may go, larger than any header is, the same name twice. */
+    static const size_t depths[] = {3000, 1 << 20};
+    for (size_t i = 0; i < ARRAY_LEN(depths); i++) {
+        unsigned char *deep = malloc(8 + depths[i]);
+        assert_non_null(deep);
+        uint64_t length = depths[i];
+        memcpy(deep, &length, 8);
+        memset(deep + 8, '[', depths[i]);
+        write_file(path, deep, 8 + depths[i]);
+        free(deep);
+        expect_refused(folder, ERR_CORRUPT, "header is not JSON");
+    }
+    const uint64_t large = (4 << 20) + 1;
+    CLEANUP(free_p) char *blanks = malloc(8 + large);
+    assert_non_null(blanks);
+    memset(blanks, ' ', 8 + large);
+    memcpy(blanks, &large, 8);
+    write_file(path, blanks, 8 + large);
+    expect_refused(folder, ERR_CORRUPT, "inside its header");
+    static const char twice[] = "\x0e\0\0\0\0\0\0\0{\"a\":1, \"a\":1}";
+    write_file(path, twice, sizeof twice - 1);
+    expect_refused(folder, ERR_CORRUPT, "header is not JSON");
     n -= 20; /* more than the blanks that fill it up */
     memcpy(s.file, &n, 8);
     write_file(path, s.file, s.size);
@@ -839,6 +988,7 @@ int main(void)
         cmocka_unit_test(test_shapes),
         cmocka_unit_test(test_filters),
         cmocka_unit_test(test_both_formats_give_the_same),
+        cmocka_unit_test(test_weights_that_are_no_numbers),
         cmocka_unit_test(test_ggml_damage),
         cmocka_unit_test(test_ggml_cut_short),
         cmocka_unit_test(test_ggml_stranger_twice_missing),
@@ -846,9 +996,12 @@ int main(void)
         cmocka_unit_test(test_not_a_model),
         cmocka_unit_test(test_key),
         cmocka_unit_test(test_hf_config),
+        cmocka_unit_test(test_hf_files_too_large),
         cmocka_unit_test(test_hf_missing_files),
         cmocka_unit_test(test_hf_vocabulary),
         cmocka_unit_test(test_hf_heads),
+        cmocka_unit_test(test_hf_special_tokens),
+        cmocka_unit_test(test_hf_languages),
         cmocka_unit_test(test_hf_entries),
         cmocka_unit_test(test_hf_headers),
         cmocka_unit_test(test_hf_shards),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Ids of special tokens, text to tokens and back, and the list of non-speech symbols. */
 #include "model_maker.h"
+#include "toy_vocabulary.h"
 #include "whisper/model_file_internal.h"
 #include "whisper/tokenizer.h"
 
@@ -264,27 +265,210 @@ static void test_refusals(void **state)
     tokenizer_free(t);
 }
 
-/* What OpenAI's tokenizer gives for the two vocabularies. */
-static const int non_speech_en[] = {
-    1,     2,     7,     8,     9,     10,    14,    25,    26,    27,    28,    29,    31,    58,    59,    60,
-    61,    62,    63,    90,    91,    92,    93,    357,   366,   438,   532,   685,   705,   796,   930,   1058,
-    1220,  1267,  1279,  1303,  1343,  1377,  1391,  1635,  1782,  1875,  2162,  2361,  2488,  3467,  4008,  4211,
-    4600,  4808,  5299,  5855,  6329,  7203,  9609,  9959,  10563, 10786, 11420, 11709, 11907, 13163, 14808, 15306,
-    16410, 16791, 19203, 19510, 22305, 22935, 27007, 30109, 30420, 33409, 34949, 47282, 49146};
-static const int non_speech_multilingual[] = {
-    1,     2,     7,     8,     9,     10,    14,    25,    26,    27,    28,    29,    31,    58,
-    59,    60,    61,    62,    63,    90,    91,    92,    93,    359,   503,   522,   542,   873,
-    893,   902,   918,   922,   931,   1350,  1853,  1982,  2460,  2627,  3246,  3253,  3268,  3536,
-    3846,  3961,  4183,  4667,  6585,  6647,  7273,  9061,  9383,  10428, 10929, 11938, 12033, 12331,
-    12562, 13793, 14157, 14635, 15265, 15618, 16553, 16604, 18362, 18956, 20075, 21675, 22520, 26130,
-    26161, 26435, 28279, 29464, 31650, 32302, 32470, 36865, 42863, 47425, 49870, 50254};
+/* What OpenAI's tokenizer suppresses, id by id, and the texts of these ids: those of notes begin with two bytes that
+ * many notes share. */
+static const struct toy_token non_speech_en[] = {{1, "\""},
+                                                 {2, "#"},
+                                                 {7, "("},
+                                                 {8, ")"},
+                                                 {9, "*"},
+                                                 {10, "+"},
+                                                 {14, "/"},
+                                                 {25, ":"},
+                                                 {26, ";"},
+                                                 {27, "<"},
+                                                 {28, "="},
+                                                 {29, ">"},
+                                                 {31, "@"},
+                                                 {58, "["},
+                                                 {59, "\\"},
+                                                 {60, "]"},
+                                                 {61, "^"},
+                                                 {62, "_"},
+                                                 {63, "`"},
+                                                 {90, "{"},
+                                                 {91, "|"},
+                                                 {92, "}"},
+                                                 {93, "~"},
+                                                 {357, " ("},
+                                                 {366, " \""},
+                                                 {438, "--"},
+                                                 {532, " -"},
+                                                 {685, " ["},
+                                                 {705, " '"},
+                                                 {796, " ="},
+                                                 {930, " |"},
+                                                 {1058, " :"},
+                                                 {1220, " /"},
+                                                 {1267, " )"},
+                                                 {1279, " <"},
+                                                 {1303, " #"},
+                                                 {1343, " +"},
+                                                 {1377, " --"},
+                                                 {1391, " {"},
+                                                 {1635, " *"},
+                                                 {1782, " }"},
+                                                 {1875, " >"},
+                                                 {2162, " ;"},
+                                                 {2361, " ]"},
+                                                 {2488, " @"},
+                                                 {3467, " \\"},
+                                                 {4008, "))"},
+                                                 {4211, ">>"},
+                                                 {4600, " `"},
+                                                 {4808, " _"},
+                                                 {5299, " ~"},
+                                                 {5855, " (\""},
+                                                 {6329, "---"},
+                                                 {7203, "(\""},
+                                                 {9609, " >>"},
+                                                 {9959, " <<"},
+                                                 {10563, " ^"},
+                                                 {10786, "('"},
+                                                 {11420, " ---"},
+                                                 {11709, "}}"},
+                                                 {11907, "]]"},
+                                                 {13163, " >>>"},
+                                                 {13697, "\xe3\x80\x8c"},
+                                                 {13700, "\xe3\x80\x8d"},
+                                                 {14808, " (("},
+                                                 {15306, " ))"},
+                                                 {16410, " [["},
+                                                 {16791, "<<"},
+                                                 {17992, "\xe2\x99"},
+                                                 {19203, " ('"},
+                                                 {19510, "(("},
+                                                 {20724, " \xe2\x99"},
+                                                 {22305, ")))"},
+                                                 {22935, " {{"},
+                                                 {27007, "{{"},
+                                                 {30109, "[["},
+                                                 {30420, "-("},
+                                                 {33409, ">>>"},
+                                                 {34949, " }}"},
+                                                 {40283, " \xe3\x80\x8c"},
+                                                 {40493, "\xe3\x80\x8e"},
+                                                 {40549, "\xe3\x80\x8f"},
+                                                 {47282, " )))"},
+                                                 {49146, "-["}};
+static const struct toy_token non_speech_multilingual[] = {{1, "\""},
+                                                           {2, "#"},
+                                                           {7, "("},
+                                                           {8, ")"},
+                                                           {9, "*"},
+                                                           {10, "+"},
+                                                           {14, "/"},
+                                                           {25, ":"},
+                                                           {26, ";"},
+                                                           {27, "<"},
+                                                           {28, "="},
+                                                           {29, ">"},
+                                                           {31, "@"},
+                                                           {58, "["},
+                                                           {59, "\\"},
+                                                           {60, "]"},
+                                                           {61, "^"},
+                                                           {62, "_"},
+                                                           {63, "`"},
+                                                           {90, "{"},
+                                                           {91, "|"},
+                                                           {92, "}"},
+                                                           {93, "~"},
+                                                           {359, " -"},
+                                                           {503, " \""},
+                                                           {522, " ("},
+                                                           {542, " ["},
+                                                           {873, " \xe2\x99"},
+                                                           {893, ">>"},
+                                                           {902, " >>"},
+                                                           {918, "--"},
+                                                           {922, " '"},
+                                                           {931, " \xe2\x99\xaa"},
+                                                           {1350, " --"},
+                                                           {1853, " *"},
+                                                           {1982, " :"},
+                                                           {2460, " /"},
+                                                           {2627, " <"},
+                                                           {3246, "\xe3\x80\x8c"},
+                                                           {3253, "\xe3\x80\x8d"},
+                                                           {3268, "\xe2\x99"},
+                                                           {3536, " #"},
+                                                           {3846, " \xe2\x99\xab"},
+                                                           {3961, "\xe2\x99\xaa"},
+                                                           {4183, " ]"},
+                                                           {4667, " +"},
+                                                           {6585, " ="},
+                                                           {6647, " -("},
+                                                           {7273, " )"},
+                                                           {9061, " \xe2\x99\xaa\xe2\x99\xaa"},
+                                                           {9383, "))"},
+                                                           {10428, " @"},
+                                                           {10929, " {"},
+                                                           {11938, " ~"},
+                                                           {12033, " \\"},
+                                                           {12331, " >"},
+                                                           {12562, " ;"},
+                                                           {13793, " >>>"},
+                                                           {14157, "\xe2\x99\xab"},
+                                                           {14635, " -["},
+                                                           {15265, " (("},
+                                                           {15618, " (\""},
+                                                           {16553, "\xe3\x80\x8e"},
+                                                           {16604, "\xe3\x80\x8f"},
+                                                           {18362, " |"},
+                                                           {18956, " ^"},
+                                                           {20075, "---"},
+                                                           {21675, " \xe3\x80\x8c"},
+                                                           {22520, " \xe2\x99\xac"},
+                                                           {26130, "\xe2\x99\xaa\xe2\x99\xaa"},
+                                                           {26161, " _"},
+                                                           {26435, " )))"},
+                                                           {28279, " `"},
+                                                           {29464, "}}"},
+                                                           {31650, " \xe2\x99\xaa\xe2\x99\xaa\xe2\x99\xaa"},
+                                                           {32302, " ))"},
+                                                           {32470, " ---"},
+                                                           {36865, " \xe2\x99\xa9"},
+                                                           {42863, "\xe2\x99\xac"},
+                                                           {47425, " <<"},
+                                                           {49870, " }"},
+                                                           {50254, " ('"}};
 
-static bool contains(const int *list, size_t n, int id)
+static bool contains(const struct toy_token *list, size_t n, int id)
+{
+    for (size_t i = 0; i < n; i++)
+        if (list[i].id == id)
+            return true;
+    return false;
+}
+
+static bool has_id(const int *list, size_t n, int id)
 {
     for (size_t i = 0; i < n; i++)
         if (list[i] == id)
             return true;
     return false;
+}
+
+/* The list is found from the texts of the tokens, and is the published one, no more and no less. */
+static void expect_list(int n_vocab, const struct toy_token *want, size_t n_want)
+{
+    struct tokenizer *t = toy_tokenizer(n_vocab, want, n_want);
+    size_t n;
+    const int *got = tokenizer_non_speech(t, &n);
+    for (size_t i = 0; i < MIN(n, n_want); i++)
+        if (got[i] != want[i].id)
+            fail_msg("vocabulary of %d: token %zu of the list is %d, not %d", n_vocab, i, got[i], want[i].id);
+    assert_int_equal(n, n_want);
+    tokenizer_free(t);
+}
+
+static void test_non_speech_is_the_published_list(void **state)
+{
+    (void)state;
+    expect_list(51864, non_speech_en, ARRAY_LEN(non_speech_en));
+    expect_list(51865, non_speech_multilingual, ARRAY_LEN(non_speech_multilingual));
+    expect_list(51866, non_speech_multilingual, ARRAY_LEN(non_speech_multilingual));
 }
 
 /* The fixture has the true texts of some ids and placeholders for the others: those it has must be found. */
@@ -296,12 +480,12 @@ static void test_non_speech_of_the_fixture(void **state)
     const int *list = tokenizer_non_speech(t, &n);
     for (size_t i = 0; i < ARRAY_LEN(non_speech_en); i++) {
         size_t len;
-        const char *text = tokenizer_bytes(t, non_speech_en[i], &len);
+        const char *text = tokenizer_bytes(t, non_speech_en[i].id, &len);
         if (len > 2 && memcmp(text, "<u", 2) == 0)
             continue;
         known++;
-        if (!contains(list, n, non_speech_en[i]))
-            fail_msg("%d is missing", non_speech_en[i]);
+        if (!has_id(list, n, non_speech_en[i].id))
+            fail_msg("%d is missing", non_speech_en[i].id);
     }
     assert_true(known >= 25);
     for (size_t i = 0; i < n; i++) {
@@ -338,13 +522,13 @@ static void test_non_speech_of_a_whole_vocabulary(void **state)
 {
     (void)state;
     struct tokenizer *t = of_file(getenv("STENO_VOCABULARY"));
-    const int *wanted = t->n_languages ? non_speech_multilingual : non_speech_en;
+    const struct toy_token *wanted = t->n_languages ? non_speech_multilingual : non_speech_en;
     size_t n, n_wanted = t->n_languages ? ARRAY_LEN(non_speech_multilingual) : ARRAY_LEN(non_speech_en);
     const int *list = tokenizer_non_speech(t, &n);
     bool whole = has_all_bytes(t);
     for (size_t i = 0; i < n_wanted; i++)
-        if ((whole || is_ascii(t, wanted[i])) && !contains(list, n, wanted[i]))
-            fail_msg("%d is missing", wanted[i]);
+        if ((whole || is_ascii(t, wanted[i].id)) && !has_id(list, n, wanted[i].id))
+            fail_msg("%d is missing", wanted[i].id);
     for (size_t i = 0; i < n; i++)
         if ((whole || (is_ascii(t, list[i]) && list[i] != 220)) && !contains(wanted, n_wanted, list[i]))
             fail_msg("%d is too much", list[i]);
@@ -362,6 +546,7 @@ int main(void)
         cmocka_unit_test(test_no_special_tokens_from_text),
         cmocka_unit_test(test_words_of_the_fixture),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_non_speech_is_the_published_list),
         cmocka_unit_test(test_non_speech_of_the_fixture),
         cmocka_unit_test(test_non_speech_of_a_whole_vocabulary),
     };

@@ -14,6 +14,7 @@
 #include "db/migrate.h"
 #include "speech.h"
 #include "transcript/format.h"
+#include "worker/board.h"
 #include "worker/keeper.h"
 #include "worker/persist.h"
 #include "worker/sweeper.h"
@@ -695,6 +696,31 @@ static void test_a_lost_answer_is_looked_up(void **state)
     }
 }
 
+/* The same claim can be given out twice when the database server has crashed between. */
+static void test_a_job_that_is_claimed_again_ends_its_older_run(void **state)
+{
+    (void)state;
+    struct board *b;
+    board_new(&b);
+    struct run *old = run_new(), *other = run_new(), *again = run_new();
+    old->claim = again->claim = (struct claim){.id = "j1", .holder = "me", .fence = 1};
+    other->claim = (struct claim){.id = "j2", .holder = "me", .fence = 1};
+    board_add(b, old);
+    board_add(b, other);
+    board_add(b, again);
+    assert_int_equal(run_stopped(old), RUN_LOST);
+    assert_true(cancel_is_set(&old->cancel));
+    assert_int_equal(run_stopped(other), RUN_GOES_ON);
+    assert_int_equal(run_stopped(again), RUN_GOES_ON);
+    board_remove(b, old);
+    board_remove(b, other);
+    board_remove(b, again);
+    run_free(old);
+    run_free(other);
+    run_free(again);
+    board_free(b);
+}
+
 #ifdef STENO_FAULTS
 /* The broker only hints: with any of its operations failing, once or always, every job ends as it would anyway. */
 static void test_a_broker_that_fails(void **state)
@@ -719,6 +745,31 @@ static void test_a_broker_that_fails(void **state)
         unsetenv("STENO_FAULT");
         rig_free(r);
     }
+}
+
+/* Any one look or change that fails is made again, or its job is; none ends twice, none uses up an attempt. */
+static void test_a_database_that_fails_once(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *operation;
+        int times;
+    } faults[] = {{"db_write", 10}, {"db_read", 5}};
+    for (size_t i = 0; i < ARRAY_LEN(faults); i++)
+        for (int n = 1; n <= faults[i].times; n++) {
+            CLEANUP(free_p) char *one = xasprintf("%s=fail@%d", faults[i].operation, n);
+            struct rig *r = rig_new();
+            char good[ID_SIZE];
+            submit(r, "null", short_clip, NULL, good);
+            assert_int_equal(setenv("STENO_FAULT", one, 1), 0);
+            start(r);
+            wait_for(r, good, is_completed);
+            assert_int_equal(stop(r), 0);
+            unsetenv("STENO_FAULT");
+            assert_int_equal(sql(r, "SELECT count(*) FROM results"), 1);
+            assert_int_equal(sql(r, "SELECT count(*) FROM error_logs"), 0);
+            rig_free(r);
+        }
 }
 #endif
 
@@ -936,6 +987,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_lost_lease_writes_nothing),
         cmocka_unit_test(test_an_expired_lease_is_taken_over),
         cmocka_unit_test(test_an_outage_of_the_database_loses_nothing),
+        cmocka_unit_test(test_a_job_that_is_claimed_again_ends_its_older_run),
         cmocka_unit_test(test_no_lease_expires_in_an_outage),
         cmocka_unit_test(test_drain_hands_back_and_another_goes_on),
         cmocka_unit_test(test_drain_limit_cuts_running_chunks_off),
@@ -945,6 +997,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_lost_answer_is_looked_up),
 #ifdef STENO_FAULTS
         cmocka_unit_test(test_a_broker_that_fails),
+        cmocka_unit_test(test_a_database_that_fails_once),
 #endif
         cmocka_unit_test(test_unannounced_jobs_are_announced),
         cmocka_unit_test(test_the_sweeper_puts_things_right),

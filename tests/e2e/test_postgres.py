@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: MIT
+"""The service on PostgreSQL alone: database and broker in one server, which is cut off, stopped and killed meanwhile.
+Each test has a server of its own."""
+
+import random
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from steno_server import ROOT, TERMINAL, Server, wait_for
+
+SCRIPT = ROOT / "tests" / "services.sh"
+SOUND = (ROOT / "tests" / "fixture" / "audio" / "02_one_word.flac").read_bytes()
+FLAGS = ["--engine=null", "--lease=3s", "--sweep-interval=500ms", "--retry-base=100ms", "--retry-cap=500ms"]
+
+pytestmark = pytest.mark.skipif(
+    subprocess.run([SCRIPT, "installed", "postgres"], check=False).returncode != 0,
+    reason="no PostgreSQL server is installed",
+)
+
+
+class Database:
+    """A PostgreSQL server in a folder of its own."""
+
+    def __init__(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="steno-e2e-postgres-"))
+        self.url = None
+        self.up()
+
+    def script(self, command, *args):
+        done = subprocess.run([SCRIPT, command, "postgres", self.folder / "server", *args], capture_output=True,
+                              text=True, stdin=subprocess.DEVNULL, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def up(self):
+        self.url = re.search(r"POSTGRES_URL=(\S+)", self.script("up")).group(1)
+
+    def sql(self, query):
+        import psycopg2
+
+        db = psycopg2.connect(self.url, options="-c search_path=steno")
+        try:
+            db.autocommit = True
+            with db.cursor() as cursor:
+                cursor.execute(query)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            db.close()
+
+    def states(self):
+        return dict(self.sql("SELECT id, state FROM jobs"))
+
+    def close(self):
+        self.script("kill")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def database():
+    d = Database()
+    yield d
+    d.close()
+
+
+class Relay:
+    """Passes bytes between steno and the server, and now and then cuts a connection: before what the client sent goes on,
+    or when the server has answered it and the answer is lost."""
+
+    def __init__(self, port, chance, seed):
+        self.port, self.chance, self.random = port, chance, random.Random(seed)
+        self.cuts, self.open = 0, True
+        self.lock = threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while self.open:
+            try:
+                client, _ = self.listener.accept()
+                server = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+            except OSError:
+                continue
+            pair = {"client": client, "server": server, "doomed": False}
+            for way in ("client", "server"):
+                threading.Thread(target=self.pump, args=(pair, way), daemon=True).start()
+
+    def dice(self):
+        with self.lock:
+            hit = self.chance and self.random.random() < self.chance
+            self.cuts += bool(hit)
+            return self.random.choice(("before", "after")) if hit else None
+
+    def pump(self, pair, way):
+        other = pair["server" if way == "client" else "client"]
+        try:
+            while data := pair[way].recv(65536):
+                if way == "client":
+                    hit = self.dice()
+                    if hit == "before":
+                        break
+                    pair["doomed"] = pair["doomed"] or hit == "after"
+                elif pair["doomed"]:
+                    if data[-6:-1] == b"Z\0\0\0\5":  # the answer is complete
+                        break
+                    continue
+                other.sendall(data)
+        except OSError:
+            pass
+        for s in (pair["client"], pair["server"]):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def close(self):
+        self.open = False
+        self.listener.close()
+
+
+def submit_until_accepted(server):
+    """A client that tries again when it is told to. The ids of accepted jobs; each is a promise."""
+    for _ in range(100):
+        answer = server.submit(SOUND, "a.flac")
+        if answer.status == 202:
+            return answer.json["id"]
+        assert answer.status == 503, answer
+        assert "retry-after" in {name.lower() for name in answer.headers}
+        time.sleep(0.1)
+    raise AssertionError("never accepted")
+
+
+def check_ended(database, accepted):
+    """Each accepted job has ended once, and each completed one is whole."""
+    states = wait_for("every job has ended", lambda: (s := database.states()) and
+                      all(v in TERMINAL for v in s.values()) and s, timeout=180)
+    assert set(accepted) <= set(states)
+    assert set(states.values()) == {"completed"}, database.sql("SELECT job_id, error_class, stage, message, dead FROM error_logs")
+    assert database.sql("SELECT count(*) FROM results") == [(len(states),)]
+    assert database.sql("SELECT id FROM jobs WHERE chunks_done <> chunks_total") == []
+    assert database.sql("SELECT id FROM jobs j WHERE chunks_total <> (SELECT count(*) FROM chunks WHERE job_id = j.id)") == []
+    assert database.sql("SELECT * FROM error_logs WHERE dead = 1") == []
+
+
+def test_one_url_is_all_it_takes(database):
+    s = Server(*FLAGS, "--poll-interval=30s", "--database", database.url)
+    try:
+        job = submit_until_accepted(s)
+        wait_for("the job", lambda: database.states()[job] == "completed", timeout=20)  # so it was told of
+        health = s.ask("GET", "/health").json
+        assert health["status"] == "ok"
+        pool = health["parts"]["database"]["connections"]
+        assert pool["max"] == 16 and 1 <= pool["open"] <= 16 and pool["waiting"] == 0
+        assert not (s.data / "steno.db").exists()
+        assert ":secret@" not in s.log()
+    finally:
+        s.close()
+
+
+def test_many_processes_start_at_once(database):
+    first = Server(*FLAGS, "--database", database.url, role="api")
+    others = [Server(*FLAGS, "--database", database.url, role=r) for r in ("api", "worker") * 4]
+    try:
+        accepted = [submit_until_accepted(s) for s in [first, *others[::2]] for _ in range(4)]
+        check_storage_is_shared = {s.data for s in others}
+        assert len(check_storage_is_shared) == len(others)
+    finally:
+        for s in others:
+            s.close()
+        first.close()
+    assert len(database.states()) == len(accepted)
+    assert database.sql("SELECT count(*) FROM schema_migrations")[0][0] >= 1
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_connections_that_break_at_any_moment(database, seed):
+    port = int(re.search(r":(\d+)/", database.url).group(1))
+    relay = Relay(port, 0, seed)
+    url = database.url.replace(f":{port}/", f":{relay.listener.getsockname()[1]}/") + "?sslmode=disable&gssencmode=disable"
+    s = Server(*FLAGS, "--poll-interval=200ms", "--database", url)
+    try:
+        relay.chance = 0.02
+        accepted = [submit_until_accepted(s) for _ in range(60)]
+        wait_for("most have ended", lambda: sum(v == "completed" for v in database.states().values()) >= 50, timeout=180)
+        relay.chance = 0
+        check_ended(database, accepted)
+        assert relay.cuts >= 5
+    finally:
+        s.close()
+        relay.close()
+
+
+def test_a_server_that_dies_hangs_and_comes_back(database):
+    s = Server(*FLAGS, "--poll-interval=200ms", "--database", database.url)
+    try:
+        accepted = [submit_until_accepted(s) for _ in range(5)]
+        for trouble in ("KILL", "STOP"):
+            accepted += [submit_until_accepted(s) for _ in range(5)]
+            database.script("signal", trouble)
+            if trouble == "KILL":
+                # Connections outlive their server by a moment.
+                refused = wait_for("a refusal", lambda: (a := s.submit(SOUND, "a.flac")).status != 202 and a)
+                assert refused.status == 503 and "retry-after" in {name.lower() for name in refused.headers}
+                health = s.ask("GET", "/health").json
+                assert health["status"] == "degraded" and not health["parts"]["database"]["ok"]
+                database.up()
+            else:
+                time.sleep(5)
+                assert not s.ask("GET", "/health").json["parts"]["database"]["ok"]
+                database.script("signal", "CONT")
+            accepted += [submit_until_accepted(s) for _ in range(5)]
+            wait_for("health", lambda: s.ask("GET", "/health").json["status"] == "ok", timeout=60)
+        check_ended(database, accepted)
+    finally:
+        s.close()
+
+
+def test_the_password_is_shown_nowhere(database, steno):
+    shown = steno.ok("config", "print", f"--data={database.folder}", f"--database={database.url}")
+    assert ":secret@" not in shown and shown.count("postgresql://app:***@") == 2  # also as the broker
+    assert ":secret@" not in steno.ok("config", "print", f"--data={database.folder}", f"--broker={database.url}")
+    wrong = database.url.replace("secret", "falsch")
+    done = steno("jobs", f"--data={database.folder}", f"--database={wrong}")
+    assert done.status != 0 and "falsch" not in done.out + done.err
