@@ -16,17 +16,19 @@ def installed(*names):
 
 
 class RealServer:
-    """`vars`: what services.sh says of it, such as POSTGRES_URL; the ports stay the same over restarts."""
+    """`vars`: what services.sh says of it, such as POSTGRES_URL; the ports stay the same over restarts. `durable`: it
+    waits for the disk, as in production."""
 
-    def __init__(self, name):
-        self.name = name
+    def __init__(self, name, durable=False):
+        self.name, self.durable = name, durable
         # Not one of pytest's folders: those are closed to the server's own user.
         self.folder = Path(tempfile.mkdtemp(prefix=f"steno-e2e-{name}-"))
         self.vars = {}
         self.up()
 
     def script(self, command, *args):
-        done = subprocess.run([SCRIPT, command, self.name, self.folder / "server", *args], capture_output=True, text=True,
+        options = ["--durable"] if self.durable else []
+        done = subprocess.run([SCRIPT, *options, command, self.name, self.folder / "server", *args], capture_output=True, text=True,
                               stdin=subprocess.DEVNULL, timeout=400)
         assert done.returncode == 0, (self.name, command, done.stdout + done.stderr)
         return done.stdout
