@@ -118,14 +118,20 @@ def test_api_answers_while_the_worker_drains(speech):
         s.close()
 
 
+def pending_signals(pid):
+    lines = dict(line.split(":\t") for line in open(f"/proc/{pid}/status") if ":\t" in line)
+    return int(lines["ShdPnd"], 16) | int(lines["SigPnd"], 16)
+
+
 def test_second_stop_kills(speech):
     s = Server(*QUICK, "--engine=pocketsphinx", "--drain-timeout=1h")
     running = pids(s)
     os.kill(running["worker"], signal.SIGSTOP)  # it will never drain
     s.process.send_signal(signal.SIGTERM)
+    wait_for("the signal is seen", lambda: not pending_signals(s.process.pid))  # two that wait would become one
     wait_for("the api goes on", lambda: answers(s))
     s.process.send_signal(signal.SIGTERM)
-    assert s.process.wait(timeout=30) == 1
+    assert s.process.wait(timeout=60) == 1
     gone(*running.values())
     assert "asked to stop again" in s.log()
 
