@@ -36,6 +36,7 @@ struct api_opts {
      */
     int (*check)(void *arg, const struct job_new *job, struct err *err);
     void *check_arg;
+    const char *data_folder, *temp_folder; /* health looks how much room they have */
 };
 
 /* Binds and starts serving. INVALID: bad address; UNAVAILABLE: address in use. */

@@ -61,6 +61,14 @@ void jw_raw(struct jsonw *w, const char *key, const char *json)
     buf_adds(w->b, json);
 }
 
+void jw_members(struct jsonw *w, const char *members)
+{
+    if (!*members)
+        return;
+    begin(w, NULL);
+    buf_adds(w->b, members);
+}
+
 void jw_null(struct jsonw *w, const char *key)
 {
     begin(w, key);

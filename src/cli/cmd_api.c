@@ -94,6 +94,8 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
         .upload_ms = c->upload_time_limit,
         .engine_names = buf_str(&names),
         .version = STENO_VERSION,
+        .data_folder = c->data,
+        .temp_folder = c->temp,
     };
     CLEANUP(arena_clear) struct arena arena = ARENA_INIT;
     struct engine_opts engine = media_engine(c);

@@ -132,6 +132,10 @@ const struct cmd commands[] = {
     {"jobs", "", "list jobs, newest first", NEED_CONF | NEED_SERVER, jobs_flags, cmd_jobs, NULL},
     {"cancel", "ID...", "cancel jobs", NEED_CONF | NEED_SERVER, cancel_flags, cmd_cancel, NULL},
 
+    {"health", "", "show how the service and its parts are; exit status 1 when something is wrong",
+     NEED_CONF | NEED_SERVER, json_flags, cmd_health,
+     "Asks the server, which probes its database, storage, broker and disk, and knows the workers by their "
+     "heartbeats."},
     {"errors list", "", "list dead letters: failures that nobody has seen to", NEED_CONF | NEED_STORE,
      errors_list_flags, cmd_errors_list, NULL},
     {"errors show", "ID", "show all that is known about a failure", NEED_CONF | NEED_STORE, json_flags, cmd_errors_show,

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from backends import Database
+from backends import Backends
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STENO = os.environ.get("STENO_BIN") or str(ROOT / "build-dev" / "steno")
@@ -47,20 +47,21 @@ def clean_env():
 class Server:
     """`steno serve`, or one role of it."""
 
-    def __init__(self, *flags, role="serve", listen="127.0.0.1:0", env=None, data=None, files=None):
+    def __init__(self, *flags, role="serve", listen="127.0.0.1:0", env=None, data=None, files=None,
+                 backends=None):
         self.folder = Path(tempfile.mkdtemp(prefix="steno-e2e-"))
         self.data = Path(data) if data else self.folder / "data"
         self.log_path = self.folder / "log"
         self.flags, self.role, self.listen, self.env = flags, role, listen, env or {}
         self.files = files  # most descriptors it may have open
-        self.database = Database(self.data)
-        self.owns_data = data is None
+        self.backends = backends or Backends(self.data)
+        self.owns_backends = data is None and backends is None
         self.process = None
         self.address = None
         self.start()
 
     def start(self):
-        argv = [STENO, self.role, "--data", str(self.data), *self.database.flags, *self.flags]
+        argv = [STENO, self.role, "--data", str(self.data), *self.backends.flags, *self.flags]
         if self.files:
             argv = ["prlimit", f"--nofile={self.files}", *argv]
         if self.role != "worker":
@@ -107,22 +108,30 @@ class Server:
                 self.process.kill()
                 self.process.wait()
             shutil.rmtree(self.folder, ignore_errors=True)
-            if self.owns_data:
-                self.database.remove()
+            if self.owns_backends:
+                self.backends.remove()
 
     # What it keeps.
 
     def sql(self, query, *args):
-        return self.database.sql(query, args)
+        return self.backends.database.sql(query, args)
 
     def rows(self):
         """Rows per table."""
         return {t: self.sql(f"SELECT count(*) FROM {t}")[0][0] for t in ("jobs", "chunks", "results", "error_logs")}
 
     def objects(self):
-        """Every file in storage, temporary ones too."""
-        root = self.data / "objects"
-        return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
+        """Every object in storage, unfinished ones too."""
+        return self.backends.storage.objects()
+
+    def read_object(self, key):
+        return self.backends.storage.read(key)
+
+    def write_object(self, key, content):
+        self.backends.storage.write(key, content)
+
+    def delete_object(self, key):
+        self.backends.storage.delete(key)
 
     # Talking to it.
 

@@ -52,7 +52,7 @@ def wav(tmp_path):
 
 def test_all_commands_are_there():
     assert COMMANDS == [
-        "serve", "api", "worker", "transcribe", "submit", "status", "wait", "result", "jobs", "cancel", "errors list",
+        "serve", "api", "worker", "transcribe", "submit", "status", "wait", "result", "jobs", "cancel", "health", "errors list",
         "errors show", "errors retry", "errors resolve", "migrate up", "migrate status", "config print", "config check",
         "config sample", "cleanup", "model list", "model info", "model pull", "model verify", "bench", "version", "help",
     ]
