@@ -21,6 +21,8 @@ SERVICES = {
     "postgres": "STENO_TEST_POSTGRES_URL",
     "redis": "STENO_TEST_REDIS_URL",
 }
+# Those with a port for TLS beside the plain one. libpq would take TLS for everything, so PostgreSQL has its own test.
+TLS = {"s3"}
 START_SECONDS = 240  # RabbitMQ has needed 90 s on a busy machine
 
 
@@ -45,7 +47,7 @@ class Services:
                 # A group of its own: a Ctrl-C at the terminal is ours to pass on.
                 self.starting[name] = subprocess.Popen(
                     [SCRIPT, "up", name, self.folder / name], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                    start_new_session=True, env=os.environ | {"SERVICES_TLS": "1"},
+                    start_new_session=True, env=os.environ | ({"SERVICES_TLS": "1"} if name in TLS else {}),
                 )
 
     def env(self):

@@ -2,6 +2,7 @@
 """The service on PostgreSQL alone: database and broker in one server, which is cut off, stopped and killed meanwhile.
 Each test has a server of its own."""
 
+import os
 import random
 import re
 import shutil
@@ -13,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from steno_server import ROOT, TERMINAL, Server, wait_for
+from steno_server import ROOT, STENO, TERMINAL, Server, clean_env, wait_for
 
 SCRIPT = ROOT / "tests" / "services.sh"
 SOUND = (ROOT / "tests" / "fixture" / "audio" / "02_one_word.flac").read_bytes()
@@ -244,3 +245,28 @@ def test_roles_wait_for_a_database_that_is_away(database):
     finally:
         stopped.close()
         worker.close()
+
+
+def test_tls(tmp_path):
+    """libpq's own options stand in the URL: the server is checked against its authority, or not taken at all."""
+    parent = Path(tempfile.mkdtemp(prefix="steno-e2e-postgres-"))  # the server's own user must get there
+    folder = parent / "server"
+    env = {**os.environ, "SERVICES_TLS": "1"}
+    up = subprocess.run([SCRIPT, "up", "postgres", folder], capture_output=True, text=True, env=env, timeout=120, check=True)
+    try:
+        good = re.search(r"POSTGRES_TLS_URL='(\S+)'", up.stdout).group(1)
+        assert "sslmode=verify-full" in good
+        wrong = re.sub(r"sslrootcert=[^&]+", f"sslrootcert={folder}/tls/server.crt", good)
+
+        def migrate(url):
+            return subprocess.run([STENO, "migrate", "up", "--data", tmp_path / "data", "--database", url],
+                                  capture_output=True, text=True, timeout=120, env=clean_env(), check=False)
+
+        run = migrate(wrong)
+        assert run.returncode != 0 and "certificate" in run.stderr, run.stderr
+        assert "secret" not in run.stderr
+        run = migrate(good)
+        assert run.returncode == 0, run.stderr
+    finally:
+        subprocess.run([SCRIPT, "kill", "postgres", folder], check=False, stdin=subprocess.DEVNULL)
+        shutil.rmtree(parent, ignore_errors=True)
