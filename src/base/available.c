@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * MemAvailable of /proc/meminfo, and for each group from ours up to the root memory.max less memory.current (files in
- * the page cache that nobody uses count as free: the kernel gives them up). Version 2 of control groups; in version 1
- * the limit of the memory controller's root is what a container sees.
+ * MemAvailable of /proc/meminfo, and for each control group its limit less its use (files in the page cache that nobody
+ * uses count as free: the kernel gives them up).
  */
 #include "base/available.h"
 
+#include "base/cgroup.h"
 #include "base/io.h"
 #include "base/macros.h"
 #include "base/mem.h"
@@ -57,27 +57,20 @@ static int64_t left_of(const char *folder, const char *limit_name, const char *u
     return MAX(limit - used + MIN(idle_files, used), (int64_t)0);
 }
 
+static void keep_least(const char *folder, bool v2, void *arg)
+{
+    int64_t *left = arg;
+    *left = MIN(*left, v2 ? left_of(folder, "memory.max", "memory.current")
+                          : left_of(folder, "memory.limit_in_bytes", "memory.usage_in_bytes"));
+}
+
 int64_t available_memory_in(const char *proc, const char *cgroup)
 {
-    CLEANUP(free_p) char *meminfo = slurp(proc, "meminfo"), *groups = slurp(proc, "self/cgroup");
+    CLEANUP(free_p) char *meminfo = slurp(proc, "meminfo"), *group_file = xasprintf("%s/self/cgroup", proc);
     int64_t kib = number_of(meminfo, "MemAvailable:");
     int64_t left = kib >= 0 ? kib * 1024 : INT64_MAX;
-    CLEANUP(free_p) char *v1 = xasprintf("%s/memory", cgroup);
-    left = MIN(left, left_of(v1, "memory.limit_in_bytes", "memory.usage_in_bytes"));
-    char *own = strncmp(groups, "0::", 3) == 0 ? groups + 3 : strstr(groups, "\n0::");
-    if (own && own != groups + 3)
-        own += 4;
-    if (!own)
-        return left;
-    own[strcspn(own, "\n")] = '\0';
-    CLEANUP(free_p) char *folder = xasprintf("%s%s", cgroup, own);
-    for (size_t root = strlen(cgroup);;) {
-        left = MIN(left, left_of(folder, "memory.max", "memory.current"));
-        char *slash = strrchr(folder, '/');
-        if (!slash || (size_t)(slash - folder) < root)
-            return left;
-        *slash = '\0';
-    }
+    cgroup_walk(cgroup, group_file, "memory", keep_least, &left);
+    return left;
 }
 
 int64_t available_memory(void)

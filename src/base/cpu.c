@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The kernel says three things: the affinity mask, which processors share a core (sysfs), and the quota of the control
- * group. Inside a container the group's path may be the host's, which is not mounted there: walking up from it ends at
- * the root of what is mounted, which is the container's own group.
- */
+/* The kernel says three things: the affinity mask, which processors share a core (sysfs), and the groups' quotas. */
 #include "base/cpu.h"
 
+#include "base/cgroup.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -70,55 +67,17 @@ static unsigned group_quota(const char *folder, bool v2)
     return found && v[0] > 0 && v[1] > 0 ? (unsigned)MIN((v[0] + v[1] - 1) / v[1], 65536) : 0;
 }
 
-/* The least quota from `path` up to the root of the hierarchy mounted at `mount`. Changes path. */
-static unsigned least_quota(const char *mount, char *path, bool v2)
+static void keep_least(const char *folder, bool v2, void *arg)
 {
-    unsigned least = 0;
-    for (;;) {
-        CLEANUP(free_p) char *folder = xasprintf("%s%s", mount, path);
-        unsigned quota = group_quota(folder, v2);
-        if (quota && (!least || quota < least))
-            least = quota;
-        char *slash = strrchr(path, '/');
-        if (!slash || !*path)
-            return least;
-        *slash = 0;
-    }
+    unsigned *least = arg, quota = group_quota(folder, v2);
+    if (quota && (!*least || quota < *least))
+        *least = quota;
 }
 
-/* Does a list such as "cpu,cpuacct" name the controller? */
-static bool controls_cpu(const char *list)
+unsigned cpu_quota_in(const char *cgroup, const char *group_file)
 {
-    for (const char *at = list; *at; at += strcspn(at, ",") + (at[strcspn(at, ",")] == ',')) {
-        if (strcspn(at, ",") == 3 && strncmp(at, "cpu", 3) == 0)
-            return true;
-    }
-    return false;
-}
-
-unsigned cpu_quota_in(const char *sys, const char *group_file)
-{
-    CLEANUP(free_p) char *text = NULL;
-    struct err ignored = ERR_INIT;
-    size_t len;
     unsigned least = 0;
-    if (io_read_file(group_file, FILE_MAX, &text, &len, &ignored) < 0)
-        return 0;
-    /* Lines "ID:CONTROLLERS:PATH"; version 2 is the one with id 0 and no controllers. */
-    char *save = NULL;
-    for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-        char *list = strchr(line, ':'), *path = list ? strchr(list + 1, ':') : NULL;
-        if (!path)
-            continue;
-        *list++ = *path++ = 0;
-        bool v2 = !*list;
-        if (!v2 && !controls_cpu(list))
-            continue;
-        CLEANUP(free_p) char *mount = v2 ? xasprintf("%s/fs/cgroup", sys) : xasprintf("%s/fs/cgroup/%s", sys, list);
-        unsigned quota = least_quota(mount, path, v2);
-        if (quota && (!least || quota < least))
-            least = quota;
-    }
+    cgroup_walk(cgroup, group_file, "cpu", keep_least, &least);
     return least;
 }
 
@@ -132,6 +91,6 @@ unsigned cpu_cores(void)
     for (int i = 0; i < CPU_SETSIZE; i++)
         if (CPU_ISSET(i, &set))
             cpus[n++] = i;
-    unsigned cores = cpu_cores_in("/sys", cpus, n), quota = cpu_quota_in("/sys", "/proc/self/cgroup");
+    unsigned cores = cpu_cores_in("/sys", cpus, n), quota = cpu_quota_in("/sys/fs/cgroup", "/proc/self/cgroup");
     return quota && quota < cores ? quota : cores;
 }

@@ -10,9 +10,9 @@
  */
 unsigned cpu_cores(void);
 
-/* The parts of cpu_cores, for tests. `sys`: "/sys"; `group_file`: "/proc/self/cgroup". */
+/* The parts of cpu_cores, for tests. `sys`: "/sys"; the other two as cgroup_walk takes them. */
 unsigned cpu_cores_in(const char *sys, const int *cpus, unsigned n_cpus);
 /* Processors' worth of time by the quotas of this group and all above it; 0: no limit. */
-unsigned cpu_quota_in(const char *sys, const char *group_file);
+unsigned cpu_quota_in(const char *cgroup, const char *group_file);
 
 #endif

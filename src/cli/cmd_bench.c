@@ -4,6 +4,7 @@
  * a recording, the whole way from file to text as `transcribe` goes it. The kernel's mark of the most memory held is
  * reset before each model.
  */
+#include "base/available.h"
 #include "base/clock.h"
 #include "base/str.h"
 #include "cli/app.h"
@@ -19,7 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 enum { ROWS_MAX = 24, REPEATS = 5, MODELS_MAX = 64, KEY_SIZE = 24, LABEL_SIZE = 48 };
@@ -92,15 +92,6 @@ static double peak_megabytes(void)
     return (double)kilobytes / 1e3;
 }
 
-/* Three quarters of what is free: the machine may have other things to do. */
-static int64_t memory_to_use(void)
-{
-    struct sysinfo info;
-    if (sysinfo(&info) < 0)
-        return INT64_MAX;
-    return (int64_t)(info.freeram + info.bufferram) * info.mem_unit / 4 * 3;
-}
-
 /* ---- one model ---- */
 
 static int measure_parts(struct bench *b, const char *path, struct report *r, json_t **ret_about, struct err *err)
@@ -115,8 +106,8 @@ static int measure_parts(struct bench *b, const char *path, struct report *r, js
     if (rc < 0)
         return rc;
     const struct whisper_info *i = whisper_model_info(m);
-    rc =
-        whisper_measure(m, (unsigned)b->app->conf->threads, (unsigned)b->repeats, memory_to_use(), &b->cancel, &t, err);
+    rc = whisper_measure(m, (unsigned)b->app->conf->threads, (unsigned)b->repeats, available_memory() / 4 * 3,
+                         &b->cancel, &t, err);
     if (rc == 0) {
         *ret_about = json_pack("{s:s, s:s, s:s, s:s, s:i, s:I}", "model", i->name, "type", i->file_type, "precision",
                                whisper_precision_name(i->precision), "processor", whisper_cpu(), "threads", t.threads,

@@ -52,7 +52,9 @@ static void test_what_is_left(void **state)
          {{"proc/self/cgroup", "0::/\n"}, {"sys/memory.max", "10\n"}, {"sys/memory.current", "20\n"}},
          0},
         {"version 1",
-         {{"sys/memory/memory.limit_in_bytes", "1000\n"}, {"sys/memory/memory.usage_in_bytes", "400\n"}},
+         {{"proc/self/cgroup", "4:memory:/x\n"},
+          {"sys/memory/memory.limit_in_bytes", "1000\n"},
+          {"sys/memory/memory.usage_in_bytes", "400\n"}},
          600},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

@@ -76,8 +76,8 @@ static void test_threads_of_a_core_count_once(void **state)
 static unsigned quota(const struct machine *m, const char *groups)
 {
     write_file(m, "cgroup", groups);
-    CLEANUP(free_p) char *path = xasprintf("%s/cgroup", m->sys);
-    return cpu_quota_in(m->sys, path);
+    CLEANUP(free_p) char *path = xasprintf("%s/cgroup", m->sys), *mount = xasprintf("%s/fs/cgroup", m->sys);
+    return cpu_quota_in(mount, path);
 }
 
 static void test_quota_of_version_2(void **state)
