@@ -96,11 +96,13 @@ int proc_spawn(const struct proc_opts *opts, struct proc **ret, struct err *err)
             goto out;
         }
     }
-    sigset_t all, none;
+    sigset_t all, mask;
     sigfillset(&all);
-    sigemptyset(&none);
+    sigemptyset(&mask);
     posix_spawnattr_setsigdefault(&attr, &all);
-    posix_spawnattr_setsigmask(&attr, &none);
+    if (opts->hold_hangup)
+        sigaddset(&mask, SIGHUP);
+    posix_spawnattr_setsigmask(&attr, &mask);
     posix_spawnattr_setpgroup(&attr, 0);
     posix_spawnattr_setflags(
         &attr, (short)(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | (opts->own_group ? POSIX_SPAWN_SETPGROUP : 0)));

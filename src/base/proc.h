@@ -27,6 +27,7 @@ struct proc_opts {
     const struct proc_fd *fds; /* a missing 0, 1 or 2 is /dev/null (2: our own stderr when `keep_stderr`) */
     size_t n_fds;
     bool keep_stderr;
+    bool hold_hangup; /* starts with SIGHUP blocked, so that one that comes before the child waits for it is not lost */
     bool own_group; /* own process group: a Ctrl-C at the terminal does not reach it, proc_kill reaches its children */
 };
 

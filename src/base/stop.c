@@ -37,6 +37,26 @@ void stop_install(void)
     sigaction(SIGINT, &sa, NULL);
     sa.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &sa, NULL);
+    stop_release(); /* what an earlier image of this process may have held back */
+}
+
+void stop_hold(void)
+{
+    sigset_t all;
+    sigemptyset(&all);
+    sigaddset(&all, SIGTERM);
+    sigaddset(&all, SIGINT);
+    sigaddset(&all, SIGHUP);
+    sigprocmask(SIG_BLOCK, &all, NULL);
+}
+
+void stop_release(void)
+{
+    sigset_t both;
+    sigemptyset(&both);
+    sigaddset(&both, SIGTERM);
+    sigaddset(&both, SIGINT);
+    sigprocmask(SIG_UNBLOCK, &both, NULL);
 }
 
 int stop_requested(void)

@@ -14,6 +14,12 @@
 
 /* Installs the handlers for SIGTERM and SIGINT and ignores SIGPIPE. Call first in main, before any thread. */
 void stop_install(void);
+/*
+ * Before this program replaces itself by exec: SIGTERM, SIGINT and SIGHUP wait from here on. stop_install in the new
+ * image, or stop_release in this one, lets the first two through; SIGHUP is for who waits for it.
+ */
+void stop_hold(void);
+void stop_release(void);
 /* 0, or how many times a stop was asked for (a second Ctrl-C means: now). */
 int stop_requested(void);
 /* Asks this process to stop, as the signal would. */

@@ -18,6 +18,7 @@
 #include "whisper/openmp.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -161,6 +162,15 @@ static int open_client(struct app *app, struct err *err)
     return rc < 0 ? rc : client_open(url, &app->client, err);
 }
 
+/* Roles read SIGHUP (cli/reload.h); anything else ends by it. */
+static void allow_hangup(void)
+{
+    sigset_t hup;
+    sigemptyset(&hup);
+    sigaddset(&hup, SIGHUP);
+    pthread_sigmask(SIG_UNBLOCK, &hup, NULL);
+}
+
 int app_open(struct app *app, struct err *err)
 {
     unsigned needs = app->cmd->needs;
@@ -172,6 +182,8 @@ int app_open(struct app *app, struct err *err)
         rc = open_conf(app, err);
     if (rc >= 0 && needs & CMD_ENGINE)
         rc = openmp_start((unsigned)app->conf->threads, app->argv, err);
+    if (needs & CMD_ENGINE && !(needs & CMD_ROLE))
+        allow_hangup();
     if (rc >= 0 && needs & CMD_ROLE)
         rc = reload_start(app, &app->reload, err);
     /* 0700 for new folders: recordings are private. */

@@ -82,6 +82,7 @@ static int start(struct supervisor *s, struct child *c, struct err *err)
         .fds = fds,
         .n_fds = c->role->ready ? 1 : 0,
         .keep_stderr = true,
+        .hold_hangup = true,
         .own_group = true, /* a Ctrl-C at the terminal comes to us alone, so that we can drain in order */
     };
     rc = proc_spawn(&opts, &c->proc, err);

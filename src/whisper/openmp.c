@@ -9,6 +9,7 @@
 
 #include "base/cpu.h"
 #include "base/mem.h"
+#include "base/stop.h"
 #include "base/str.h"
 
 #include <errno.h>
@@ -84,6 +85,11 @@ int openmp_start(unsigned threads, char **argv, struct err *err)
         {ENV_STARTED, me, true},           {"OMP_NUM_THREADS", count, threads != 0}, {"OMP_DYNAMIC", "false", false},
         {"OMP_PROC_BIND", "false", false}, {"GOMP_SPINCOUNT", "100000", false},
     };
+    stop_hold();
+    if (stop_requested()) { /* exec would forget it, and a process that is stopping needs no speed */
+        stop_release();
+        return 0;
+    }
     execve("/proc/self/exe", argv, environment(settings, ARRAY_LEN(settings)));
     return err_sys(err, errno, "cannot start again with OpenMP's settings");
 }

@@ -11,7 +11,8 @@
 
 /*
  * Returns 0 when this is the second start; otherwise does not return. `threads`: 0 for what OMP_NUM_THREADS says, else
- * one for each core. Call before any thread is started. INTERNAL: exec failed.
+ * one for each core. Call before any thread is started. SIGHUP is blocked when it returns: see stop_hold. INTERNAL:
+ * exec failed.
  */
 int openmp_start(unsigned threads, char **argv, struct err *err) MUST_CHECK;
 

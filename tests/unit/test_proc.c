@@ -363,6 +363,17 @@ static void test_signals_are_as_at_the_start(void **state)
     assert_string_equal(buf_str(&out), "");
 }
 
+static void test_hangup_can_be_held(void **state)
+{
+    (void)state;
+    const char *const argv[] = {"self", "--signals", NULL};
+    CLEANUP(buf_clear) struct buf out = BUF_INIT(1000);
+    assert_int_equal(run((struct proc_opts){.argv = argv, .hold_hangup = true}, &out), 0);
+    char want[32];
+    snprintf(want, sizeof want, "blocked %d\n", SIGHUP);
+    assert_string_equal(buf_str(&out), want);
+}
+
 static void test_standard_input(void **state)
 {
     (void)state;
@@ -518,6 +529,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_nothing_else_is_inherited),
         cmocka_unit_test(test_impossible_descriptors),
         cmocka_unit_test(test_signals_are_as_at_the_start),
+        cmocka_unit_test(test_hangup_can_be_held),
         cmocka_unit_test(test_standard_input),
         cmocka_unit_test(test_waiting),
         cmocka_unit_test(test_kill),

@@ -45,6 +45,27 @@ static void test_the_flag(void **state)
     assert_int_equal(readable(stop_fd()), 1);
 }
 
+static void test_held_back_is_not_lost(void **state)
+{
+    (void)state;
+    stop_hold();
+    int before = stop_requested();
+    assert_int_equal(raise(SIGTERM), 0);
+    assert_int_equal(raise(SIGHUP), 0); /* would end this program */
+    assert_int_equal(stop_requested(), before);
+    stop_release();
+    assert_int_equal(stop_requested(), before + 1);
+    sigset_t waiting;
+    sigpending(&waiting);
+    assert_true(sigismember(&waiting, SIGHUP));
+    int sig = 0;
+    sigset_t hup;
+    sigemptyset(&hup);
+    sigaddset(&hup, SIGHUP);
+    assert_int_equal(sigwait(&hup, &sig), 0);
+    assert_int_equal(sig, SIGHUP);
+}
+
 static void test_a_broken_pipe_is_an_error_not_a_death(void **state)
 {
     (void)state;
@@ -77,6 +98,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_flag),
+        cmocka_unit_test(test_held_back_is_not_lost),
         cmocka_unit_test(test_a_broken_pipe_is_an_error_not_a_death),
         cmocka_unit_test(test_cancel),
     };
