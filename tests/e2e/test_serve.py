@@ -7,11 +7,12 @@ import signal
 import socket
 import stat
 import subprocess
+import time
 
 import pytest
 import requests
 from backends import POSTGRES, S3
-from steno_server import QUICK, Server, alive, children, kill, role_pid, wait_for
+from steno_server import QUICK, STENO, Server, alive, children, clean_env, kill, role_pid, wait_for
 
 
 @pytest.fixture
@@ -221,3 +222,18 @@ def test_role_alone(role):
         assert s.stop() == 0
     finally:
         s.close()
+
+
+def test_a_stop_at_any_moment_of_the_start(tmp_path):
+    """The worker starts itself again with other settings: a signal on either side of that, or between, counts."""
+    command = [STENO, "worker", "--data", tmp_path / "data", "--engine=null", "--log-level=warn"]
+    for pause in range(0, 400, 20):
+        worker = subprocess.Popen(command, env=clean_env(), stderr=subprocess.DEVNULL)
+        time.sleep(pause / 1000)
+        worker.terminate()
+        try:
+            status = worker.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            pytest.fail(f"SIGTERM {pause} ms after the start was lost")
+        assert status in (0, -signal.SIGTERM), f"{pause} ms after the start: {status}"
