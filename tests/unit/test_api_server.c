@@ -61,6 +61,7 @@ static int setup(void **state)
         .listen = "127.0.0.1:0",
         .http_threads = 2,
         .work_threads = 2,
+        .storage_threads = 2,
         .max_upload_bytes = 1 << 20,
         .idle_ms = WAIT_MS,
         .upload_ms = WAIT_MS,
@@ -161,6 +162,7 @@ static void test_addresses_that_cannot_be_had(void **state)
         .listen = api_address(s->api, 0),
         .http_threads = 1,
         .work_threads = 1,
+        .storage_threads = 1,
         .engine_names = "",
         .version = "1",
     };
