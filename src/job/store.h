@@ -116,8 +116,8 @@ struct store_counts {
 };
 int store_counts(struct store *s, struct store_counts *ret, struct err *err) MUST_CHECK;
 /*
- * As store_get, and how many due jobs will be claimed before this one (all of them when it is not due itself); -1: it is
- * not pending, or there are more than max_position, which bounds the cost.
+ * As store_get, and how many due jobs will be claimed before this one (all of them when it is not due itself); -1: it
+ * is not pending, or there are more than max_position, which bounds the cost.
  */
 int store_look(struct store *s, const char *id, int64_t max_position, struct arena *a, struct job *ret,
                int64_t *ret_position, struct err *err) MUST_CHECK;
