@@ -4,16 +4,19 @@
 #   make            release build: build/steno         make test      every test, with sanitizers
 #   make demo       speech to text in one command      make check     format, includes, linters, documents
 #   make install    PREFIX=/usr/local DESTDIR=         make bench     benchmarks
-#   make fuzz       short run of the fuzz targets      make clean     removes the build folders
+#   make fuzz       short run of the fuzz targets      make faults    a cluster whose servers die and hang
+#   make clean      removes the build folders
 
 PREFIX ?= /usr/local
 MESON_FLAGS ?=
 # How many processes build at once; empty: as many as there are processors.
 JOBS ?=
+# How long `make faults` goes on, for each of two brokers.
+FAULT_SECONDS ?= 600
 NINJA = ninja $(if $(JOBS),-j$(JOBS))
 LIST = packaging/apt-
 
-.PHONY: all demo test check bench fuzz install clean docs deps-build deps-demo deps-test deps-bench deps-check deps-fuzz
+.PHONY: all demo test check bench fuzz faults install clean docs deps-build deps-demo deps-test deps-bench deps-check deps-fuzz
 
 all: deps-build build/build.ninja
 	$(NINJA) -C build
@@ -38,6 +41,12 @@ bench: deps-demo deps-test deps-bench
 
 fuzz: deps-fuzz
 	tools/fuzz.sh $(FUZZ_SECONDS)
+
+faults: deps-test
+	test -e build-release/build.ninja || meson setup build-release -Dtests=true -Dfaults=true -Dbuildtype=release $(MESON_FLAGS)
+	$(NINJA) -C build-release
+	STENO_BIN=$(CURDIR)/build-release/steno STENO_TEST_LONG=$(FAULT_SECONDS) \
+		/usr/bin/python3 -m pytest -s -q -p no:cacheprovider tests/e2e/test_cluster_faults.py -k survives
 
 # Only copies: run `make` before, so that nothing is compiled as root.
 install:

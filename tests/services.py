@@ -45,7 +45,7 @@ class Services:
                 # A group of its own: a Ctrl-C at the terminal is ours to pass on.
                 self.starting[name] = subprocess.Popen(
                     [SCRIPT, "up", name, self.folder / name], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                    start_new_session=True,
+                    start_new_session=True, env=os.environ | {"SERVICES_TLS": "1"},
                 )
 
     def env(self):

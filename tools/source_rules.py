@@ -45,7 +45,7 @@ THIRD_PARTY = {
     "curl/": ["storage", "engine", "cli"],
     "openssl/": ["storage", "broker", "whisper", "api", "cli"],
     "expat.h": ["storage"],
-    "jansson.h": ["transcript", "storage", "broker", "whisper", "engine", "worker", "api", "cli"],
+    "jansson.h": ["job", "transcript", "storage", "broker", "whisper", "engine", "worker", "api", "cli"],
 }
 
 # The C library and the kernel.

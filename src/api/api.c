@@ -32,6 +32,8 @@ static void free_all(struct api *a)
     free(a->listen);
     free(a->engine_names);
     free(a->version);
+    free(a->data_folder);
+    free(a->temp_folder);
     free(a);
 }
 
@@ -42,6 +44,8 @@ static struct api *new_api(const struct api_opts *o)
     a->o.listen = a->listen = xstrdup(o->listen);
     a->o.engine_names = a->engine_names = xstrdup(o->engine_names);
     a->o.version = a->version = xstrdup(o->version);
+    a->o.data_folder = a->data_folder = xstrdup(o->data_folder);
+    a->o.temp_folder = a->temp_folder = xstrdup(o->temp_folder);
     unsigned threads = MAX(o->work_threads, 1);
     a->work_max = (int)threads * WORK_PER_THREAD;
     a->uploads_max = (int)http_connections_max();
@@ -53,13 +57,21 @@ static int start(struct api *a, struct err *err)
     /* Every handler and every upload has at most one task in the queue: nothing is ever refused for lack of room. */
     unsigned connections = http_connections_max();
     size_t room = (size_t)a->work_max + 2 * (size_t)a->uploads_max;
+    const struct health_opts health = {
+        .store = a->o.store,
+        .storage = a->o.storage,
+        .broker = a->o.broker,
+        .data_folder = a->o.data_folder,
+        .temp_folder = a->o.temp_folder,
+        .room_bytes = a->o.max_upload_bytes,
+    };
     int rc = pool_new("api-work", MAX(a->o.work_threads, 1), room, &a->work, err);
     if (rc >= 0)
         rc = pool_new("api-storing", MAX(a->o.storage_threads, 1), room, &a->storing, err);
     if (rc >= 0)
         rc = pool_new("api-probe", PROBE_THREADS, (size_t)a->work_max + PROBE_WAITING, &a->probe, err);
     if (rc >= 0)
-        rc = health_new(a->o.store, a->o.storage, a->o.broker, &a->health, err);
+        rc = health_new(&health, &a->health, err);
     if (rc >= 0)
         rc = listen_open(a->o.listen, a->listeners, LISTEN_MAX, &a->n_listeners, err);
     for (size_t i = 0; i < a->n_listeners && rc >= 0; i++)

@@ -31,6 +31,13 @@ struct api_opts {
     int64_t upload_ms;        /* longest upload */
     const char *engine_names; /* comma separated: what a job may ask for in `engine` */
     const char *version;
+    /*
+     * Could a worker ever do this job? INVALID and UNSUPPORTED refuse it, with their sentence; other failures are left
+     * to the worker. Any thread. NULL: nobody can say here.
+     */
+    int (*check)(void *arg, const struct job_new *job, struct err *err);
+    void *check_arg;
+    const char *data_folder, *temp_folder; /* health looks how much room they have */
 };
 
 /* Binds and starts serving. INVALID: bad address; UNAVAILABLE: address in use. */

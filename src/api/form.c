@@ -94,31 +94,36 @@ static const struct field fields[] = {
 #undef X
 };
 
+static const char *field_name(enum form_field f)
+{
+    return f < FORM_OWN_COUNT ? fields[f].name : job_option_name((enum job_option)(f - FORM_OWN_COUNT));
+}
+
 enum form_field form_field_find(const char *name)
 {
-    size_t i = 0;
-    while (i < ARRAY_LEN(fields) && strcmp(fields[i].name, name) != 0)
-        i++;
-    return (enum form_field)i;
+    enum form_field f = 0;
+    while (f < FORM_COUNT && strcmp(field_name(f), name) != 0)
+        f++;
+    return f;
 }
 
 size_t form_field_max(enum form_field f)
 {
-    return fields[f].max;
+    return f < FORM_OWN_COUNT ? fields[f].max : (size_t)JOB_OPTION_TEXT_MAX;
 }
 
 int form_set(struct form *f, enum form_field field, const char *value, size_t n, struct arena *a,
              enum problem *ret_problem, struct err *err)
 {
-    const char *name = fields[field].name;
+    const char *name = field_name(field);
     *ret_problem = PROBLEM_bad_field;
     if (f->seen[field]) {
         *ret_problem = PROBLEM_duplicate_field;
         return err_set(err, ERR_INVALID, "field '%s' is given twice", name);
     }
     f->seen[field] = true;
-    if (n > fields[field].max)
-        return err_set(err, ERR_INVALID, "field '%s' is over %zu bytes", name, fields[field].max);
+    if (n > form_field_max(field))
+        return err_set(err, ERR_INVALID, "field '%s' is over %zu bytes", name, form_field_max(field));
     if (!utf8_valid(value, n) || memchr(value, '\0', n))
         return err_set(err, ERR_INVALID, "field '%s' is not UTF-8 text without NUL", name);
     if (!n)
@@ -127,6 +132,10 @@ int form_set(struct form *f, enum form_field field, const char *value, size_t n,
     if (!copy) {
         *ret_problem = PROBLEM_overloaded;
         return err_set(err, ERR_NOMEM, "no memory for field '%s'", name);
+    }
+    if (field >= FORM_OWN_COUNT) {
+        int bad = job_options_set(&f->options, (enum job_option)(field - FORM_OWN_COUNT), copy, a, err);
+        return bad < 0 ? err_wrap(err, "field") : 0;
     }
     int rc = fields[field].check(f, &copy, err);
     if (rc < 0)

@@ -6,6 +6,7 @@
 #include "api/problem.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "job/options.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,18 +22,21 @@
     X(prompt, 4096, check_text, "words that help the engine: names, spellings, context")          \
     X(description, 4096, check_text, "a note that is kept with the job")
 
+/* The fields of the table above, then those of a job's options (job/options.h). */
 enum form_field {
 #define X(name, max, check, help) FORM_##name,
     FORM_FIELDS(X)
 #undef X
-        FORM_COUNT
+        FORM_OWN_COUNT,
+    FORM_COUNT = FORM_OWN_COUNT + JOB_OPTION_COUNT
 };
 
 enum { FORM_VALUE_MAX = 4096, FILENAME_MAX_BYTES = 255 };
 
 struct form {
-    const char *engine_names;       /* comma separated: what `engine` may say */
-    const char *values[FORM_COUNT]; /* NULL: not given */
+    const char *engine_names;           /* comma separated: what `engine` may say */
+    const char *values[FORM_OWN_COUNT]; /* NULL: not given */
+    struct job_options options;
     bool seen[FORM_COUNT];
 };
 

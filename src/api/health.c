@@ -1,15 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/health.h"
 
+#include "api/jsonw.h"
 #include "base/clock.h"
+#include "base/io.h"
 #include "base/macros.h"
 #include "base/mem.h"
 #include "base/thread.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
-enum { PATIENCE_MS = 2000 };
+enum {
+    PATIENCE_MS = 2000,
+    DETAILS_MAX = 4 << 20, /* a thousand workers */
+};
 
 typedef int (*ask_fn)(struct health *h, struct health_report *ret, struct err *err);
 
@@ -26,9 +34,7 @@ struct part {
 };
 
 struct health {
-    struct store *store;
-    struct storage *storage;
-    struct broker *broker;
+    struct health_opts o;
     pthread_mutex_t mu;
     pthread_cond_t asked, told;
     bool stopping; /* guarded by mu */
@@ -37,27 +43,125 @@ struct health {
 
 static int ask_database(struct health *h, struct health_report *ret, struct err *err)
 {
-    int rc = store_ping(h->store, &ret->latency_ms, err);
-    store_pool(h->store, &ret->pool);
+    int rc = store_ping(h->o.store, &ret->latency_ms, err);
+    struct db_pool pool;
+    store_pool(h->o.store, &pool);
+    if (!pool.max)
+        return rc;
+    struct jsonw w = {&ret->details, false};
+    jw_open(&w, "connections", '{');
+    jw_int(&w, "max", pool.max);
+    jw_int(&w, "open", pool.open);
+    jw_int(&w, "busy", pool.busy);
+    jw_int(&w, "waiting", pool.waiting);
+    jw_close(&w, '}');
     return rc;
 }
 
 static int ask_storage(struct health *h, struct health_report *ret, struct err *err)
 {
-    return storage_ping(h->storage, &ret->latency_ms, &ret->free_bytes, err);
+    int64_t free_bytes = -1;
+    int rc = storage_ping(h->o.storage, &ret->latency_ms, &free_bytes, err);
+    struct jsonw w = {&ret->details, false};
+    if (rc >= 0 && free_bytes >= 0)
+        jw_int(&w, "free_bytes", free_bytes);
+    return rc;
 }
 
 static int ask_broker(struct health *h, struct health_report *ret, struct err *err)
 {
-    return health_broker(h->broker, &ret->latency_ms, ret->depth, err);
+    int64_t depth[QUEUE_COUNT];
+    int rc = health_broker(h->o.broker, &ret->latency_ms, depth, err);
+    if (rc < 0 || depth[0] < 0)
+        return rc;
+    struct jsonw w = {&ret->details, false};
+    jw_open(&w, "depth", '{');
+    for (int q = 0; q < QUEUE_COUNT; q++)
+        jw_int(&w, job_queue_name((enum job_queue)q), depth[q]);
+    jw_close(&w, '}');
+    return rc;
+}
+
+static int ask_disk(struct health *h, struct health_report *ret, struct err *err)
+{
+    const struct {
+        const char *name, *path;
+    } folders[] = {{"data", h->o.data_folder}, {"temp", h->o.temp_folder}};
+    struct jsonw w = {&ret->details, false};
+    int64_t least = INT64_MAX;
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+        int64_t free_bytes = 0;
+        if (access(folders[i].path, F_OK) < 0)
+            continue; /* not made yet: it will be in the data folder, or nothing of ours is there */
+        int rc = io_free_bytes(folders[i].path, &free_bytes, err);
+        if (rc < 0)
+            return rc;
+        jw_open(&w, folders[i].name, '{');
+        jw_int(&w, "free_bytes", free_bytes);
+        jw_close(&w, '}');
+        least = MIN(least, free_bytes);
+    }
+    if (least < h->o.room_bytes)
+        return err_set(err, ERR_BUSY,
+                       "%lld MB are free, less than a recording of max_upload_size (%lld MB) may take: make room",
+                       (long long)(least >> 20), (long long)(h->o.room_bytes >> 20));
+    return 0;
+}
+
+/* What a worker says of itself: an object, checked, because the row may be of another version. */
+static void write_worker(struct jsonw *w, const struct worker_row *row)
+{
+    bool silent = row->silent_ms > HEALTH_WORKER_SILENT_MS;
+    jw_open(w, NULL, '{');
+    jw_str(w, "id", row->id);
+    jw_str(w, "host", row->host);
+    jw_int(w, "pid", row->pid);
+    jw_str(w, "version", row->version);
+    jw_str(w, "state", silent ? "silent" : row->state);
+    jw_time(w, "started_at", row->started_at);
+    jw_time(w, "heartbeat_at", row->heartbeat_at);
+    jw_int(w, "running", row->running);
+    json_t *info = json_loads(row->info, JSON_REJECT_DUPLICATES, NULL);
+    char *text = json_is_object(info) ? json_dumps(info, JSON_COMPACT) : NULL;
+    jw_raw(w, "info", text ? text : "{}");
+    free(text);
+    json_decref(info);
+    jw_close(w, '}');
+}
+
+static int ask_workers(struct health *h, struct health_report *ret, struct err *err)
+{
+    CLEANUP(arena_clear) struct arena a = ARENA_INIT;
+    struct worker_row *rows = NULL;
+    size_t n = 0, live = 0;
+    int64_t began = clock_mono_ms();
+    int rc = store_list_workers(h->o.store, &a, &rows, &n, err);
+    ret->latency_ms = clock_mono_ms() - began;
+    if (rc < 0)
+        return rc;
+    int64_t running = 0;
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].silent_ms <= HEALTH_WORKER_SILENT_MS) {
+            live++;
+            running += rows[i].running;
+        }
+    struct jsonw w = {&ret->details, false};
+    jw_int(&w, "live", (int64_t)live);
+    jw_int(&w, "running", running);
+    jw_open(&w, "workers", '[');
+    for (size_t i = 0; i < n; i++)
+        write_worker(&w, &rows[i]);
+    jw_close(&w, ']');
+    return live ? 0 : err_set(err, ERR_UNAVAILABLE, "no worker runs: jobs are accepted, and wait for one");
 }
 
 static const struct {
     const char *name;
     ask_fn ask;
     int64_t fresh_ms;
+    bool always;
 } kinds[] = {
-#define X(name, ask, fresh_ms) {#name, ask, fresh_ms},
+#define X(name, ask, fresh_ms, always) {#name, ask, fresh_ms, always},
     HEALTH_PARTS(X)
 #undef X
 };
@@ -74,18 +178,20 @@ static void *part_main(void *arg)
         }
         p->wanted = false;
         pthread_mutex_unlock(&h->mu);
-        struct health_report r = {.name = p->report.name, .free_bytes = -1};
-        for (int q = 0; q < QUEUE_COUNT; q++)
-            r.depth[q] = -1;
+        struct health_report r = {.name = p->report.name, .always = p->report.always, .details = BUF_INIT(DETAILS_MAX)};
         struct err err = ERR_INIT;
         int64_t asked = clock_mono_ms();
-        r.ok = p->ask(h, &r, &err) >= 0;
+        r.ok = p->ask(h, &r, &err) >= 0 && buf_check(&r.details, "what is known of it", &err) >= 0;
         if (!r.ok)
             snprintf(r.error, sizeof r.error, "%.255s", err.msg);
         pthread_mutex_lock(&h->mu);
+        struct buf old = p->report.details;
         p->report = r;
         p->answered = asked;
         pthread_cond_broadcast(&h->told);
+        pthread_mutex_unlock(&h->mu);
+        buf_clear(&old);
+        pthread_mutex_lock(&h->mu);
     }
     pthread_mutex_unlock(&h->mu);
     return NULL;
@@ -105,19 +211,18 @@ int health_broker(struct broker *b, int64_t *ret_latency_ms, int64_t ret_depth[Q
     return rc;
 }
 
-int health_new(struct store *s, struct storage *st, struct broker *b, struct health **ret, struct err *err)
+int health_new(const struct health_opts *o, struct health **ret, struct err *err)
 {
     struct health *h = xcalloc(1, sizeof *h);
-    h->store = s;
-    h->storage = st;
-    h->broker = b;
+    h->o = *o;
     pthread_mutex_init(&h->mu, NULL);
     cond_init(&h->asked);
     cond_init(&h->told);
     int rc = 0;
     for (size_t i = 0; i < HEALTH_PART_COUNT && rc >= 0; i++) {
         struct part *p = &h->parts[i];
-        *p = (struct part){.h = h, .ask = kinds[i].ask, .fresh_ms = kinds[i].fresh_ms, .report.name = kinds[i].name};
+        *p = (struct part){.h = h, .ask = kinds[i].ask, .fresh_ms = kinds[i].fresh_ms};
+        p->report = (struct health_report){.name = kinds[i].name, .always = kinds[i].always};
         rc = thread_start(&p->thread, kinds[i].name, part_main, p, err);
         p->started = rc >= 0;
     }
@@ -140,6 +245,8 @@ void health_free(struct health *h)
     for (size_t i = 0; i < HEALTH_PART_COUNT; i++)
         if (h->parts[i].started)
             pthread_join(h->parts[i].thread, NULL);
+    for (size_t i = 0; i < HEALTH_PART_COUNT; i++)
+        buf_clear(&h->parts[i].report.details);
     pthread_cond_destroy(&h->asked);
     pthread_cond_destroy(&h->told);
     pthread_mutex_destroy(&h->mu);
@@ -151,26 +258,44 @@ static bool is_fresh(const struct part *p, int64_t now)
     return p->answered && now - p->answered <= p->fresh_ms;
 }
 
-void health_ask(struct health *h, struct health_report ret[HEALTH_PART_COUNT])
+/* What is known of a part in time; guarded by h->mu. */
+static void copy_report(const struct part *p, int64_t start, struct health_report *ret)
+{
+    *ret = p->report;
+    ret->details = (struct buf)BUF_INIT(DETAILS_MAX);
+    if (is_fresh(p, start)) {
+        buf_adds(&ret->details, buf_str(&p->report.details));
+        return;
+    }
+    ret->ok = false;
+    ret->latency_ms = clock_mono_ms() - start;
+    snprintf(ret->error, sizeof ret->error, "no answer within %d ms", PATIENCE_MS);
+}
+
+void health_ask(struct health *h, bool all, struct health_report ret[HEALTH_PART_COUNT])
 {
     int64_t start = clock_mono_ms(), left = PATIENCE_MS;
+    memset(ret, 0, HEALTH_PART_COUNT * sizeof ret[0]);
     pthread_mutex_lock(&h->mu);
     for (size_t i = 0; i < HEALTH_PART_COUNT; i++)
-        if (!is_fresh(&h->parts[i], start))
+        if ((all || kinds[i].always) && !is_fresh(&h->parts[i], start))
             h->parts[i].wanted = true;
     pthread_cond_broadcast(&h->asked);
     for (size_t i = 0; i < HEALTH_PART_COUNT; i++) {
         struct part *p = &h->parts[i];
+        if (!all && !kinds[i].always)
+            continue;
         while (!is_fresh(p, start) && left > 0) {
             cond_wait_ms(&h->told, &h->mu, left);
             left = PATIENCE_MS - (clock_mono_ms() - start);
         }
-        ret[i] = p->report;
-        if (!is_fresh(p, start)) {
-            ret[i].ok = false;
-            ret[i].latency_ms = clock_mono_ms() - start;
-            snprintf(ret[i].error, sizeof ret[i].error, "no answer within %d ms", PATIENCE_MS);
-        }
+        copy_report(p, start, &ret[i]);
     }
     pthread_mutex_unlock(&h->mu);
+}
+
+void health_clear(struct health_report reports[HEALTH_PART_COUNT])
+{
+    for (size_t i = 0; i < HEALTH_PART_COUNT; i++)
+        buf_clear(&reports[i].details);
 }

@@ -5,6 +5,7 @@
 #ifndef API_HEALTH_H
 #define API_HEALTH_H
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "broker/broker.h"
 #include "job/store.h"
@@ -13,27 +14,43 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* name, what asks it (health.c), how old an answer may be in ms: the storage writes a file to find out */
-#define HEALTH_PARTS(X)            \
-    X(database, ask_database, 500) \
-    X(storage, ask_storage, 2000)  \
-    X(broker, ask_broker, 500)
+/*
+ * name, what asks it (health.c), how old an answer may be in ms (the storage writes a file to find out), and whether
+ * GET /health shows it: what an api needs to do its work. GET /admin/health shows all.
+ */
+#define HEALTH_PARTS(X)                  \
+    X(database, ask_database, 500, true) \
+    X(storage, ask_storage, 2000, true)  \
+    X(broker, ask_broker, 500, true)     \
+    X(disk, ask_disk, 2000, false)       \
+    X(workers, ask_workers, 1000, false)
 
 enum health_part {
-#define X(name, ask, fresh_ms) HEALTH_##name,
+#define X(name, ask, fresh_ms, always) HEALTH_##name,
     HEALTH_PARTS(X)
 #undef X
         HEALTH_PART_COUNT
 };
 
+/* A worker silent for longer counts as gone; it speaks at least every five seconds. */
+enum { HEALTH_WORKER_SILENT_MS = 20000 };
+
+struct health_opts {
+    /* Borrowed until health_free. */
+    struct store *store;
+    struct storage *storage;
+    struct broker *broker;
+    const char *data_folder, *temp_folder;
+    int64_t room_bytes; /* disk: with less free than this a recording may find no room */
+};
+
 struct health_report {
     const char *name;
     bool ok;
+    bool always; /* see HEALTH_PARTS */
     int64_t latency_ms;
-    struct db_pool pool;        /* database: connections; also when it is not ok */
-    int64_t free_bytes;         /* storage; -1: unknown */
-    int64_t depth[QUEUE_COUNT]; /* broker: tokens in each queue; -1: unknown, or it keeps none */
-    char error[256];            /* when not ok */
+    struct buf details; /* members of a JSON object; "" when there are none */
+    char error[256];    /* when not ok */
 };
 
 struct health;
@@ -42,11 +59,14 @@ struct health;
 int health_broker(struct broker *b, int64_t *ret_latency_ms, int64_t ret_depth[QUEUE_COUNT], struct err *err)
     MUST_CHECK;
 
-/* Borrows the three until health_free. */
-int health_new(struct store *s, struct storage *st, struct broker *b, struct health **ret, struct err *err) MUST_CHECK;
+int health_new(const struct health_opts *o, struct health **ret, struct err *err) MUST_CHECK;
 /* Waits for a question under way. NULL is fine. */
 void health_free(struct health *h);
-/* Blocks at most two seconds: a part that has not answered by then is not ok. Any thread. */
-void health_ask(struct health *h, struct health_report ret[HEALTH_PART_COUNT]);
+/*
+ * Blocks at most two seconds: a part that has not answered by then is not ok. Without `all` only the parts that GET
+ * /health shows are asked; the others stay empty, with a NULL name. Caller clears the reports. Any thread.
+ */
+void health_ask(struct health *h, bool all, struct health_report ret[HEALTH_PART_COUNT]);
+void health_clear(struct health_report reports[HEALTH_PART_COUNT]);
 
 #endif

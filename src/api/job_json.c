@@ -29,14 +29,40 @@ static void progress(struct jsonw *w, const struct job *j)
     jw_close(w, '}');
 }
 
-void job_json_write(struct jsonw *w, const char *key, const struct job *j, int64_t position)
+/* A figure from 0 to 1; null when it is negative. */
+static void fraction(struct jsonw *w, const char *key, double v)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%d.%03d", (int)v, (int)(v * 1000) % 1000);
+    jw_raw(w, key, v < 0 ? "null" : text);
+}
+
+static void result(struct jsonw *w, const struct job_result *r)
+{
+    jw_open(w, "result", '{');
+    jw_str(w, "engine", r->engine);
+    jw_str(w, "model", r->model);
+    jw_str(w, "language", r->language);
+    fraction(w, "language_probability", r->language_probability > 0 ? r->language_probability : -1);
+    jw_seconds(w, "duration", r->duration_ms);
+    jw_int(w, "words", r->word_count);
+    fraction(w, "confidence", r->confidence);
+    jw_open(w, "coverage", '{');
+    jw_seconds(w, "speech", r->speech_ms);
+    jw_seconds(w, "covered", r->covered_ms);
+    jw_close(w, '}');
+    jw_str(w, "warning", r->warning);
+    jw_close(w, '}');
+}
+
+void job_json_write(struct jsonw *w, const char *key, const struct job *j, const struct job_extra *extra)
 {
     jw_open(w, key, '{');
     jw_str(w, "id", j->id);
     jw_str(w, "status", job_state_name(j->state));
     jw_str(w, "queue", job_queue_name(j->queue));
-    if (position >= 0)
-        jw_int(w, "position", position);
+    if (extra->position >= 0)
+        jw_int(w, "position", extra->position);
     jw_time(w, "created_at", j->created_at);
     jw_time(w, "updated_at", j->updated_at);
     jw_time(w, "started_at", j->started_at);
@@ -51,9 +77,12 @@ void job_json_write(struct jsonw *w, const char *key, const struct job *j, int64
     jw_str(w, "task", j->task);
     jw_str(w, "prompt", j->prompt);
     jw_str(w, "description", j->description);
+    jw_raw(w, "options", j->options ? j->options : "{}");
     jw_int(w, "attempt", j->attempt);
     jw_int(w, "max_attempts", j->max_attempts);
     progress(w, j);
+    if (extra->result)
+        result(w, extra->result);
     if (j->error_class) {
         jw_open(w, "error", '{');
         jw_str(w, "code", j->error_class);

@@ -13,8 +13,14 @@ enum {
     JOB_RETRY_PROCESSING_S = 1,
 };
 
-/* `position`: jobs before it, -1: not known or not waiting. `key` as in jw_open. */
-void job_json_write(struct jsonw *w, const char *key, const struct job *j, int64_t position);
+/* Beside the row; zeroed: nothing is known. */
+struct job_extra {
+    int64_t position;                /* jobs before it, -1: not known or not waiting */
+    const struct job_result *result; /* of a completed job, NULL: not looked up */
+};
+
+/* `key` as in jw_open. */
+void job_json_write(struct jsonw *w, const char *key, const struct job *j, const struct job_extra *extra);
 /* Can a repeated request see another answer without anybody acting? Then Retry-After is one of the above, else 0. */
 int job_retry_after(const struct job *j);
 

@@ -55,6 +55,20 @@ void jw_bool(struct jsonw *w, const char *key, bool value)
     buf_adds(w->b, value ? "true" : "false");
 }
 
+void jw_raw(struct jsonw *w, const char *key, const char *json)
+{
+    begin(w, key);
+    buf_adds(w->b, json);
+}
+
+void jw_members(struct jsonw *w, const char *members)
+{
+    if (!*members)
+        return;
+    begin(w, NULL);
+    buf_adds(w->b, members);
+}
+
 void jw_null(struct jsonw *w, const char *key)
 {
     begin(w, key);

@@ -20,6 +20,8 @@ void jw_str(struct jsonw *w, const char *key, const char *value); /* NULL gives 
 void jw_int(struct jsonw *w, const char *key, int64_t value);
 void jw_seconds(struct jsonw *w, const char *key, int64_t ms); /* 1500 gives 1.5 */
 void jw_bool(struct jsonw *w, const char *key, bool value);
+void jw_raw(struct jsonw *w, const char *key, const char *json); /* JSON as it is */
+void jw_members(struct jsonw *w, const char *members);           /* of an object, as they are; "" adds nothing */
 void jw_null(struct jsonw *w, const char *key);
 void jw_time(struct jsonw *w, const char *key, int64_t wall_ms); /* ISO 8601; 0 gives null */
 

@@ -29,7 +29,15 @@ static int answer_job(struct request *rq, unsigned status, const struct job *j, 
 {
     CLEANUP(buf_clear) struct buf b = BUF_INIT(JOB_JSON_MAX);
     struct jsonw w = {&b, false};
-    job_json_write(&w, NULL, j, position);
+    struct job_result result;
+    struct job_extra extra = {.position = position};
+    if (j->state == JOB_COMPLETED) {
+        int rc = store_get_result(rq->api->o.store, j->id, &rq->arena, &result, err);
+        if (rc < 0)
+            return rc; /* NOT_FOUND, CONFLICT: purged at this moment */
+        extra.result = &result;
+    }
+    job_json_write(&w, NULL, j, &extra);
     return request_json(rq, status, &b, err);
 }
 
@@ -54,6 +62,8 @@ int route_get_job(struct request *rq, struct err *err)
         rq->answer.status = 304;
     else
         rc = answer_job(rq, 200, &j, position, err);
+    if (rc == ERR_NOT_FOUND)
+        return no_such_job(rq, id);
     if (*tag)
         answer_header(&rq->answer, "ETag", "%s", tag);
     if (job_retry_after(&j))
@@ -83,7 +93,7 @@ int route_list_jobs(struct request *rq, struct err *err)
     jw_open(&w, NULL, '{');
     jw_open(&w, "jobs", '[');
     for (size_t i = 0; i < page.n; i++)
-        job_json_write(&w, NULL, &page.jobs[i], -1);
+        job_json_write(&w, NULL, &page.jobs[i], &(struct job_extra){.position = -1});
     jw_close(&w, ']');
     jw_str(&w, "next_cursor", page.next);
     jw_close(&w, '}');

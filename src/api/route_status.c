@@ -5,7 +5,7 @@
 #include "api/server.h"
 #include "base/id.h"
 
-enum { LIST_DEFAULT = 50, LIST_MAX = 1000, LIST_JSON_MAX = 64 << 20, PAGE_MAX = 1 << 20 };
+enum { LIST_DEFAULT = 50, LIST_MAX = 1000, LIST_JSON_MAX = 64 << 20, PAGE_MAX = 1 << 20, HEALTH_MAX = 8 << 20 };
 
 int route_root(struct request *rq, struct err *err)
 {
@@ -27,54 +27,44 @@ int route_root(struct request *rq, struct err *err)
     return request_json(rq, 200, &b, err);
 }
 
-static void write_pool(struct jsonw *w, const struct db_pool *p)
-{
-    jw_open(w, "connections", '{');
-    jw_int(w, "max", p->max);
-    jw_int(w, "open", p->open);
-    jw_int(w, "busy", p->busy);
-    jw_int(w, "waiting", p->waiting);
-    jw_close(w, '}');
-}
-
-static void write_depth(struct jsonw *w, const int64_t depth[QUEUE_COUNT])
-{
-    jw_open(w, "depth", '{');
-    for (int q = 0; q < QUEUE_COUNT; q++)
-        jw_int(w, job_queue_name((enum job_queue)q), depth[q]);
-    jw_close(w, '}');
-}
-
-int route_health(struct request *rq, struct err *err)
+static int answer_health(struct request *rq, bool all, struct err *err)
 {
     struct health_report parts[HEALTH_PART_COUNT];
-    health_ask(rq->api->health, parts);
+    health_ask(rq->api->health, all, parts);
     bool ok = true;
     for (size_t i = 0; i < HEALTH_PART_COUNT; i++)
-        ok = ok && parts[i].ok;
-    CLEANUP(buf_clear) struct buf b = BUF_INIT(PAGE_MAX);
+        ok = ok && (!parts[i].name || parts[i].ok);
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(HEALTH_MAX);
     struct jsonw w = {&b, false};
     jw_open(&w, NULL, '{');
     jw_str(&w, "status", ok ? "ok" : "degraded");
     jw_str(&w, "version", rq->api->o.version);
     jw_open(&w, "parts", '{');
     for (size_t i = 0; i < HEALTH_PART_COUNT; i++) {
+        if (!parts[i].name)
+            continue;
         jw_open(&w, parts[i].name, '{');
         jw_bool(&w, "ok", parts[i].ok);
         jw_int(&w, "latency_ms", parts[i].latency_ms);
-        if (i == HEALTH_database && parts[i].pool.max)
-            write_pool(&w, &parts[i].pool);
-        if (parts[i].ok && i == HEALTH_storage && parts[i].free_bytes >= 0)
-            jw_int(&w, "free_bytes", parts[i].free_bytes);
-        if (i == HEALTH_broker && parts[i].depth[0] >= 0)
-            write_depth(&w, parts[i].depth);
+        jw_members(&w, buf_str(&parts[i].details));
         if (!parts[i].ok)
             jw_str(&w, "error", parts[i].error);
         jw_close(&w, '}');
     }
     jw_close(&w, '}');
     jw_close(&w, '}');
+    health_clear(parts);
     return request_json(rq, 200, &b, err);
+}
+
+int route_health(struct request *rq, struct err *err)
+{
+    return answer_health(rq, false, err);
+}
+
+int route_admin_health(struct request *rq, struct err *err)
+{
+    return answer_health(rq, true, err);
 }
 
 int route_metrics(struct request *rq, struct err *err)

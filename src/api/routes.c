@@ -19,6 +19,8 @@ const struct route api_routes[] = {
     {"GET", "/v1/errors", route_errors, BODY_NONE, 0, "all job_id limit cursor",
      "jobs that failed for good and were not seen to; with all=true every failure"},
     {"GET", "/health", route_health, BODY_NONE, ROUTE_PROBE, "", "is everything well; always 200 while serving"},
+    {"GET", "/admin/health", route_admin_health, BODY_NONE, ROUTE_PROBE, "",
+     "as /health, with disk space, the workers and what they run"},
     {"GET", "/metrics", route_metrics, BODY_NONE, 0, "", "figures for Prometheus"},
     {0},
 };

@@ -65,6 +65,7 @@ int route_delete_job(struct request *rq, struct err *err);
 int route_transcript(struct request *rq, struct err *err);
 int route_errors(struct request *rq, struct err *err);
 int route_health(struct request *rq, struct err *err);
+int route_admin_health(struct request *rq, struct err *err);
 int route_metrics(struct request *rq, struct err *err);
 
 #endif

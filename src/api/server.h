@@ -16,8 +16,8 @@ struct MHD_Daemon;
 enum { LISTEN_MAX = 16 };
 
 struct api {
-    struct api_opts o;                     /* after api_open nothing in it changes */
-    char *listen, *engine_names, *version; /* what its texts point to */
+    struct api_opts o;                                                 /* after api_open nothing in it changes */
+    char *listen, *engine_names, *version, *data_folder, *temp_folder; /* what its texts point to */
     struct metrics metrics;
     struct health *health;
     struct pool *work;    /* handlers */

@@ -78,13 +78,14 @@ static int answer(struct request *rq, const struct job_new *job, struct err *err
                            .model = job->model,
                            .language = job->language,
                            .task = job->task ? job->task : "transcribe",
+                           .options = job->options,
                            .filename = job->filename,
                            .content_type = job->content_type,
                            .audio_bytes = job->audio_bytes,
                            .audio_sha256 = job->audio_sha256};
     CLEANUP(buf_clear) struct buf b = BUF_INIT(JOB_JSON_MAX);
     struct jsonw w = {&b, false};
-    job_json_write(&w, NULL, &row, position);
+    job_json_write(&w, NULL, &row, &(struct job_extra){.position = position});
     int rc = request_json(rq, 202, &b, err);
     if (rc < 0)
         return rc;
@@ -93,16 +94,38 @@ static int answer(struct request *rq, const struct job_new *job, struct err *err
     return 0;
 }
 
+/* NULL when nothing was asked for. */
+static int take_options(struct request *rq, const struct form *f, const char **ret, struct err *err)
+{
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(JOB_OPTIONS_JSON_MAX);
+    job_options_to_json(&f->options, &b);
+    int rc = buf_check(&b, "the options of a job", err);
+    if (rc < 0 || str_eq(buf_str(&b), "{}"))
+        return rc;
+    *ret = arena_dup(&rq->arena, b.data, b.len);
+    return *ret ? 0 : err_set(err, ERR_NOMEM, "no memory for the options of a job");
+}
+
+static int check(struct request *rq, const struct job_new *job, enum problem *ret_problem, struct err *err)
+{
+    const struct api_opts *o = &rq->api->o;
+    struct err why = ERR_INIT;
+    int rc = o->check ? o->check(o->check_arg, job, &why) : 0;
+    if (rc == ERR_INVALID || rc == ERR_UNSUPPORTED) {
+        *err = why;
+        *ret_problem = PROBLEM_impossible_request;
+        return rc;
+    }
+    if (rc < 0)
+        log_debug(&rq->log, "whether job %s can be done is left to the worker: %s", job->id, why.msg);
+    return 0;
+}
+
 int submit(struct request *rq, const struct submission *s, enum problem *ret_problem, struct err *err)
 {
     struct storage *storage = rq->api->o.storage;
     struct object_info info;
-    int rc = storage_put_commit(s->put, &info, err);
-    if (rc < 0) {
-        *ret_problem = PROBLEM_storage_unavailable;
-        return rc;
-    }
-    const struct job_new job = {
+    struct job_new job = {
         .id = s->id,
         .queue = queue_of(s->form),
         .engine = s->form->values[FORM_engine],
@@ -114,11 +137,23 @@ int submit(struct request *rq, const struct submission *s, enum problem *ret_pro
         .filename = s->filename,
         .content_type = s->content_type,
         .audio_key = s->key,
-        .audio_sha256 = info.sha256,
-        .audio_bytes = info.size,
         .max_queue = rq->api->o.max_queue,
         .announced = true,
     };
+    int rc = take_options(rq, s->form, &job.options, err);
+    if (rc == 0)
+        rc = check(rq, &job, ret_problem, err);
+    if (rc < 0) {
+        storage_put_abort(s->put);
+        return rc;
+    }
+    rc = storage_put_commit(s->put, &info, err);
+    if (rc < 0) {
+        *ret_problem = PROBLEM_storage_unavailable;
+        return rc;
+    }
+    job.audio_sha256 = info.sha256;
+    job.audio_bytes = info.size;
     rc = FAULT_POINT(upload_stored, err);
     if (rc >= 0)
         rc = insert(rq, &job, err);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/app.h"
 
+#include "base/clock.h"
 #include "base/io.h"
+#include "base/stop.h"
 #include "base/str.h"
 #include "broker/broker.h"
 #include "cli/client.h"
@@ -15,11 +17,14 @@
 #include "storage/storage.h"
 #include "whisper/openmp.h"
 
+#include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* A command that runs once needs few connections; roles run many statements at a time. */
 enum { FEW_READERS = 1, FEW_CONNECTIONS = 2, ROLE_READERS = 8, DB_BUSY_MS = 10000 };
+enum { DB_PATIENCE_MS = 60000, DB_PAUSE_MS = 500 };
 
 struct conf_load_opts app_conf_sources(const struct app *app)
 {
@@ -75,6 +80,40 @@ static int open_db(struct app *app, unsigned needs, struct err *err)
         .max_deaths = (int)app->conf->max_deaths,
     };
     return store_new(app->db, &store, &app->store, err);
+}
+
+/*
+ * A role is often started with the machine, or again while its database is away: it waits a while rather than make its
+ * supervisor count failures. An embedded database that does not open needs a person.
+ */
+static int open_db_patiently(struct app *app, unsigned needs, struct err *err)
+{
+    bool may_wait = needs & CMD_ROLE && strncmp(app->conf->database, "postgres", strlen("postgres")) == 0;
+    int64_t began = clock_mono_ms();
+    bool said = false;
+    for (;;) {
+        struct err e = ERR_INIT;
+        int rc = open_db(app, needs, &e);
+        if (rc >= 0) {
+            if (said)
+                log_info(&app->log, "the database is there, after %.1f s", (double)(clock_mono_ms() - began) / 1000);
+            return rc;
+        }
+        store_free(app->store);
+        db_close(app->db);
+        app->store = NULL;
+        app->db = NULL;
+        if (!may_wait || (rc != ERR_UNAVAILABLE && rc != ERR_TIMEOUT) || clock_mono_ms() - began > DB_PATIENCE_MS) {
+            *err = e;
+            return rc;
+        }
+        if (!said)
+            log_warn(&app->log, "%s; tried again for %d s", e.msg, DB_PATIENCE_MS / 1000);
+        said = true;
+        (void)poll(&(struct pollfd){.fd = stop_fd(), .events = POLLIN}, 1, DB_PAUSE_MS);
+        if (stop_requested())
+            return err_set(err, ERR_CANCELLED, "stopped while it waited for the database");
+    }
 }
 
 static int open_storage(struct app *app, struct err *err)
@@ -139,7 +178,7 @@ int app_open(struct app *app, struct err *err)
     if (rc >= 0 && needs & (NEED_DATA | NEED_DB | NEED_STORE | NEED_STORAGE | NEED_BROKER | NEED_TOKENS | NEED_EVENTS))
         rc = io_mkdir_p(app->conf->data, err);
     if (rc >= 0 && needs & (NEED_DB | NEED_STORE))
-        rc = open_db(app, needs, err);
+        rc = open_db_patiently(app, needs, err);
     if (rc >= 0 && needs & NEED_STORAGE)
         rc = open_storage(app, err);
     if (rc >= 0 && needs & (NEED_BROKER | NEED_TOKENS | NEED_EVENTS))

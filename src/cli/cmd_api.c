@@ -5,8 +5,11 @@
 #include "base/buf.h"
 #include "base/stop.h"
 #include "cli/app.h"
+#include "cli/media.h"
 #include "cli/role.h"
 #include "engine/engine.h"
+#include "worker/ask.h"
+#include "worker/engines.h"
 
 #include <poll.h>
 #include <sys/resource.h>
@@ -46,6 +49,30 @@ static int run(const struct conf *c, const struct api *api, struct err *err)
     return 0;
 }
 
+/* What it takes to tell at once that a job cannot be done. */
+struct checker {
+    struct engines *engines;
+    const char *language; /* for jobs that name none */
+    struct job_options settings;
+};
+
+static int check_job(void *arg, const struct job_new *job, struct err *err)
+{
+    struct checker *c = arg;
+    CLEANUP(arena_clear) struct arena a = ARENA_INIT;
+    struct job_options asked;
+    struct pipeline_opts o = {.request = {.model = job->model,
+                                          .language = job->language ? job->language : c->language,
+                                          .task = job->task,
+                                          .prompt = job->prompt}};
+    int rc = engines_get(c->engines, job->engine, &o.engine, err);
+    if (rc == 0)
+        rc = job_options_from_json(job->options, &a, &asked, err);
+    if (rc == 0)
+        rc = ask_options(&o, &asked, &c->settings, &a, err);
+    return rc < 0 ? rc : engine_check(o.engine, &o.request, err);
+}
+
 int cmd_api(struct app *app, int argc, char **argv, struct err *err)
 {
     (void)argc;
@@ -68,13 +95,27 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
         .upload_ms = c->upload_time_limit,
         .engine_names = buf_str(&names),
         .version = STENO_VERSION,
+        .data_folder = c->data,
+        .temp_folder = c->temp,
     };
-    raise_descriptor_limit();
-    struct api *api = NULL;
-    int rc = api_open(&o, &api, err);
+    CLEANUP(arena_clear) struct arena arena = ARENA_INIT;
+    struct engine_opts engine = media_engine(c);
+    struct checker checker = {.language = media_language(c)};
+    int rc = media_options(c, &arena, &checker.settings, err);
     if (rc < 0)
         return rc;
-    rc = run(c, api, err);
+    engines_new(&engine, true, &checker.engines);
+    /* The worker beside us has the same engines and models; of others elsewhere nothing is known here. */
+    if (role_supervised()) {
+        o.check = check_job;
+        o.check_arg = &checker;
+    }
+    raise_descriptor_limit();
+    struct api *api = NULL;
+    rc = api_open(&o, &api, err);
+    if (rc == 0)
+        rc = run(c, api, err);
     api_close(api, MIN(c->drain_timeout, (int64_t)DRAIN_MAX_MS));
+    engines_free(checker.engines);
     return rc;
 }

@@ -156,7 +156,7 @@ static int measure_file(struct bench *b, const char *path, struct report *r, str
     transcript_init(&t);
     int rc = engine_open(&eo, &engine, err);
     if (rc == 0)
-        rc = slots_new(eo.slots, &slots, err);
+        rc = slots_new(engine_slots(engine), &slots, err);
     struct pipeline_opts o = {.engine = engine,
                               .slots = slots,
                               .request = {.language = media_language(b->app->conf), .task = "transcribe"},

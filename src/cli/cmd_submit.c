@@ -9,6 +9,7 @@
 #include "cli/bar.h"
 #include "cli/job_view.h"
 #include "cli/transcript_get.h"
+#include "job/options.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,10 +29,25 @@ static void draw(int64_t sent, int64_t total, void *arg)
 /* *ret_id: caller frees. */
 static int upload(struct submit *s, const char *file, char **ret_id, struct err *err)
 {
-    static const char *const names[] = {"engine", "model", "language", "task", "queue", "prompt", "description"};
+    static const struct {
+        const char *field, *flag;
+        bool is_switch;
+    } names[] = {{"engine", "engine", false},
+                 {"model", "model", false},
+                 {"language", "language", false},
+                 {"task", "task", false},
+                 {"queue", "queue", false},
+                 {"prompt", "prompt", false},
+                 {"description", "description", false},
+#define X(kind, name, flag, arg, min, max, choices, help) {#name, flag, !(arg)},
+                 JOB_OPTIONS(X)
+#undef X
+    };
     struct client_field fields[ARRAY_LEN(names)];
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        fields[i] = (struct client_field){names[i], app_flag(s->app, names[i])};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        const char *value = app_flag(s->app, names[i].flag);
+        fields[i] = (struct client_field){names[i].field, value && names[i].is_switch ? "true" : value};
+    }
     const char *slash = strrchr(file, '/');
     struct bar bar;
     bar_init(&bar, slash ? slash + 1 : file, BAR_BYTES);
@@ -75,6 +91,11 @@ static int wait_and_print(struct submit *s, const char *file, const char *id, st
         app_complain(s->app->cmd, err);
         json_decref(json);
         return STATUS_JOB;
+    }
+    if (v.warning) {
+        struct err e = ERR_INIT;
+        err_set(&e, ERR_CORRUPT, "'%s': %s", file, v.warning);
+        app_complain(s->app->cmd, &e);
     }
     json_decref(json);
     const char *to = app_flag(s->app, "output");

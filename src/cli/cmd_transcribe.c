@@ -13,6 +13,7 @@
 #include "cli/output.h"
 #include "cli/transcript_get.h"
 #include "cli/watcher.h"
+#include "worker/ask.h"
 #include "worker/pipeline.h"
 #include "worker/slots.h"
 #include "worker/temp.h"
@@ -35,6 +36,8 @@ struct session {
     struct slots *slots;
     struct temp *temp;
     struct cancel cancel;
+    struct arena arena; /* of the options' texts */
+    struct job_options options, settings;
     char **written; /* paths of output files so far */
     size_t n_written;
 };
@@ -163,9 +166,12 @@ static int check_output(const struct piece *p, struct err *err)
 static int run(struct piece *p, const char *path, struct err *err)
 {
     struct session *s = p->s;
+    const char *task = app_flag(s->app, "task");
     struct pipeline_opts o = {.engine = s->engine,
                               .slots = s->slots,
-                              .request = {.language = media_language(s->app->conf), .task = "transcribe"},
+                              .request = {.language = media_language(s->app->conf),
+                                          .task = task ? task : "transcribe",
+                                          .prompt = app_flag(s->app, "prompt")},
                               .audio_path = path,
                               .input_sha256 = "",
                               .temp_folder = temp_path(s->temp),
@@ -173,7 +179,9 @@ static int run(struct piece *p, const char *path, struct err *err)
                               .cancel = &s->cancel,
                               .hooks = {.arg = p, .text = on_text, .progress = on_progress}};
     struct pipeline_report report;
-    int rc = pipeline_run(&o, &p->transcript, &report, err);
+    int rc = ask_options(&o, &s->options, &s->settings, &s->arena, err);
+    if (rc == 0)
+        rc = pipeline_run(&o, &p->transcript, &report, err);
     bar_clear(&p->bar);
     if (rc == 0 && s->format != FORMAT_TXT)
         rc = format_write(&p->transcript, s->format, output_write, &p->out, err);
@@ -229,12 +237,33 @@ static bool is_folder(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+/* What the flags ask for, and the settings behind them. */
+static int take_options(struct session *s, struct err *err)
+{
+    static const struct {
+        enum job_option option;
+        const char *flag;
+    } rows[] = {
+#define X(kind, name, flag, arg, min, max, choices, help) {JOB_OPTION_##name, flag},
+        JOB_OPTIONS_OF_ONE_JOB(X)
+#undef X
+    };
+    int rc = media_options(s->app->conf, &s->arena, &s->settings, err);
+    for (size_t i = 0; i < ARRAY_LEN(rows) && rc == 0; i++) {
+        const char *value = app_flag(s->app, rows[i].flag);
+        rc = value ? job_options_set(&s->options, rows[i].option, value, &s->arena, err) : 0;
+    }
+    return rc;
+}
+
 static int session_open(struct session *s, struct err *err)
 {
-    int removed = 0, rc = engine_open(&s->engine_opts, &s->engine, err);
+    int removed = 0, rc = take_options(s, err);
     const char *parent = media_scratch(s->app->conf);
     if (rc == 0)
-        rc = slots_new(s->engine_opts.slots, &s->slots, err);
+        rc = engine_open(&s->engine_opts, &s->engine, err);
+    if (rc == 0)
+        rc = slots_new(engine_slots(s->engine), &s->slots, err);
     if (rc == 0)
         rc = temp_sweep(parent, &removed, err);
     return rc < 0 ? rc : temp_open(parent, &s->temp, err);
@@ -245,6 +274,7 @@ static void session_close(struct session *s)
     for (size_t i = 0; i < s->n_written; i++)
         free(s->written[i]);
     free(s->written);
+    arena_clear(&s->arena);
     temp_close(s->temp);
     slots_free(s->slots);
     engine_close(s->engine);
@@ -267,8 +297,11 @@ static void name_quality(const struct session *s)
 
 int cmd_transcribe(struct app *app, int argc, char **argv, struct err *err)
 {
-    struct session s = {
-        .app = app, .to = app_flag(app, "output"), .several = argc > 1, .engine_opts = media_engine(app->conf)};
+    struct session s = {.app = app,
+                        .to = app_flag(app, "output"),
+                        .several = argc > 1,
+                        .engine_opts = media_engine(app->conf),
+                        .arena = ARENA_INIT};
     s.written = xcalloc((size_t)argc, sizeof *s.written);
     s.folder = s.to && (s.several || is_folder(s.to));
     struct watcher watcher = WATCHER_INIT;

@@ -11,12 +11,18 @@ int cmd_worker(struct app *app, int argc, char **argv, struct err *err)
     (void)argv;
     const struct conf *c = app->conf;
     struct engine_opts engine = media_engine(c);
+    CLEANUP(arena_clear) struct arena arena = ARENA_INIT;
+    struct job_options options;
+    int rc = media_options(c, &arena, &options, err);
+    if (rc < 0)
+        return rc;
     struct worker_opts o = {
         .store = app->store,
         .storage = app->storage,
         .broker = app->broker,
         .engine = &engine,
         .language = media_language(c),
+        .options = &options,
         .temp_folder = c->temp,
         .concurrency = (unsigned)c->worker_concurrency,
         .lease_ms = c->lease,

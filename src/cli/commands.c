@@ -4,6 +4,7 @@
 
 #include "base/macros.h"
 #include "base/str.h"
+#include "job/options.h"
 
 #include <limits.h>
 #include <string.h>
@@ -17,6 +18,9 @@
         "format", 'f', "FORMAT", help ": txt (default), json, verbose_json, srt, vtt or tsv" \
     }
 
+/* A row of the table of a job's options as a flag. */
+#define OPTION_FLAG(kind, name, flag, arg, min, max, choices, help) {flag, 0, arg, help},
+
 static const struct cmd_flag submit_flags[] = {
     {"wait", 'w', NULL, "wait for the job and print its transcript"},
     FORMAT_FLAG("with --wait, form of the transcript"),
@@ -28,6 +32,7 @@ static const struct cmd_flag submit_flags[] = {
     {"queue", 0, "QUEUE", "high or normal (default)"},
     {"prompt", 0, "TEXT", "words and names that are likely to occur"},
     {"description", 0, "TEXT", "a note that is kept with the job"},
+    JOB_OPTIONS(OPTION_FLAG) /* */
     JSON_FLAG,
     {0},
 };
@@ -35,6 +40,9 @@ static const struct cmd_flag submit_flags[] = {
 static const struct cmd_flag transcribe_flags[] = {
     FORMAT_FLAG("form of the transcript"),
     {"output", 'o', "FILE", "write to FILE instead of standard output; with several recordings: a folder"},
+    {"task", 0, "TASK", "transcribe (default) or translate"},
+    {"prompt", 0, "TEXT", "words and names that are likely to occur"},
+    JOB_OPTIONS_OF_ONE_JOB(OPTION_FLAG) /* the others are settings */
     {0},
 };
 
@@ -124,6 +132,10 @@ const struct cmd commands[] = {
     {"jobs", "", "list jobs, newest first", NEED_CONF | NEED_SERVER, jobs_flags, cmd_jobs, NULL},
     {"cancel", "ID...", "cancel jobs", NEED_CONF | NEED_SERVER, cancel_flags, cmd_cancel, NULL},
 
+    {"health", "", "show how the service and its parts are; exit status 1 when something is wrong",
+     NEED_CONF | NEED_SERVER, json_flags, cmd_health,
+     "Asks the server, which probes its database, storage, broker and disk, and knows the workers by their "
+     "heartbeats."},
     {"errors list", "", "list dead letters: failures that nobody has seen to", NEED_CONF | NEED_STORE,
      errors_list_flags, cmd_errors_list, NULL},
     {"errors show", "ID", "show all that is known about a failure", NEED_CONF | NEED_STORE, json_flags, cmd_errors_show,

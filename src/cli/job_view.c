@@ -27,9 +27,15 @@ static int64_t number(const json_t *json, const char *name, int64_t none)
     return json_is_number(v) ? (int64_t)json_number_value(v) : none;
 }
 
+static int64_t milliseconds(const json_t *json, const char *name)
+{
+    return (int64_t)(json_number_value(json_object_get(json, name)) * 1000 + 0.5);
+}
+
 int job_view_read(const json_t *json, struct job_view *ret, struct err *err)
 {
     const json_t *error = json_object_get(json, "error"), *progress = json_object_get(json, "progress");
+    const json_t *result = json_object_get(json, "result"), *coverage = json_object_get(result, "coverage");
     struct job_view v = {
         .id = text(json, "id"),
         .status = text(json, "status"),
@@ -43,6 +49,10 @@ int job_view_read(const json_t *json, struct job_view *ret, struct err *err)
         .finished_at = text(json, "finished_at"),
         .error_code = text(error, "code"),
         .error_message = text(error, "message"),
+        .heard = text(result, "language"),
+        .warning = text(result, "warning"),
+        .speech_ms = milliseconds(coverage, "speech"),
+        .covered_ms = milliseconds(coverage, "covered"),
         .duration_ms = number(progress, "total_ms", 0),
         .progress_ms = number(progress, "done_ms", 0),
         .position = number(json, "position", -1),
@@ -147,7 +157,7 @@ void job_view_add(struct buf *b, const struct job_view *v)
         buf_addf(b, "%-10s%lld before it\n", "position", (long long)v->position);
     add_line(b, "engine", v->engine);
     add_line(b, "model", v->model);
-    add_line(b, "language", v->language);
+    add_line(b, "language", v->heard ? v->heard : v->language);
     if (v->duration_ms > 0) {
         buf_addf(b, "%-10s", "audio");
         str_add_duration(b, (double)v->progress_ms / 1000);
@@ -155,6 +165,14 @@ void job_view_add(struct buf *b, const struct job_view *v)
         str_add_duration(b, (double)v->duration_ms / 1000);
         buf_adds(b, " done\n");
     }
+    if (v->speech_ms > 0) {
+        buf_addf(b, "%-10s", "speech");
+        str_add_duration(b, (double)v->speech_ms / 1000);
+        buf_adds(b, ", of it transcribed ");
+        str_add_duration(b, (double)v->covered_ms / 1000);
+        buf_addc(b, '\n');
+    }
+    add_line(b, "warning", v->warning);
     add_line(b, "created", v->created_at);
     add_line(b, "started", v->started_at);
     add_line(b, "finished", v->finished_at);

@@ -13,6 +13,8 @@
 struct job_view {
     const char *id, *status, *queue, *filename, *engine, *model, *language, *created_at, *started_at, *finished_at;
     const char *error_code, *error_message;
+    const char *heard, *warning;      /* of the result: its language, what there is to say about it */
+    int64_t speech_ms, covered_ms;    /* of the result; 0 while there is none */
     int64_t duration_ms, progress_ms; /* of the audio; duration 0 while unknown */
     int64_t position;                 /* jobs before it; -1 when it does not wait */
     int64_t attempt;

@@ -54,6 +54,8 @@ static int run(struct app *app, int argc, char **argv, struct err *err)
         return print(stdout, &b);
     }
     rc = app_open(app, err);
+    if (rc == ERR_CANCELLED && app->cmd->needs & CMD_ROLE)
+        return STATUS_OK; /* told to stop before it had begun */
     if (rc < 0)
         return rc;
     return app->cmd->run(app, app->flags->argc, app->flags->argv, err);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/media.h"
 
-#include "base/cpu.h"
 #include "base/str.h"
 
 #include <stdlib.h>
@@ -24,7 +23,8 @@ struct engine_opts media_engine(const struct conf *conf)
                                 .precision = conf->precision,
                                 .threads = (unsigned)conf->threads,
                                 .beam_size = (int)conf->beam_size,
-                                .slots = conf->engine_slots ? (unsigned)conf->engine_slots : cpu_cores(),
+                                .memory_bytes = conf->engine_memory,
+                                .slots = (unsigned)conf->engine_slots,
                                 .chunk_time_ms = CHUNK_TIME_MS};
 }
 
@@ -36,6 +36,42 @@ struct decode_opts media_decode(const struct conf *conf)
                                                                             : SANDBOX_AUTO,
                                 .memory_bytes = conf->decode_memory,
                                 .time_ms = conf->decode_time_limit};
+}
+
+/* The text of a setting, by the kind of its option. */
+static const char *text_of_BOOL(bool value, struct arena *a)
+{
+    return arena_strdup(a, value ? "true" : "false");
+}
+
+static const char *text_of_INT(int64_t value, struct arena *a)
+{
+    return arena_printf(a, "%lld", (long long)value);
+}
+
+static const char *text_of_CHOICE(const char *value, struct arena *a)
+{
+    return arena_strdup(a, value);
+}
+
+int media_options(const struct conf *conf, struct arena *a, struct job_options *ret, struct err *err)
+{
+    const struct {
+        enum job_option option;
+        const char *value;
+    } rows[] = {
+#define X(kind, name, flag, arg, min, max, choices, help) {JOB_OPTION_##name, text_of_##kind(conf->name, a)},
+        JOB_OPTIONS_WITH_SETTING(X)
+#undef X
+    };
+    *ret = (struct job_options){{NULL}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        int rc = rows[i].value ? job_options_set(ret, rows[i].option, rows[i].value, a, err)
+                               : err_set(err, ERR_NOMEM, "out of memory for the settings");
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
 }
 
 const char *media_language(const struct conf *conf)

@@ -126,10 +126,23 @@
       "Threads that Whisper computes with. `auto` is one for each processor core.")                                    \
     X("Transcription", beam_size, INT, "5", 1, 16, 0, NULL, 0,                                                         \
       "How many beginnings of a text Whisper keeps in view. 1 is fastest.")                                            \
+    X("Transcription", word_timestamps, BOOL, "no", 0, 0, 0, NULL, 0,                                                  \
+      "Start and end of every word in the results of Whisper, for jobs that do not say. It takes some more time.")     \
+    X("Transcription", decode_mode, CHOICE, "batched", 0, 0, 0, "batched|sequential", 0,                               \
+      "How Whisper goes through a recording, for jobs that do not say. `batched` runs many chunks at once; "           \
+      "`sequential` takes them in order and tells each the text before it, which is slower and keeps names and style " \
+      "alike.")                                                                                                        \
     X("Transcription", language, STRING, "", 0, 35, 0, NULL, 0,                                                        \
       "Language for jobs that name none, as a code such as `en`. When empty: the engine detects it, or has only one.") \
+    X("Transcription", language_per_chunk, BOOL, "no", 0, 0, 0, NULL, 0,                                               \
+      "Detect the language of every chunk by itself, for jobs that do not say; else several chunks of a recording are "\
+      "listened to and the language of most of them counts for all.")                                                  \
     X("Transcription", engine_slots, INT, "auto", 1, 1024, 0, "auto=0", 0,                                             \
-      "How many chunks the engine works on at the same time. `auto` is one for each processor core.")                  \
+      "How many chunks the engine works on at the same time. `auto` is 8 for Whisper, which computes them together, "  \
+      "and one for each processor core for PocketSphinx.")                                                             \
+    X("Transcription", engine_memory, BYTES, "auto", CONF_MIB, 16384 * CONF_GIB, CONF_MIB, "auto=0", 0,                \
+      "Most memory that Whisper's models may take together. `auto` is what the machine has left. When it is short, "   \
+      "fewer chunks run at the same time; a model that does not fit even then fails its jobs.")                        \
                                                                                                                        \
     X("Uploads", max_upload_size, BYTES, "2G", 1, 16384 * CONF_GIB, CONF_MIB, NULL, 0,                                 \
       "Largest recording that is accepted.")                                                                           \

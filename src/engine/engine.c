@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/log.h"
 #include "base/str.h"
 
@@ -71,17 +72,21 @@ static struct engine_request with_defaults(const struct engine_request *r)
 
 int engine_open(const struct engine_opts *opts, struct engine **ret, struct err *err)
 {
-    if (opts->slots < 1 || opts->chunk_time_ms < 0)
-        return err_set(err, ERR_INVALID, "an engine needs at least one slot and no negative time limit");
+    if (opts->chunk_time_ms < 0)
+        return err_set(err, ERR_INVALID, "an engine's time limit cannot be negative");
     bool any = !opts->name || str_eq(opts->name, "auto");
     const struct engine_ops *ops = any ? choose(opts, err) : find(opts->name);
     if (!ops)
         return any ? ERR_UNAVAILABLE : unknown(opts->name, err);
+    struct engine_opts full = *opts;
+    if (!full.slots)
+        full.slots = ops->info.slots ? ops->info.slots : cpu_cores();
     struct engine *e = NULL;
-    int rc = ops->open(opts, &e, err);
+    int rc = ops->open(&full, &e, err);
     if (rc < 0)
         return rc;
-    log_debug(&lc, "opened '%s' with %u slots", ops->info.name, opts->slots);
+    e->slots = full.slots;
+    log_debug(&lc, "opened '%s' with %u slots", ops->info.name, full.slots);
     *ret = e;
     return 0;
 }
@@ -97,6 +102,11 @@ const struct engine_info *engine_info(const struct engine *e)
     return &e->ops->info;
 }
 
+unsigned engine_slots(const struct engine *e)
+{
+    return e->slots;
+}
+
 const char *engine_model(const struct engine *e, const struct engine_request *r)
 {
     return e->ops->model(e, r);
@@ -107,11 +117,14 @@ int engine_check(struct engine *e, const struct engine_request *r, struct err *e
     struct engine_request full = with_defaults(r);
     if (!str_eq(full.task, "transcribe") && !str_eq(full.task, "translate"))
         return err_set(err, ERR_INVALID, "there is no task '%.40s': use transcribe or translate", full.task);
+    if (full.sequential && !(e->ops->info.caps & ENGINE_FOLLOWS))
+        return err_set(err, ERR_UNSUPPORTED, "'%s' has no sequential mode: use decode_mode batched", e->ops->info.name);
     return e->ops->check(e, &full, err);
 }
 
-int engine_run(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,
-               const struct cancel *cancel, struct arena *a, struct engine_answer *ret, struct err *err)
+/* What both calls on a chunk look at first. */
+static int check_chunk(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,
+                       const struct cancel *cancel, struct err *err)
 {
     if (cancel_is_set(cancel))
         return err_set(err, ERR_CANCELLED, "cancelled");
@@ -125,6 +138,17 @@ int engine_run(struct engine *e, const struct engine_request *r, const struct en
     if (info->caps & ENGINE_NEEDS_PCM && (!c->pcm || n > info->max_samples))
         return err_set(err, ERR_INTERNAL, "a chunk of %lld samples without sound or too long for '%s'", (long long)n,
                        info->name);
+    return 0;
+}
+
+int engine_run(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,
+               const struct cancel *cancel, struct arena *a, struct engine_answer *ret, struct err *err)
+{
+    int rc = check_chunk(e, r, c, cancel, err);
+    if (rc < 0)
+        return rc;
+    const struct engine_info *info = &e->ops->info;
+    int64_t n = c->span.end - c->span.start;
     struct engine_request full = with_defaults(r);
     struct engine_answer answer = {.state = NULL};
     int64_t started = clock_mono_ms();
@@ -135,6 +159,22 @@ int engine_run(struct engine *e, const struct engine_request *r, const struct en
         return rc;
     *ret = answer;
     return 0;
+}
+
+int engine_detect(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,
+                  const struct cancel *cancel, struct engine_language *ret, struct err *err)
+{
+    if (!(e->ops->info.caps & ENGINE_DETECTS))
+        return 0;
+    int rc = check_chunk(e, r, c, cancel, err);
+    if (rc < 0)
+        return rc;
+    struct engine_request full = with_defaults(r);
+    struct engine_language heard = {.code = NULL};
+    rc = e->ops->detect(e, &full, c, cancel, &heard, err);
+    if (rc > 0)
+        *ret = heard;
+    return rc;
 }
 
 const struct engine_info *const *engine_list(void)

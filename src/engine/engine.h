@@ -2,7 +2,7 @@
 /*
  * Engines: PCM of one chunk in, segments out. Back ends behind one ops table (engine_ops.h).
  *
- * An open engine serves `slots` calls of engine_run at a time, from any threads; each call blocks until its
+ * An open engine serves engine_slots calls of engine_run at a time, from any threads; each call blocks until its
  * chunk is done, and comes back within a second of its cancel, also from engines that cannot be interrupted
  * (those run in child processes, which are killed).
  *
@@ -32,9 +32,10 @@
  * before it starts threads or opens anything; that holds for test programs too.
  */
 enum engine_caps {
-    ENGINE_NEEDS_PCM = 1 << 0,      /* else the recording is not even decoded (null) */
-    ENGINE_NEEDS_PREVIOUS = 1 << 1, /* chunks in order, each with the state the one before left */
-    ENGINE_INTERRUPTS = 1 << 2,     /* stops inside a call by itself; others are killed */
+    ENGINE_NEEDS_PCM = 1 << 0,  /* else the recording is not even decoded (null) */
+    ENGINE_FOLLOWS = 1 << 1,    /* can do a `sequential` request: chunks in order, each with the state before it */
+    ENGINE_INTERRUPTS = 1 << 2, /* stops inside a call by itself; others are killed */
+    ENGINE_DETECTS = 1 << 3,    /* hears which language is spoken: engine_detect */
 };
 
 /* What an engine says of itself. Static. */
@@ -45,6 +46,7 @@ struct engine_info {
     const char *quality; /* "draft", "standard", "test": goes into every transcript */
     /* Chunk lengths it works best with, and can take; 0 for engines without ENGINE_NEEDS_PCM. */
     int64_t target_samples, max_samples;
+    unsigned slots; /* how many chunks at a time are best; 0: one for each processor */
 };
 
 struct engine;
@@ -54,31 +56,49 @@ struct engine_opts {
     const char *model;       /* default model; NULL: the engine's own; an engine that has not that one does not open */
     const char *model_path;  /* folder with models; NULL: the engine's own place */
     const char *data_folder; /* models and packed weights may lie in folders of it; NULL: nowhere */
-    unsigned slots;          /* concurrent calls; >= 1 */
+    unsigned slots;          /* concurrent calls; 0: as many as the engine likes */
     int64_t
         chunk_time_ms; /* longest one call may take once it has a slot; 0: no limit. Not for engines that interrupt */
     /* For engines that run a network here. */
     const char *precision; /* NULL: the fastest this processor has */
     unsigned threads;      /* 0: one for each processor */
-    int beam_size;         /* 0: the engine's own */
+    int beam_size;         /* for requests that name none; 0: the engine's own */
+    int64_t memory_bytes;  /* most that it may take; 0: what the machine has left */
 };
 
+enum { ENGINE_TEMPERATURES_MAX = 8 };
+
+/* Zero everywhere is the engine's own way. An engine does without what it has no use for (a prompt, a beam). */
 struct engine_request {
     const char *model;    /* NULL: the default */
     const char *language; /* ISO 639-1, NULL: detect (or the engine's only one) */
     const char *task;     /* "transcribe" or "translate" */
-    const char *prompt;   /* or NULL */
+    const char *prompt;   /* before the first words of each chunk; of the recording in a sequential request */
+    const char *hotwords; /* before the words of every chunk */
+    bool word_timestamps; /* find times of words */
+    bool sequential;      /* chunks in order, each told the text before it: UNSUPPORTED without ENGINE_FOLLOWS */
+    int beam_size;
+    float temperatures[ENGINE_TEMPERATURES_MAX]; /* tried in turn */
+    size_t n_temperatures;
+    uint64_t seed;
 };
 
 struct engine_chunk {
-    const int16_t *pcm; /* NULL for engines without ENGINE_NEEDS_PCM */
-    struct span span;   /* where it lies in the recording */
-    const char *state;  /* what the chunk before left, for ENGINE_NEEDS_PREVIOUS; NULL at the start */
+    const int16_t *pcm;        /* NULL for engines without ENGINE_NEEDS_PCM */
+    struct span span;          /* where it lies in the recording */
+    const struct span *speech; /* detected speech in it, ascending, in samples of the recording; may be unknown: 0 */
+    size_t n_speech;
+    const char *state; /* in a sequential request: what the chunk before left; NULL at the start */
 };
 
 struct engine_answer {
     struct segments segments; /* times count from the start of the recording */
-    const char *state;        /* for the next chunk, or NULL */
+    const char *state;        /* in a sequential request: for the next chunk, never NULL; else NULL */
+};
+
+struct engine_language {
+    const char *code; /* static */
+    double probability;
 };
 
 /*
@@ -89,6 +109,7 @@ struct engine_answer {
 int engine_open(const struct engine_opts *opts, struct engine **ret, struct err *err) MUST_CHECK;
 void engine_close(struct engine *e); /* no call may be under way; NULL is fine */
 const struct engine_info *engine_info(const struct engine *e);
+unsigned engine_slots(const struct engine *e);
 /* The model a request would use, as it is named in results. Borrowed from e or the request. */
 const char *engine_model(const struct engine *e, const struct engine_request *r);
 /* Can this request ever work? Asked before decoding, so that a wrong language fails at once. */
@@ -99,6 +120,13 @@ int engine_check(struct engine *e, const struct engine_request *r, struct err *e
  */
 int engine_run(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,
                const struct cancel *cancel, struct arena *a, struct engine_answer *ret, struct err *err) MUST_CHECK;
+
+/*
+ * Which language is spoken in a chunk? 1: *ret; 0: there is nothing to hear (the engine cannot, or the model knows only
+ * one). Blocks, is cancelled and fails as engine_run.
+ */
+int engine_detect(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,
+                  const struct cancel *cancel, struct engine_language *ret, struct err *err) MUST_CHECK;
 
 /* Every engine there is, NULL-terminated, "auto" not among them. */
 const struct engine_info *const *engine_list(void);

@@ -8,13 +8,14 @@
 /* Engines embed this as their first member. */
 struct engine {
     const struct engine_ops *ops;
+    unsigned slots; /* set by engine_open */
 };
 
 struct engine_ops {
     struct engine_info info;
     /* For "auto": can it be used here, and how well? 0: no (`err` says why); the highest is chosen. */
     int (*available)(const struct engine_opts *opts, struct err *err);
-    /* Any thread. Must not keep pointers into opts. */
+    /* Any thread. Must not keep pointers into opts. opts->slots is at least 1. */
     int (*open)(const struct engine_opts *opts, struct engine **ret, struct err *err);
     void (*close)(struct engine *e);
     const char *(*model)(const struct engine *e, const struct engine_request *r);
@@ -23,6 +24,9 @@ struct engine_ops {
     /* Checked before: request, PCM present if needed, length within the maximum. Any thread; blocks. */
     int (*run)(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,
                const struct cancel *cancel, struct arena *a, struct engine_answer *ret, struct err *err);
+    /* As engine_detect; with ENGINE_DETECTS only. */
+    int (*detect)(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,
+                  const struct cancel *cancel, struct engine_language *ret, struct err *err);
     int (*child_main)(int argc, char **argv); /* NULL: has no children */
 };
 

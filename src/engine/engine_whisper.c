@@ -1,52 +1,40 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The native Whisper (src/whisper) as an engine. Each model that jobs ask for is opened on first need and kept with its
- * batch, a few at most; one that nobody uses makes room for another. All chunks in work run in the model's batch
- * together.
+ * The native Whisper (src/whisper) as an engine. All chunks in work with one model run in that model's batch together
+ * (whisper_models.c).
  *
  * Chunks are independent (the worker has cut them at pauses), so no text of one goes into the next: a mistake cannot
- * run through a whole recording, and any chunk can be done again alone.
+ * run through a whole recording, and any chunk can be done again alone. In a sequential request each is told the
+ * text before it: the state is the newest tokens as numbers, "" when there are none that should be followed.
  */
 #include "engine/engine_ops.h"
 
-#include "base/clock.h"
-#include "base/log.h"
+#include "base/buf.h"
 #include "base/str.h"
-#include "whisper/whisper.h"
+#include "engine/whisper_models.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     RANK = 20, /* before PocketSphinx */
-    MODELS_MAX = 4,
+    WINDOWS = 8,
     TARGET_S = 26,
     LONGEST_S = 30,
     BEAM_SIZE = 5,
     ROWS_MAX = 64,
+    PREVIOUS_MAX = 448,   /* tokens in a state; the library keeps fewer */
+    LANGUAGES_SMALL = 99, /* in all vocabularies but the largest, which has Cantonese too */
+    VOCABULARY_LARGEST = 51866,
     TRAILING_PAUSE = WHISPER_RATE * 3 / 10, /* what speech detection leaves behind the last word */
-};
-
-struct loaded {
-    char *name; /* as asked for; NULL: a free place */
-    struct whisper_model *model;
-    struct whisper_batcher *batcher;
-    unsigned users;
-    int64_t used_ms;
 };
 
 struct whisper_engine {
     struct engine engine;
-    char *folder, *cache, *model; /* model: the default's name */
-    enum whisper_precision precision;
-    unsigned slots, threads;
+    char *model; /* the default's name */
     int beam_size;
-    pthread_mutex_t mu;
-    struct loaded models[MODELS_MAX]; /* guarded by mu */
+    struct models *models;
 };
-
-static const struct log_ctx lc = {.component = "engine"};
 
 static struct whisper_engine *of(const struct engine *e)
 {
@@ -121,104 +109,28 @@ static int whisper_engine_open(const struct engine_opts *opts, struct engine **r
     if (rc < 0)
         return rc;
     struct whisper_engine *w = xcalloc(1, sizeof *w);
+    CLEANUP(free_p) char *cache = opts->data_folder ? xasprintf("%s/cache", opts->data_folder) : NULL;
     w->engine.ops = &engine_whisper_ops;
-    w->folder = TAKE(folder);
-    w->model = TAKE(model);
-    w->cache = opts->data_folder ? xasprintf("%s/cache", opts->data_folder) : NULL;
-    w->precision = precision;
-    w->slots = opts->slots;
-    w->threads = opts->threads;
     w->beam_size = opts->beam_size > 0 ? opts->beam_size : BEAM_SIZE;
-    pthread_mutex_init(&w->mu, NULL);
+    const struct models_opts mo = {.folder = folder,
+                                   .cache = cache,
+                                   .precision = precision,
+                                   .windows = opts->slots,
+                                   .rows = MIN((unsigned)ROWS_MAX, opts->slots * (unsigned)w->beam_size),
+                                   .threads = opts->threads,
+                                   .memory_bytes = opts->memory_bytes};
+    models_new(&mo, &w->models);
+    w->model = TAKE(model);
     *ret = &w->engine;
     return 0;
-}
-
-static void unload(struct loaded *l)
-{
-    whisper_batcher_free(l->batcher);
-    whisper_model_unref(l->model);
-    free(l->name);
-    *l = (struct loaded){0};
 }
 
 static void whisper_engine_close(struct engine *e)
 {
     struct whisper_engine *w = of(e);
-    for (size_t i = 0; i < MODELS_MAX; i++)
-        unload(&w->models[i]);
-    pthread_mutex_destroy(&w->mu);
-    free(w->folder);
-    free(w->cache);
+    models_free(w->models);
     free(w->model);
     free(w);
-}
-
-static int load(const struct whisper_engine *w, const char *name, struct loaded *ret, struct err *err)
-{
-    CLEANUP(free_p) char *path = NULL;
-    int rc = whisper_find_model(w->folder, name, &path, err);
-    if (rc < 0)
-        return rc == ERR_NOT_FOUND ? err->code = ERR_INVALID : rc;
-    struct loaded l = {.used_ms = clock_mono_ms()};
-    struct whisper_model_opts mo = {.precision = w->precision, .cache_folder = w->cache};
-    rc = whisper_model_open(path, &mo, &l.model, err);
-    if (rc == 0) {
-        unsigned rows = MAX(16u, MIN((unsigned)ROWS_MAX, w->slots * (unsigned)w->beam_size));
-        struct whisper_batcher_opts bo = {.threads = w->threads, .max_windows = w->slots, .max_rows = rows};
-        rc = whisper_batcher_new(l.model, &bo, &l.batcher, err);
-    }
-    if (rc < 0) {
-        unload(&l);
-        return rc;
-    }
-    const struct whisper_info *i = whisper_model_info(l.model);
-    log_debug(&lc, "whisper: '%s' (%s, %s) loaded in %lld ms%s", i->name, i->file_type,
-              whisper_precision_name(i->precision), (long long)i->load_ms, i->from_cache ? ", from the cache" : "");
-    l.name = xstrdup(name);
-    *ret = l;
-    return 0;
-}
-
-/*
- * The model of this name, for use until release. Loading happens under the lock, against the rule of no slow call under
- * a lock: who wants the same model has to wait anyway, and must not load it twice.
- */
-static int acquire(struct whisper_engine *w, const char *name, struct loaded **ret, struct err *err)
-{
-    int rc = 0;
-    pthread_mutex_lock(&w->mu);
-    struct loaded *place = NULL;
-    for (size_t i = 0; i < MODELS_MAX; i++) {
-        struct loaded *l = &w->models[i];
-        if (l->name && str_eq(l->name, name)) {
-            place = l;
-            break;
-        }
-        /* A free place, else the one unused for longest. */
-        if (!l->users && (!place || !l->name || (place->name && l->used_ms < place->used_ms)))
-            place = l;
-    }
-    if (!place)
-        rc = err_set(err, ERR_BUSY, "%d models are in use already, '%s' must wait", (int)MODELS_MAX, name);
-    else if (!place->name || !str_eq(place->name, name)) {
-        unload(place);
-        rc = load(w, name, place, err);
-    }
-    if (rc == 0) {
-        place->users++;
-        *ret = place;
-    }
-    pthread_mutex_unlock(&w->mu);
-    return rc;
-}
-
-static void release(struct whisper_engine *w, struct loaded *l)
-{
-    pthread_mutex_lock(&w->mu);
-    l->users--;
-    l->used_ms = clock_mono_ms();
-    pthread_mutex_unlock(&w->mu);
 }
 
 static const char *whisper_engine_model(const struct engine *e, const struct engine_request *r)
@@ -228,39 +140,77 @@ static const char *whisper_engine_model(const struct engine *e, const struct eng
 
 /* ---- requests ---- */
 
+/*
+ * The code of a language as clients write it: a code, a name, or a code with a region ("pt-BR"). NULL: the model does
+ * not know it.
+ */
+static const char *language_code(const struct whisper_info *info, const char *text)
+{
+    char base[16] = "";
+    size_t n = strcspn(text, "-_");
+    if (n < sizeof base)
+        memcpy(base, text, n);
+    int known = !info->multilingual                        ? 1
+                : info->dims.n_vocab >= VOCABULARY_LARGEST ? LANGUAGES_SMALL + 1
+                                                           : LANGUAGES_SMALL;
+    for (int i = 0; i < known; i++) {
+        const char *code = whisper_language_code(i);
+        if (str_ieq(base, code) || str_ieq(text, whisper_language_name(code)))
+            return code;
+    }
+    return NULL;
+}
+
 static int check_info(const struct whisper_info *i, const struct engine_request *r, struct err *err)
 {
     if (str_eq(r->task, "translate") && !i->can_translate)
         return err_set(err, ERR_INVALID, "model '%s' cannot translate: it was trained for %s", i->name,
                        i->multilingual ? "transcription only" : "English only");
-    if (!i->multilingual && r->language && !str_ieq(r->language, "en") && !str_ieq(r->language, "english"))
-        return err_set(err, ERR_INVALID, "model '%s' knows English only, not '%.20s'", i->name, r->language);
+    if (r->language && !language_code(i, r->language))
+        return err_set(err, ERR_INVALID,
+                       i->multilingual ? "model '%s' does not know the language '%.35s'"
+                                       : "model '%s' knows English only, not '%.35s'",
+                       i->name, r->language);
     return 0;
+}
+
+static int inspect(struct engine *e, const struct engine_request *r, struct arena *a, struct whisper_info *ret,
+                   struct err *err)
+{
+    return models_inspect(of(e)->models, whisper_engine_model(e, r), a, ret, err);
 }
 
 static int whisper_check(struct engine *e, const struct engine_request *r, struct err *err)
 {
-    struct whisper_engine *w = of(e);
-    const char *name = whisper_engine_model(e, r);
-    int rc = 1;
-    pthread_mutex_lock(&w->mu);
-    for (size_t i = 0; i < MODELS_MAX && rc > 0; i++)
-        if (w->models[i].name && str_eq(w->models[i].name, name))
-            rc = check_info(whisper_model_info(w->models[i].model), r, err);
-    pthread_mutex_unlock(&w->mu);
-    if (rc <= 0)
-        return rc;
-    CLEANUP(free_p) char *path = NULL;
-    rc = whisper_find_model(w->folder, name, &path, err);
-    if (rc < 0)
-        return rc == ERR_NOT_FOUND ? err->code = ERR_INVALID : rc;
-    struct arena a = ARENA_INIT;
+    CLEANUP(arena_clear) struct arena a = ARENA_INIT;
     struct whisper_info info;
-    rc = whisper_inspect(path, &a, &info, err);
-    if (rc == 0)
-        rc = check_info(&info, r, err);
-    arena_clear(&a);
-    return rc;
+    int rc = inspect(e, r, &a, &info, err);
+    return rc < 0 ? rc : check_info(&info, r, err);
+}
+
+/* ---- state ---- */
+
+static const char *state_to_text(const struct whisper_result *r, struct arena *a)
+{
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(PREVIOUS_MAX * 12);
+    for (size_t i = 0; i < r->n_previous; i++)
+        buf_addf(&b, i ? " %d" : "%d", r->previous[i]);
+    return buf_ok(&b) ? arena_dup(a, buf_str(&b), b.len) : NULL;
+}
+
+/* How many tokens; CORRUPT for what state_to_text does not write. */
+static int state_from_text(const char *text, int n_vocab, int *ret, struct err *err)
+{
+    int n = 0;
+    for (const char *p = text; *p;) {
+        char *end;
+        long v = strtol(p, &end, 10);
+        if (end == p || v < 0 || v >= n_vocab || n == PREVIOUS_MAX || (*end && *end != ' '))
+            return err_set(err, ERR_CORRUPT, "the saved text before a chunk is damaged");
+        ret[n++] = (int)v;
+        p = *end ? end + 1 : end;
+    }
+    return n;
 }
 
 /* ---- a chunk ---- */
@@ -327,6 +277,90 @@ static int hand_out(const struct whisper_result *r, const struct engine_chunk *c
         }
     }
     ret->segments = (struct segments){.v = v, .n = n, .language = arena_strdup(a, r->language)};
+    if (r->prompt_tokens_cut)
+        ret->segments.warning = arena_printf(a, "the prompt is too long for the model: %d of its tokens were left out",
+                                             r->prompt_tokens_cut);
+    return (r->language && !ret->segments.language) || (r->prompt_tokens_cut && !ret->segments.warning)
+               ? err_set(err, ERR_NOMEM, "no memory for the text of a chunk")
+               : 0;
+}
+
+static float *to_floats(const struct engine_chunk *c, size_t *ret_n, struct err *err)
+{
+    size_t n = (size_t)(c->span.end - c->span.start);
+    float *pcm = malloc((n + 1) * sizeof *pcm);
+    for (size_t i = 0; pcm && i < n; i++)
+        pcm[i] = (float)c->pcm[i] / 32768.0f;
+    if (!pcm)
+        err_set(err, ERR_NOMEM, "no memory for a chunk of %zu samples", n);
+    *ret_n = n;
+    return pcm;
+}
+
+/* The speech of a chunk, counted from its start, without the pause that the detector leaves behind a word. */
+static int take_speech(const struct engine_chunk *c, struct arena *a, struct whisper_input *in, struct err *err)
+{
+    struct whisper_span *v = arena_alloc(a, (c->n_speech + 1) * sizeof *v);
+    if (!v)
+        return err_set(err, ERR_NOMEM, "no memory for a chunk");
+    size_t n = 0;
+    for (size_t i = 0; i < c->n_speech; i++) {
+        struct whisper_span s = {c->speech[i].start - c->span.start, c->speech[i].end - c->span.start - TRAILING_PAUSE};
+        if (s.end > s.start)
+            v[n++] = s;
+    }
+    in->speech = v;
+    in->n_speech = n;
+    return 0;
+}
+
+static void take_request(const struct whisper_engine *w, const struct whisper_info *info,
+                         const struct engine_request *r, struct whisper_params *p)
+{
+    whisper_params_default(p);
+    p->language = r->language ? language_code(info, r->language) : NULL;
+    p->task = str_eq(r->task, "translate") ? WHISPER_TRANSLATE : WHISPER_TRANSCRIBE;
+    p->beam_size = p->best_of = r->beam_size ? r->beam_size : w->beam_size;
+    p->initial_prompt = r->prompt;
+    p->hotwords = r->hotwords;
+    p->word_timestamps = r->word_timestamps;
+    p->seed = r->seed;
+    if (r->n_temperatures) {
+        p->temperatures = r->temperatures;
+        p->n_temperatures = r->n_temperatures;
+    }
+}
+
+/* With the model in use. */
+static int run_chunk(const struct whisper_engine *w, struct loaded *l, const struct engine_request *r,
+                     const struct engine_chunk *c, const struct whisper_info *info, const struct cancel *cancel,
+                     struct arena *a, struct engine_answer *ret, struct err *err)
+{
+    struct whisper_params p;
+    struct whisper_input in = {0};
+    struct whisper_result result;
+    int previous[PREVIOUS_MAX];
+    take_request(w, info, r, &p);
+    int rc = take_speech(c, a, &in, err);
+    if (rc == 0 && r->sequential && c->state) {
+        p.initial_prompt = NULL; /* it is in the state, as long as it should be */
+        rc = state_from_text(c->state, info->dims.n_vocab, previous, err);
+        in.previous = previous;
+        in.n_previous = rc > 0 ? (size_t)rc : 0;
+    }
+    float *pcm = rc < 0 ? NULL : to_floats(c, &in.n, err);
+    if (!pcm)
+        return rc < 0 ? rc : ERR_NOMEM;
+    in.pcm = pcm;
+    rc = whisper_run(loaded_batcher(l), &p, &in, cancel, a, &result, err);
+    free(pcm);
+    if (rc == 0)
+        rc = hand_out(&result, c, a, ret, err);
+    if (rc < 0)
+        return rc;
+    ret->segments.language_probability = r->language ? 0 : (double)result.language_probability;
+    if (r->sequential && !(ret->state = state_to_text(&result, a)))
+        return err_set(err, ERR_NOMEM, "no memory for the state of a chunk");
     return 0;
 }
 
@@ -334,32 +368,38 @@ static int whisper_engine_run(struct engine *e, const struct engine_request *r, 
                               const struct cancel *cancel, struct arena *a, struct engine_answer *ret, struct err *err)
 {
     struct whisper_engine *w = of(e);
-    size_t n = (size_t)(c->span.end - c->span.start);
-    float *pcm = malloc((n + 1) * sizeof *pcm);
-    if (!pcm)
-        return err_set(err, ERR_NOMEM, "no memory for a chunk of %zu samples", n);
-    for (size_t i = 0; i < n; i++)
-        pcm[i] = (float)c->pcm[i] / 32768.0f;
     struct loaded *l = NULL;
-    int rc = acquire(w, whisper_engine_model(e, r), &l, err);
-    if (rc == 0) {
-        struct whisper_params p;
-        whisper_params_default(&p);
-        p.language = r->language;
-        p.task = str_eq(r->task, "translate") ? WHISPER_TRANSLATE : WHISPER_TRANSCRIBE;
-        p.beam_size = w->beam_size;
-        p.best_of = w->beam_size;
-        p.initial_prompt = r->prompt;
-        struct whisper_span speech = {0, (int64_t)n - TRAILING_PAUSE};
-        struct whisper_input in = {.pcm = pcm, .n = n, .speech = &speech, .n_speech = speech.end > 0};
-        struct whisper_result result;
-        rc = whisper_run(l->batcher, &p, &in, cancel, a, &result, err);
-        if (rc == 0)
-            rc = hand_out(&result, c, a, ret, err);
-        release(w, l);
-    }
-    free(pcm);
+    struct whisper_info info;
+    int rc = models_acquire(w->models, whisper_engine_model(e, r), cancel, &l, err);
+    if (rc < 0)
+        return rc;
+    rc = inspect(e, r, a, &info, err);
+    if (rc == 0)
+        rc = run_chunk(w, l, r, c, &info, cancel, a, ret, err);
+    models_release(w->models, l);
     return rc;
+}
+
+static int whisper_engine_detect(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,
+                                 const struct cancel *cancel, struct engine_language *ret, struct err *err)
+{
+    struct whisper_engine *w = of(e);
+    struct loaded *l = NULL;
+    struct whisper_info info;
+    CLEANUP(arena_clear) struct arena a = ARENA_INIT;
+    int rc = inspect(e, r, &a, &info, err);
+    if (rc < 0 || !info.multilingual)
+        return rc;
+    rc = models_acquire(w->models, whisper_engine_model(e, r), cancel, &l, err);
+    if (rc < 0)
+        return rc;
+    size_t n;
+    float *pcm = to_floats(c, &n, err), probability = 0;
+    rc = pcm ? whisper_detect_language(loaded_batcher(l), pcm, n, cancel, &ret->code, &probability, err) : ERR_NOMEM;
+    free(pcm);
+    models_release(w->models, l);
+    ret->probability = (double)probability;
+    return rc < 0 ? rc : 1;
 }
 
 const struct engine_ops engine_whisper_ops = {
@@ -367,10 +407,11 @@ const struct engine_ops engine_whisper_ops = {
         {
             .name = "whisper",
             .help = "Whisper models, run natively: many languages, punctuation, times",
-            .caps = ENGINE_NEEDS_PCM | ENGINE_INTERRUPTS,
+            .caps = ENGINE_NEEDS_PCM | ENGINE_FOLLOWS | ENGINE_INTERRUPTS | ENGINE_DETECTS,
             .quality = "standard",
             .target_samples = (int64_t)TARGET_S * AUDIO_RATE,
             .max_samples = (int64_t)LONGEST_S * AUDIO_RATE,
+            .slots = WINDOWS,
         },
     .available = whisper_available,
     .open = whisper_engine_open,
@@ -378,4 +419,5 @@ const struct engine_ops engine_whisper_ops = {
     .model = whisper_engine_model,
     .check = whisper_check,
     .run = whisper_engine_run,
+    .detect = whisper_engine_detect,
 };

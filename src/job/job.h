@@ -85,9 +85,10 @@ struct job_chunk {
 /* A row of `results`. */
 struct job_result {
     int64_t fence; /* this and created_at are set by the store */
-    const char *result_key, *text, *language, *engine, *model;
+    const char *result_key, *text, *language, *engine, *model, *warning;
     int64_t duration_ms, speech_ms, covered_ms, word_count, processing_ms, created_at;
-    double confidence; /* negative: the engine gives none */
+    double confidence;           /* negative: the engine gives none */
+    double language_probability; /* 0: not known */
 };
 
 /* A row of `error_logs`, with the job's file name beside it. */

@@ -197,10 +197,10 @@ int store_fail(struct store *s, const struct claim *c, const struct job_failure 
 int store_hand_back(struct store *s, const struct claim *c, int64_t delay_ms, int64_t *ret_seq, struct err *err)
     MUST_CHECK;
 
-/* heartbeat_at is set by the store, in the database's clock. */
+/* heartbeat_at and silent_ms (how long ago that is) are the store's, in the database's clock. */
 struct worker_row {
     const char *id, *host, *version, *state, *info;
-    int64_t pid, started_at, heartbeat_at, running;
+    int64_t pid, started_at, heartbeat_at, silent_ms, running;
 };
 int store_heartbeat(struct store *s, const struct worker_row *w, struct err *err) MUST_CHECK;
 /* Removes the row at a clean stop. */
@@ -237,8 +237,8 @@ int store_audio_before(struct store *s, int64_t before_ms, int max, struct arena
                        struct err *err) MUST_CHECK;
 /* Gives the recording of an ended job up; the caller deletes the object after it. CONFLICT: the job still needs it. */
 int store_give_up_audio(struct store *s, const char *id, struct err *err) MUST_CHECK;
-/* Forgets workers silent since before_ms. */
-int store_drop_workers(struct store *s, int64_t before_ms, struct err *err) MUST_CHECK;
+/* Forgets workers that were silent for longer. */
+int store_drop_workers(struct store *s, int64_t silent_ms, struct err *err) MUST_CHECK;
 
 /* ---- dead letters ---- */
 

@@ -155,6 +155,8 @@ static int on_result(const struct db_row *row, void *arg, struct err *err)
     x.confidence = row_real(&r, -1);
     x.processing_ms = row_int(&r);
     x.created_at = row_int(&r);
+    x.language_probability = row_real(&r, 0);
+    x.warning = row_text(&r);
     c->result = x;
     return row_check(&r, err);
 }
@@ -165,7 +167,8 @@ static int result_fn(struct db_tx *tx, void *arg, struct err *err)
     c->found = false;
     int rc = db_query(tx,
                       "SELECT fence, result_key, text, language, engine, model, duration_ms, speech_ms, covered_ms, "
-                      "word_count, confidence, processing_ms, created_at FROM results WHERE job_id = $1",
+                      "word_count, confidence, processing_ms, created_at, language_probability, warning FROM results "
+                      "WHERE job_id = $1",
                       DB_ARGS(db_text(c->id)), on_result, c, err);
     if (rc < 0 || c->found)
         return rc;

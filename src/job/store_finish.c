@@ -33,18 +33,21 @@ int store_complete(struct store *s, const struct claim *c, const struct job_resu
         /* Its row may stand already, when the answer to an earlier try was lost. */
         {.sql =
              "INSERT INTO results (job_id, fence, result_key, text, language, engine, model, duration_ms, speech_ms, "
-             "covered_ms, word_count, confidence, processing_ms, created_at) SELECT id, fence, CAST($4 AS TEXT), "
+             "covered_ms, word_count, confidence, processing_ms, created_at, language_probability, warning) SELECT id, "
+             "fence, CAST($4 AS TEXT), "
              "CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS TEXT), CAST($8 AS TEXT), CAST($9 AS BIGINT), "
              "CAST($10 AS BIGINT), CAST($11 AS BIGINT), CAST($12 AS BIGINT), CAST($13 AS DOUBLE PRECISION), "
-             "CAST($14 AS BIGINT), CAST($15 AS BIGINT) FROM jobs "
+             "CAST($14 AS BIGINT), CAST($15 AS BIGINT), CAST($16 AS DOUBLE PRECISION), CAST($17 AS TEXT) FROM jobs "
              "WHERE id = $1 AND state || '' = 'completed' AND lease_holder = $2 AND fence = $3 "
              "ON CONFLICT (job_id) DO NOTHING",
-         .args = (const struct db_val[]){FENCED_ARGS(c), db_text(r->result_key), db_text(r->text), db_text(r->language),
-                                         db_text(r->engine), db_text(r->model), db_int(r->duration_ms),
-                                         db_int(r->speech_ms), db_int(r->covered_ms), db_int(r->word_count),
-                                         r->confidence < 0 ? db_null() : db_real(r->confidence),
-                                         db_int(r->processing_ms), now},
-         .n_args = 15},
+         .args =
+             (const struct db_val[]){FENCED_ARGS(c), db_text(r->result_key), db_text(r->text), db_text(r->language),
+                                     db_text(r->engine), db_text(r->model), db_int(r->duration_ms),
+                                     db_int(r->speech_ms), db_int(r->covered_ms), db_int(r->word_count),
+                                     r->confidence < 0 ? db_null() : db_real(r->confidence), db_int(r->processing_ms),
+                                     now, r->language_probability <= 0 ? db_null() : db_real(r->language_probability),
+                                     db_text(r->warning)},
+         .n_args = 17},
     };
     int rc = db_write_stmts(s->db, DB_DURABLE, stmts, ARRAY_LEN(stmts), err);
     if (rc < 0)

@@ -331,20 +331,20 @@ int store_worker_gone(struct store *s, const char *id, struct err *err)
 
 static int drop_fn(struct db_tx *tx, void *arg, struct err *err)
 {
-    const int64_t *before = arg;
-    return db_exec(tx, "DELETE FROM workers WHERE heartbeat_at < $1", DB_ARGS(db_int(*before)), err) < 0 ? err->code
-                                                                                                         : 0;
+    int64_t before = db_now(tx) - *(const int64_t *)arg;
+    return db_exec(tx, "DELETE FROM workers WHERE heartbeat_at < $1", DB_ARGS(db_int(before)), err) < 0 ? err->code : 0;
 }
 
-int store_drop_workers(struct store *s, int64_t before_ms, struct err *err)
+int store_drop_workers(struct store *s, int64_t silent_ms, struct err *err)
 {
-    return db_write(s->db, DB_RELAXED, drop_fn, &before_ms, err);
+    return db_write(s->db, DB_RELAXED, drop_fn, &silent_ms, err);
 }
 
 struct workers_call {
     struct arena *arena;
     struct worker_row *rows;
     size_t n;
+    int64_t now;
 };
 
 static int on_worker(const struct db_row *row, void *arg, struct err *err)
@@ -359,6 +359,7 @@ static int on_worker(const struct db_row *row, void *arg, struct err *err)
     x.state = row_text(&r);
     x.started_at = row_int(&r);
     x.heartbeat_at = row_int(&r);
+    x.silent_ms = MAX(c->now - x.heartbeat_at, 0);
     x.running = row_int(&r);
     x.info = row_text(&r);
     c->rows[c->n++] = x;
@@ -369,6 +370,7 @@ static int workers_fn(struct db_tx *tx, void *arg, struct err *err)
 {
     struct workers_call *c = arg;
     c->n = 0;
+    c->now = db_now(tx);
     return db_query(tx,
                     "SELECT id, host, pid, version, state, started_at, heartbeat_at, running, info FROM workers "
                     "ORDER BY started_at, id LIMIT $1",

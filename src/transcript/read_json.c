@@ -227,6 +227,8 @@ static int read_segment(struct reader *r, struct arena *a, struct segment *ret)
         rc = corrupt(r, "a segment has no text");
     if (rc == 0)
         rc = to_text(r, json_object_get(o, "suspect"), a, &s.suspect);
+    if (rc == 0)
+        rc = to_text(r, json_object_get(o, "language"), a, &s.language);
     if (rc == 0 && s.has_stats) {
         rc = to_figure(r, json_object_get(o, "avg_logprob"), &s.avg_logprob);
         if (rc == 0)
@@ -251,12 +253,26 @@ static int read_text(struct reader *r, struct arena *a, const char **ret)
     return rc < 0 ? rc : to_text(r, v, a, ret);
 }
 
+/* A probability, 0 for null. */
+static int read_probability(struct reader *r, double *ret)
+{
+    CLEANUP(free_json) json_t *v = NULL;
+    int rc = read_value(r, &v);
+    if (rc < 0)
+        return rc;
+    if (!json_is_null(v) && !json_is_number(v))
+        return corrupt(r, "a probability is not a number");
+    *ret = CLAMP(json_number_value(v), 0.0, 1.0);
+    return 0;
+}
+
 /* Segments are collected on the heap while their number is unknown. */
 struct list {
     struct arena *arena;
     struct segment *v;
     size_t n, cap;
-    const char *language;
+    const char *language, *warning;
+    double language_probability;
 };
 
 static int list_segment(struct reader *r, void *arg)
@@ -284,6 +300,24 @@ static int read_list_language(struct reader *r, void *arg)
 {
     struct list *l = arg;
     return read_text(r, l->arena, &l->language);
+}
+
+static int read_list_warning(struct reader *r, void *arg)
+{
+    struct list *l = arg;
+    return read_text(r, l->arena, &l->warning);
+}
+
+static int read_list_probability(struct reader *r, void *arg)
+{
+    struct list *l = arg;
+    return read_probability(r, &l->language_probability);
+}
+
+static int read_language_probability(struct reader *r, void *arg)
+{
+    struct transcript *t = arg;
+    return read_probability(r, &t->language_probability);
 }
 
 static int read_duration(struct reader *r, void *arg)
@@ -367,10 +401,17 @@ TEXT_MEMBER(warning)
 int transcript_from_json(const char *json, size_t n, struct transcript *ret, struct err *err)
 {
     static const struct member members[] = {
-        {"task", read_task, false},       {"language", read_language, false}, {"duration", read_duration, true},
-        {"engine", read_engine, false},   {"model", read_model, false},       {"quality", read_quality, false},
-        {"warning", read_warning, false}, {"coverage", read_coverage, false}, {"segments", read_segments, true},
+        {"task", read_task, false},
+        {"language", read_language, false},
+        {"duration", read_duration, true},
+        {"engine", read_engine, false},
+        {"model", read_model, false},
+        {"quality", read_quality, false},
+        {"warning", read_warning, false},
+        {"coverage", read_coverage, false},
+        {"segments", read_segments, true},
         {"words", skip_array, false},
+        {"language_probability", read_language_probability, false},
     };
     struct reader r = {json, json + n, "the transcript", err};
     struct transcript t;
@@ -390,6 +431,8 @@ int segments_from_json(const char *json, size_t n, struct arena *a, struct segme
 {
     static const struct member members[] = {
         {"language", read_list_language, false},
+        {"language_probability", read_list_probability, false},
+        {"warning", read_list_warning, false},
         {"segments", read_list, true},
     };
     struct reader r = {json, json + n, "the text of a chunk", err};
@@ -403,6 +446,7 @@ int segments_from_json(const char *json, size_t n, struct arena *a, struct segme
     free(l.v);
     if (rc < 0)
         return rc;
-    *ret = (struct segments){v, l.n, l.language};
+    *ret = (struct segments){
+        .v = v, .n = l.n, .language = l.language, .language_probability = l.language_probability, .warning = l.warning};
     return 0;
 }

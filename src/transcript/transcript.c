@@ -71,27 +71,35 @@ static int add_words(struct transcript *t, const struct segment *from, struct se
     return 0;
 }
 
-static int count_language(struct transcript *t, const char *language, int64_t ms, struct err *err)
+/* The first `from` segments are of earlier chunks. */
+static int count_language(struct transcript *t, size_t from, const struct segments *s, struct err *err)
 {
     size_t i = 0;
-    while (i < t->n_languages && !str_ieq(t->languages[i].language, language))
+    while (i < t->n_languages && !str_ieq(t->languages[i].language, s->language))
         i++;
     if (i == TRANSCRIPT_LANGUAGES)
         return 0;
     if (i == t->n_languages) {
-        const char *copy = transcript_clean(&t->arena, language);
+        const char *copy = transcript_clean(&t->arena, s->language);
         if (!copy)
             return out_of_memory(err);
         if (!*copy)
             return 0;
-        t->languages[t->n_languages++] = (struct language_time){copy, 0};
+        t->languages[t->n_languages++] = (struct language_time){.language = copy};
     }
-    t->languages[i].ms += ms;
+    double probability = isfinite(s->language_probability) ? CLAMP(s->language_probability, 0.0, 1.0) : 0;
+    for (size_t k = from; k < t->n_segments; k++) {
+        int64_t ms = t->segments[k].end_ms - t->segments[k].start_ms;
+        t->segments[k].language = t->languages[i].language;
+        t->languages[i].ms += ms;
+        t->languages[i].probability_ms += probability * (double)ms;
+    }
     const struct language_time *most = &t->languages[0];
     for (size_t k = 1; k < t->n_languages; k++)
         if (t->languages[k].ms > most->ms)
             most = &t->languages[k];
     t->language = most->language;
+    t->language_probability = most->ms ? clean_figure(MIN(most->probability_ms / (double)most->ms, 1.0)) : 0;
     return 0;
 }
 
@@ -117,13 +125,21 @@ int transcript_set(struct transcript *t, const char **field, const char *value, 
     return 0;
 }
 
+int transcript_warn(struct transcript *t, const char *warning, struct err *err)
+{
+    if (t->warning && strstr(t->warning, warning))
+        return 0;
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(t->arena.max);
+    buf_addf(&b, "%s%s%s", t->warning ? t->warning : "", t->warning ? "; " : "", warning);
+    return buf_ok(&b) ? transcript_set(t, &t->warning, buf_str(&b), err) : out_of_memory(err);
+}
+
 int transcript_add(struct transcript *t, int64_t start_ms, int64_t end_ms, const struct segments *s, struct err *err)
 {
     int64_t floor = t->n_segments ? t->segments[t->n_segments - 1].end_ms : 0;
     int64_t ceiling = CLAMP(end_ms, floor, MAX(floor, t->duration_ms));
     floor = CLAMP(start_ms, floor, ceiling);
-    int64_t heard_ms = 0;
-    bool heard = false;
+    size_t before = t->n_segments;
     for (size_t i = 0; i < s->n; i++) {
         const struct segment *from = &s->v[i];
         const char *text = transcript_clean(&t->arena, from->text);
@@ -152,10 +168,9 @@ int transcript_add(struct transcript *t, int64_t start_ms, int64_t end_ms, const
             return rc;
         t->segments[t->n_segments++] = to;
         floor = to.end_ms;
-        heard_ms += to.end_ms - to.start_ms;
-        heard = true;
     }
-    return heard && s->language ? count_language(t, s->language, heard_ms, err) : 0;
+    int rc = t->n_segments > before && s->language ? count_language(t, before, s, err) : 0;
+    return rc == 0 && s->warning ? transcript_warn(t, s->warning, err) : rc;
 }
 
 int transcript_add_gap(struct transcript *t, int64_t start_ms, int64_t end_ms, const char *why, struct err *err)
@@ -177,12 +192,20 @@ int transcript_add_gap(struct transcript *t, int64_t start_ms, int64_t end_ms, c
     return 0;
 }
 
-void transcript_cover(struct transcript *t, int64_t speech_ms)
+void transcript_cover(struct transcript *t, const struct time_span *speech, size_t n)
 {
-    t->speech_ms = CLAMP(speech_ms, 0, t->duration_ms);
-    int64_t gaps_ms = 0;
-    for (size_t i = 0; i < t->n_gaps; i++)
-        gaps_ms += t->gaps[i].end_ms - t->gaps[i].start_ms;
+    int64_t speech_ms = 0, gaps_ms = 0;
+    size_t g = 0;
+    for (size_t i = 0; i < n; i++) {
+        int64_t start = CLAMP(speech[i].start_ms, 0, t->duration_ms),
+                end = CLAMP(speech[i].end_ms, start, t->duration_ms);
+        speech_ms += end - start;
+        while (g < t->n_gaps && t->gaps[g].end_ms <= start)
+            g++;
+        for (size_t k = g; k < t->n_gaps && t->gaps[k].start_ms < end; k++)
+            gaps_ms += MIN(t->gaps[k].end_ms, end) - MAX(t->gaps[k].start_ms, start);
+    }
+    t->speech_ms = MIN(speech_ms, t->duration_ms);
     t->covered_ms = MAX(t->speech_ms - gaps_ms, 0);
 }
 
@@ -252,6 +275,19 @@ int64_t transcript_word_count(const struct transcript *t)
     return n;
 }
 
+/* avg_logprob is the mean logarithm of the token probabilities. */
+static double confidence_of_segments(const struct transcript *t)
+{
+    double sum = 0, ms = 0;
+    for (size_t i = 0; i < t->n_segments; i++) {
+        const struct segment *s = &t->segments[i];
+        double weight = s->has_stats ? (double)MAX(s->end_ms - s->start_ms, (int64_t)1) : 0;
+        sum += weight * exp(MIN(s->avg_logprob, 0.0));
+        ms += weight;
+    }
+    return ms > 0 ? sum / ms : -1;
+}
+
 double transcript_confidence(const struct transcript *t)
 {
     double sum = 0;
@@ -262,7 +298,7 @@ double transcript_confidence(const struct transcript *t)
                 sum += t->segments[i].words[k].probability;
                 n++;
             }
-    return n ? sum / (double)n : -1;
+    return n ? sum / (double)n : confidence_of_segments(t);
 }
 
 const char *transcript_clean(struct arena *a, const char *s)

@@ -63,7 +63,8 @@ static void add_words(struct buf *b, const struct segment *s)
     }
 }
 
-static void add_segment(struct buf *b, const struct segment *s, size_t id)
+/* `language`: of the whole, which a segment need not repeat. */
+static void add_segment(struct buf *b, const struct segment *s, size_t id, const char *language)
 {
     /* `seek` is OpenAI's place of the window in frames of 10 ms; here it is the segment's own place. */
     buf_addf(b, "{\"id\":%zu,\"seek\":%" PRId64 ",\"start\":", id, s->start_ms / 10);
@@ -82,6 +83,10 @@ static void add_segment(struct buf *b, const struct segment *s, size_t id)
     add_figure(b, s->has_stats ? s->no_speech_prob : 0);
     buf_addf(b, ",\"has_stats\":%s,", s->has_stats ? "true" : "false");
     add_string(b, "suspect", s->suspect);
+    if (s->language && !str_eq(s->language, language)) {
+        buf_addc(b, ',');
+        add_string(b, "language", s->language);
+    }
     buf_adds(b, ",\"words\":[");
     add_words(b, s);
     buf_adds(b, "]}");
@@ -106,27 +111,24 @@ static void add_text(struct out *o, const struct transcript *t)
     buf_addc(&o->buf, '"');
 }
 
-static void add_coverage(struct out *o, const struct transcript *t, bool with_gaps)
+static void add_coverage(struct out *o, const struct transcript *t)
 {
     buf_adds(&o->buf, "\"coverage\":{\"speech\":");
     add_seconds(&o->buf, t->speech_ms);
     buf_adds(&o->buf, ",\"covered\":");
     add_seconds(&o->buf, t->covered_ms);
-    if (with_gaps) {
-        buf_adds(&o->buf, ",\"gaps\":[");
-        for (size_t i = 0; i < t->n_gaps && o->rc == 0; i++) {
-            buf_adds(&o->buf, i ? ",{\"start\":" : "{\"start\":");
-            add_seconds(&o->buf, t->gaps[i].start_ms);
-            buf_adds(&o->buf, ",\"end\":");
-            add_seconds(&o->buf, t->gaps[i].end_ms);
-            buf_addc(&o->buf, ',');
-            add_string(&o->buf, "why", t->gaps[i].why);
-            buf_addc(&o->buf, '}');
-            out_flush(o, false);
-        }
-        buf_addc(&o->buf, ']');
+    buf_adds(&o->buf, ",\"gaps\":[");
+    for (size_t i = 0; i < t->n_gaps && o->rc == 0; i++) {
+        buf_adds(&o->buf, i ? ",{\"start\":" : "{\"start\":");
+        add_seconds(&o->buf, t->gaps[i].start_ms);
+        buf_adds(&o->buf, ",\"end\":");
+        add_seconds(&o->buf, t->gaps[i].end_ms);
+        buf_addc(&o->buf, ',');
+        add_string(&o->buf, "why", t->gaps[i].why);
+        buf_addc(&o->buf, '}');
+        out_flush(o, false);
     }
-    buf_addc(&o->buf, '}');
+    buf_adds(&o->buf, "]}");
 }
 
 static void add_origin(struct buf *b, const struct transcript *t)
@@ -141,11 +143,22 @@ static void add_origin(struct buf *b, const struct transcript *t)
     buf_addc(b, ',');
 }
 
+/* Null for 0, which is "unknown". */
+static void add_probability(struct buf *b, double p)
+{
+    buf_adds(b, ",\"language_probability\":");
+    if (p > 0)
+        add_figure(b, p);
+    else
+        buf_adds(b, "null");
+}
+
 static void add_task(struct buf *b, const struct transcript *t)
 {
     add_string(b, "task", t->task ? t->task : "transcribe");
     buf_addc(b, ',');
     add_string(b, "language", t->language);
+    add_probability(b, t->language_probability);
     buf_adds(b, ",\"duration\":");
     add_seconds(b, t->duration_ms);
     buf_addc(b, ',');
@@ -165,7 +178,7 @@ void write_json(struct out *o, const struct transcript *t)
     else
         buf_adds(&o->buf, "null");
     buf_addc(&o->buf, ',');
-    add_coverage(o, t, false);
+    add_coverage(o, t);
     buf_adds(&o->buf, "}\n");
 }
 
@@ -174,13 +187,13 @@ void write_verbose_json(struct out *o, const struct transcript *t)
     buf_addc(&o->buf, '{');
     add_task(&o->buf, t);
     add_origin(&o->buf, t);
-    add_coverage(o, t, true);
+    add_coverage(o, t);
     buf_addc(&o->buf, ',');
     add_text(o, t);
     buf_adds(&o->buf, ",\n\"segments\":[");
     for (size_t i = 0; i < t->n_segments && o->rc == 0; i++) {
         buf_adds(&o->buf, i ? ",\n" : "\n");
-        add_segment(&o->buf, &t->segments[i], i);
+        add_segment(&o->buf, &t->segments[i], i, t->language);
         out_flush(o, false);
     }
     buf_adds(&o->buf, "],\n\"words\":[");
@@ -200,11 +213,14 @@ int segments_to_json(const struct segments *s, struct buf *ret, struct err *err)
 {
     buf_addc(ret, '{');
     add_string(ret, "language", s->language);
+    add_probability(ret, s->language_probability);
+    buf_addc(ret, ',');
+    add_string(ret, "warning", s->warning);
     buf_adds(ret, ",\"segments\":[");
     for (size_t i = 0; i < s->n; i++) {
         if (i)
             buf_addc(ret, ',');
-        add_segment(ret, &s->v[i], i);
+        add_segment(ret, &s->v[i], i, s->language);
     }
     buf_adds(ret, "]}");
     return buf_check(ret, "the text of a chunk", err);

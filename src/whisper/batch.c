@@ -8,6 +8,8 @@
  *   4. runs one step for all of them, lets each search choose from its logits, and wakes the callers whose decode is
  * over.
  *
+ * Between the layers of a long one it looks round too (look_round): nobody who is cancelled waits for another's window.
+ *
  * Audio slots belong to windows and are given out under the lock by batch_open. Text slots belong to running decodes; a
  * decode that finds too few free ones waits in the list, first come first served.
  */
@@ -17,6 +19,7 @@
 #include "whisper/mel.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,7 +60,8 @@ struct batch {
     struct whisper_model *model;
     struct compute *compute; /* of the thread */
     unsigned n_audio, n_text, max_rows;
-    float *mel; /* of the thread: [n_mels][3000] */
+    atomic_uint most; /* windows in one step */
+    float *mel;       /* of the thread: [n_mels][3000] */
     pthread_t thread;
 
     pthread_mutex_t mu;
@@ -68,6 +72,7 @@ struct batch {
 
     /* of the thread */
     struct request *waiting, **waiting_last; /* taken over, not started */
+    const struct request *current;           /* the long one under way */
     struct request **running;                /* decodes, at most n_text */
     size_t n_running;
     bool *text_taken;
@@ -83,6 +88,11 @@ static void answer(struct batch *b, struct request *r, int rc)
     r->done = true;
     pthread_cond_broadcast(&b->answered);
     pthread_mutex_unlock(&b->mu);
+}
+
+static void answer_cancelled(struct batch *b, struct request *r)
+{
+    answer(b, r, err_set(&r->err, ERR_CANCELLED, "cancelled"));
 }
 
 static int run_encode(struct batch *b, struct request *r)
@@ -132,9 +142,10 @@ static int run_align(struct batch *b, struct request *r, unsigned slot)
 static bool start(struct batch *b, struct request *r)
 {
     if (cancel_is_set(r->cancel)) {
-        answer(b, r, err_set(&r->err, ERR_CANCELLED, "cancelled"));
+        answer_cancelled(b, r);
         return true;
     }
+    b->current = r;
     if (r->kind == ENCODE) {
         answer(b, r, run_encode(b, r));
         return true;
@@ -152,23 +163,58 @@ static bool start(struct batch *b, struct request *r)
     return true;
 }
 
+static void add_waiting(struct batch *b, struct request *r)
+{
+    r->next = NULL;
+    *b->waiting_last = r;
+    b->waiting_last = &r->next;
+}
+
+static void wait_again(struct batch *b, struct request *r)
+{
+    r->next = b->waiting;
+    if (!b->waiting)
+        b->waiting_last = &r->next;
+    b->waiting = r;
+}
+
+static struct request *next_waiting(struct batch *b)
+{
+    struct request *r = b->waiting;
+    if (!r)
+        return NULL;
+    b->waiting = r->next;
+    if (!b->waiting)
+        b->waiting_last = &b->waiting;
+    return r;
+}
+
 /*
- * Takes requests off the waiting list: all decodes that fit, and at most one of the long kinds. A request that start()
- * has answered is its caller's again, and may be gone.
+ * Starts waiting requests: all decodes that fit, and at most one of the long kinds. A request that start() has answered
+ * is its caller's again, and may be gone.
  */
 static void start_waiting(struct batch *b)
 {
     bool did_long = false;
-    while (b->waiting) {
-        struct request *r = b->waiting, *next = r->next;
+    for (struct request *r; (r = next_waiting(b));) {
         bool is_long = r->kind != DECODE;
-        if ((is_long && did_long) || !start(b, r))
-            break;
+        if ((is_long && did_long) || !start(b, r)) {
+            wait_again(b, r);
+            return;
+        }
         did_long = did_long || is_long;
-        b->waiting = next;
-        if (!next)
-            b->waiting_last = &b->waiting;
     }
+}
+
+/* New requests into the waiting list. Needs the lock. */
+static void take_over_locked(struct batch *b)
+{
+    if (!b->first)
+        return;
+    *b->waiting_last = b->first;
+    b->waiting_last = b->last;
+    b->first = NULL;
+    b->last = &b->first;
 }
 
 static void add_row(struct batch *b, size_t *n, struct request *r, unsigned text_slot, size_t position, int token,
@@ -279,11 +325,38 @@ static void finish_over(struct batch *b, int rc, const struct err *why)
     b->n_running = kept;
 }
 
+/* A compute_opts go_on: answers all who are cancelled; false when the long request under way is. */
+static bool look_round(void *arg)
+{
+    struct batch *b = arg;
+    pthread_mutex_lock(&b->mu);
+    take_over_locked(b);
+    pthread_mutex_unlock(&b->mu);
+    struct request *r = b->waiting;
+    b->waiting = NULL;
+    b->waiting_last = &b->waiting;
+    while (r) {
+        struct request *next = r->next;
+        if (cancel_is_set(r->cancel))
+            answer_cancelled(b, r);
+        else
+            add_waiting(b, r);
+        r = next;
+    }
+    finish_over(b, 0, NULL);
+    return !cancel_is_set(b->current->cancel);
+}
+
 static void step(struct batch *b)
 {
     struct err err = ERR_INIT;
     finish_over(b, 0, &err); /* the cancelled ones */
     size_t n = gather_rows(b);
+    unsigned windows = 0;
+    for (size_t i = 0; i < b->n_running; i++)
+        windows += b->running[i]->n_rows > 0;
+    if (windows > atomic_load(&b->most))
+        atomic_store(&b->most, windows);
     int rc = n ? compute_step(b->compute, b->rows, n, &err) : 0;
     if (rc == 0) {
 #pragma omp parallel for schedule(dynamic)
@@ -303,12 +376,7 @@ static void *batch_main(void *arg)
         while (!b->first && !b->waiting && !b->n_running && !b->stopping)
             cond_wait_ms(&b->work, &b->mu, -1);
         bool stop = b->stopping && !b->first && !b->waiting && !b->n_running;
-        if (b->first) {
-            *b->waiting_last = b->first;
-            b->waiting_last = b->last;
-            b->first = NULL;
-            b->last = &b->first;
-        }
+        take_over_locked(b);
         pthread_mutex_unlock(&b->mu);
         if (stop)
             return NULL;
@@ -345,6 +413,8 @@ static void *make_and_run(void *arg)
     struct making *m = arg;
     struct batch *b = m->b;
     struct compute_opts c = compute_options(m->o);
+    c.go_on = look_round;
+    c.go_on_arg = b;
     int rc = compute_new(b->model->net, &c, &b->compute, &m->err);
     pthread_mutex_lock(&b->mu);
     m->rc = rc < 0 ? rc : 1;
@@ -392,6 +462,11 @@ int batch_new(struct whisper_model *m, const struct whisper_batcher_opts *o, str
     }
     *ret = b;
     return 0;
+}
+
+unsigned batch_most(const struct batch *b)
+{
+    return atomic_load(&b->most);
 }
 
 void batch_free(struct batch *b)

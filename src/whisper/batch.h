@@ -18,7 +18,8 @@ struct batch_window;
 
 int batch_new(struct whisper_model *m, const struct whisper_batcher_opts *o, struct batch **ret, struct err *err)
     MUST_CHECK;
-void batch_free(struct batch *b); /* no window may be open; NULL is fine */
+unsigned batch_most(const struct batch *b); /* windows in one step */
+void batch_free(struct batch *b);           /* no window may be open; NULL is fine */
 int64_t batch_memory(const struct whisper_model *m, const struct whisper_batcher_opts *o);
 
 /* Encodes up to 30 s of PCM; waits while all audio slots are taken. */

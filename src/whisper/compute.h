@@ -23,6 +23,10 @@ struct compute_opts {
     unsigned audio_slots; /* windows held at a time */
     unsigned text_slots;
     unsigned max_rows; /* rows in one step, prompts included */
+    /* Asked between encoder layers and between the steps of compute_align, which end as CANCELLED when it says no.
+     * NULL: they are not interrupted by it. */
+    bool (*go_on)(void *arg);
+    void *go_on_arg;
 };
 
 int64_t compute_memory(const struct net *n, const struct compute_opts *o);

@@ -238,7 +238,8 @@ int compute_align(struct compute *c, unsigned audio_slot, unsigned text_slot, co
                                         .token = tokens[at + i],
                                         .want_logits = at + i + 1 < n};
         w.first = at;
-        rc = compute_step(c, rows, len, err);
+        rc = c->opts.go_on && !c->opts.go_on(c->opts.go_on_arg) ? err_set(err, ERR_CANCELLED, "cancelled")
+                                                                : compute_step(c, rows, len, err);
         for (size_t i = 0; i < len && rc == 0; i++) {
             if (!rows[i].want_logits)
                 continue;

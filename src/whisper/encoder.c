@@ -141,13 +141,22 @@ static void scatter_cross(struct compute *c, const struct kv *kv)
             scatter_block(c, kv, h, first);
 }
 
+static int look_up(struct compute *c, const struct cancel *cancel, struct err *err)
+{
+    bool go_on = !c->opts.go_on || c->opts.go_on(c->opts.go_on_arg);
+    return go_on && !cancel_is_set(cancel) ? 0 : err_set(err, ERR_CANCELLED, "cancelled");
+}
+
 int compute_encode(struct compute *c, unsigned audio_slot, const float *mel, const struct cancel *cancel,
                    float *ret_states, struct err *err)
 {
     const struct net *n = c->net;
     int rc = convolve(c, mel, err);
-    for (int i = 0; i < n->dims.audio_layers && rc == 0; i++)
-        rc = cancel_is_set(cancel) ? err_set(err, ERR_CANCELLED, "cancelled") : run_layer(c, &n->encoder[i], err);
+    for (int i = 0; i < n->dims.audio_layers && rc == 0; i++) {
+        rc = look_up(c, cancel, err);
+        if (rc == 0)
+            rc = run_layer(c, &n->encoder[i], err);
+    }
     if (rc < 0)
         return rc;
     norm_rows(c, &n->encoder_ln);
@@ -157,9 +166,9 @@ int compute_encode(struct compute *c, unsigned audio_slot, const float *mel, con
                                 ret_states + i * c->d, NULL);
     for (int i = 0; i < n->dims.text_layers && rc == 0; i++) {
         const struct linear *l = &n->decoder[i].cross_kv;
-        rc = cancel_is_set(cancel)
-                 ? err_set(err, ERR_CANCELLED, "cancelled")
-                 : dnn_linear(c->dnn, AUDIO_CTX, c->y, &l->w, l->bias, DNN_NONE, c->bf16_in, c->qkv, err);
+        rc = look_up(c, cancel, err);
+        if (rc == 0)
+            rc = dnn_linear(c->dnn, AUDIO_CTX, c->y, &l->w, l->bias, DNN_NONE, c->bf16_in, c->qkv, err);
         if (rc == 0)
             scatter_cross(c, cross_kv(c, audio_slot, i));
     }

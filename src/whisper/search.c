@@ -6,6 +6,8 @@
  */
 #include "whisper/search.h"
 
+#include "whisper/gates.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +26,9 @@ int search_new(const struct search_opts *o, struct search **ret, struct err *err
         return err_set(err, ERR_INVALID, "beam_size and best_of must be 1 to %d", (int)SEARCH_MAX_SEQUENCES);
     struct search *s = calloc(1, sizeof *s);
     size_t n = (size_t)o->sequences;
-    struct sequence *all = calloc(4 * n, sizeof *all);
+    /* Halves to even, as the reference rounds. */
+    int candidates = MAX(1, (int)lrintf((float)o->sequences * CLAMP(o->patience, 0.0f, (float)SEARCH_MAX_PATIENCE)));
+    struct sequence *all = calloc(2 * n + (size_t)candidates, sizeof *all);
     if (!s || !all) {
         free(s);
         free(all);
@@ -36,8 +40,7 @@ int search_new(const struct search_opts *o, struct search **ret, struct err *err
     s->spare = all + n;
     s->finished = all + 2 * n;
     s->n_live = o->sequences;
-    /* Twice beam_size is room enough: with a larger patience the search would rarely end before the window does. */
-    s->max_candidates = CLAMP((int)lroundf((float)o->sequences * o->patience), 1, 2 * o->sequences);
+    s->max_candidates = candidates;
     for (int i = 0; i < o->sequences; i++)
         s->live[i].slot = i;
     *ret = s;
@@ -102,6 +105,11 @@ static void append(struct sequence *q, int token, float logprob, int eot)
     q->n++;
 }
 
+static bool loops(const struct sequence *q, const struct rules *r, size_t least)
+{
+    return gates_loop(q->tokens, (size_t)q->n, r->t->first_timestamp, least) > 0;
+}
+
 static void update_simple(struct search *s, const struct rules *r, float *const *logits)
 {
     const int n = r->t->n_vocab;
@@ -114,8 +122,8 @@ static void update_simple(struct search *s, const struct rules *r, float *const 
         int token = s->opts.temperature > 0 ? sample(logits[i], n, s->opts.temperature, draw(s->opts.seed, i, q->n))
                                             : most_likely(logits[i], n);
         append(q, token, logits[i][token] - norm, r->t->eot);
-        if (q->n == s->opts.max_tokens)
-            q->over = true;
+        q->over = q->over || q->n == s->opts.max_tokens || loops(q, r, GATES_LOOP_SURE);
+        q->loops = q->over && loops(q, r, GATES_LOOP);
         all_over = all_over && q->over;
     }
     s->done = all_over;
@@ -222,7 +230,8 @@ static void update_beam(struct search *s, const struct rules *r, float *const *l
     }
     s->n_live = kept;
     assign_slots(s, parents, kept);
-    s->done = kept == 0 || s->n_finished >= s->max_candidates || s->live[0].n >= s->opts.max_tokens;
+    s->done = kept == 0 || s->n_finished >= s->max_candidates || s->live[0].n >= s->opts.max_tokens ||
+              loops(&s->live[0], r, GATES_LOOP_SURE);
 }
 
 void search_update(struct search *s, const struct rules *r, float *const *logits)
@@ -260,11 +269,13 @@ void search_result(const struct search *s, struct search_result *ret)
         }
     /* Too few endings: the unfinished, most likely first, fill up; without a beam the live ones are all there is. */
     int room = s->opts.beam ? s->opts.sequences - s->n_finished : s->n_live;
-    for (int i = 0; i < s->n_live && i < room; i++)
-        if (score(s, &s->live[i]) > best_score) {
-            best = &s->live[i];
+    for (int i = 0; i < s->n_live && i < room; i++) {
+        const struct sequence *q = &s->live[i];
+        if (q->loops != best->loops ? best->loops : score(s, q) > best_score) {
+            best = q;
             best_score = score(s, best);
         }
+    }
     ret->best = best;
     ret->avg_logprob = best->sum_logprob / (float)(best->n + 1);
 }

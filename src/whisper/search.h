@@ -6,6 +6,10 @@
  *   sampling  temperature > 0, best_of sequences: drawn from the soft-max, seeded
  *   beam      temperature 0, beam_size sequences: the best continuations of all; finished ones are kept apart
  *
+ * A sequence that goes on in the same loop for GATES_LOOP_SURE tokens is over: no gate would let it pass, and its
+ * window can be tried anew without waiting for 224 tokens of it. Of drawn texts one that loops is chosen last, for a
+ * loop is the likeliest of texts by its own measure.
+ *
  * The caller runs the network: it asks search_next for rows to feed, feeds them, and hands the logits back to
  * search_update. A sequence lives in a text slot of the network; when beams fork, search_update says which slots to
  * copy.
@@ -15,13 +19,14 @@
 
 #include "whisper/rules.h"
 
-enum { SEARCH_MAX_SEQUENCES = 16, SEARCH_MAX_TOKENS = 224 };
+enum { SEARCH_MAX_SEQUENCES = 16, SEARCH_MAX_TOKENS = 224, SEARCH_MAX_PATIENCE = 8 };
 
 struct search_opts {
     float temperature;
     int sequences; /* beam_size or best_of; 1..16 */
     bool beam;
-    float patience, length_penalty; /* length_penalty < 0: score by length */
+    float patience;       /* above 0, at most 8: a beam search ends with beam_size * patience finished sequences */
+    float length_penalty; /* < 0: score by length */
     uint64_t seed;
     int max_tokens; /* room behind the prompt, at most 224 */
 };
@@ -32,7 +37,8 @@ struct sequence {
     int n;
     float sum_logprob; /* with that of end-of-text, once it is over */
     bool over;
-    int slot; /* 0..sequences-1: its text slot, relative to the search's first */
+    bool loops; /* drawn: it ended in a loop */
+    int slot;   /* 0..sequences-1: its text slot, relative to the search's first */
 };
 
 struct slot_copy {
@@ -42,7 +48,7 @@ struct slot_copy {
 struct search {
     struct search_opts opts;
     struct sequence *live, *spare; /* [sequences] */
-    struct sequence *finished;     /* beam: [sequences * 2] */
+    struct sequence *finished;     /* beam: [max_candidates] */
     int n_live, n_finished;
     int max_candidates;
     struct slot_copy copies[SEARCH_MAX_SEQUENCES]; /* to be made before the next rows are fed */

@@ -126,6 +126,8 @@ int64_t whisper_batcher_memory(const struct whisper_model *m, const struct whisp
 /* Keeps a reference to m. */
 int whisper_batcher_new(struct whisper_model *m, const struct whisper_batcher_opts *o, struct whisper_batcher **ret,
                         struct err *err) MUST_CHECK;
+/* The most windows that were ever in one decoder step together. */
+unsigned whisper_batcher_most(const struct whisper_batcher *b);
 void whisper_batcher_free(struct whisper_batcher *b); /* no call may be under way; NULL is fine */
 
 enum whisper_task { WHISPER_TRANSCRIBE, WHISPER_TRANSLATE };
@@ -137,15 +139,15 @@ struct whisper_params {
     size_t n_temperatures;
     int beam_size;        /* at temperature 0; 1: greedy */
     int best_of;          /* samples at temperature > 0 */
-    float patience;       /* beams: 1 = stop when beam_size are done */
-    float length_penalty; /* < 0: by length; else Google's alpha */
+    float patience;       /* beams: stop when patience * beam_size texts are done; above 0, at most 8 */
+    float length_penalty; /* < 0: by length; else Google's alpha, 0 to 1 */
     float compression_ratio_threshold, logprob_threshold, no_speech_threshold; /* gates; NAN switches one off */
     const char *initial_prompt; /* cut to its last 223 tokens; the cut is reported */
     const char *hotwords;
     bool condition_on_previous;  /* text of the window before as prompt, with the reference's resets */
     bool timestamps;             /* the timestamp grammar; off: one segment a window */
     bool word_timestamps;        /* DTW over the alignment heads */
-    float max_initial_timestamp; /* seconds */
+    float max_initial_timestamp; /* seconds; negative: no limit */
     bool suppress_blank;
     const int *suppress_tokens; /* NULL: the model's non-speech list */
     size_t n_suppress_tokens;
@@ -168,13 +170,17 @@ struct whisper_segment {
     const struct whisper_word *words; /* with word_timestamps */
     size_t n_words;
     float avg_logprob, compression_ratio, no_speech_prob, temperature;
-    const char *suspect; /* the gate that it failed at every temperature, "loop" ...; NULL: none */
+    /* The gate that it failed at every temperature ("repetition", "loop", "low probability"), or "no speech there": the
+     * caller heard none; NULL: neither. */
+    const char *suspect;
 };
 
-/* A stretch that got no text although the caller said there is speech, or that was given up. */
+/* A stretch that got no text although the caller said there is speech. */
 struct whisper_gap {
     int64_t start, end;
-    const char *why; /* "no speech", "failed gates", "early end" */
+    /* "no speech": the model heard none; "failed gates": no try passed, and none had text; "early end": the text ended
+     * before, also when the rest was run again; "no text": nothing between two texts; "tones": hum, beeps, chords. */
+    const char *why;
 };
 
 struct whisper_span {
@@ -198,8 +204,8 @@ struct whisper_result {
     size_t n_segments;
     const struct whisper_gap *gaps;
     size_t n_gaps;
-    const char *language;
-    float language_probability; /* 1 when it was given */
+    const char *language;       /* NULL: too short to tell */
+    float language_probability; /* of the window that decided, or the mean over those heard; 1 when it was given */
     const int *previous;        /* to hand to the next call */
     size_t n_previous;
     int prompt_tokens_cut; /* how many tokens of initial_prompt and hotwords had no room */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The job's thread walks the plan: an index with a checkpoint is loaded, another is posted to the job's lane, at most
- * slots + 1 at a time (the one more, so that a slot never waits for this thread), or one at a time for an engine
- * that needs what the chunk before left. What comes back is saved in the order of completion and merged in the
- * order of the plan; PCM is in memory only while its chunk is with the engine.
+ * slots + 1 at a time (the one more, so that a slot never waits for this thread), or one at a time in a
+ * sequential request, where each needs what the chunk before left. What comes back is saved in the order of completion
+ * and merged in the order of the plan; PCM is in memory only while its chunk is with the engine.
  *
  * The first error ends the posting. When it may pass, chunks with the engine are let through and saved, so that
  * the next attempt starts after them; otherwise they are stopped.
@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "worker/gaps.h"
 #include "worker/slots.h"
 
 #include <stdlib.h>
@@ -23,6 +24,7 @@ struct work;
 
 struct stage {
     const struct pipeline_opts *o;
+    struct engine_request request; /* with the language that was heard */
     const struct plan *plan;
     const struct pcm *pcm;
     bool resume, in_order;
@@ -96,11 +98,13 @@ static int run_engine(struct work *w, const int16_t *pcm, struct err *err)
 {
     struct stage *st = w->st;
     const struct pipeline_opts *o = st->o;
-    struct engine_chunk c = {.pcm = pcm, .span = st->plan->chunks[w->idx].span, .state = w->previous};
+    const struct plan_chunk *p = &st->plan->chunks[w->idx];
+    struct engine_chunk c = {
+        .pcm = pcm, .span = p->span, .speech = p->speech, .n_speech = p->n_speech, .state = w->previous};
     if (o->hooks.engine_call)
         o->hooks.engine_call(o->hooks.arg, w->idx);
     int64_t began = clock_mono_ms();
-    int rc = engine_run(o->engine, &o->request, &c, &st->stop, &w->arena, &w->answer, err);
+    int rc = engine_run(o->engine, &st->request, &c, &st->stop, &w->arena, &w->answer, err);
     w->engine_ms = clock_mono_ms() - began;
     return rc;
 }
@@ -156,36 +160,12 @@ static void tell_progress(const struct stage *st)
         st->o->hooks.progress(st->o->hooks.arg, &p);
 }
 
-static bool has_text(const struct segments *s)
-{
-    for (size_t i = 0; i < s->n; i++)
-        if (s->v[i].text && s->v[i].text[0])
-            return true;
-    return false;
-}
-
-/* Every part of the speech without text, or with a doubtful one, is named in the transcript. */
-static int add_gaps(struct stage *st, const struct work *w, struct err *err)
-{
-    const struct plan_chunk *c = &st->plan->chunks[w->idx];
-    if (c->speech_samples > 0 && !has_text(&w->answer.segments))
-        return transcript_add_gap(st->t, samples_to_ms(c->span.start), samples_to_ms(c->span.end),
-                                  "no words were recognised", err);
-    for (size_t i = 0; i < w->answer.segments.n; i++) {
-        const struct segment *s = &w->answer.segments.v[i];
-        int rc = s->suspect ? transcript_add_gap(st->t, s->start_ms, s->end_ms, s->suspect, err) : 0;
-        if (rc < 0)
-            return rc;
-    }
-    return 0;
-}
-
 static int merge_one(struct stage *st, const struct work *w, struct err *err)
 {
     const struct plan_chunk *c = &st->plan->chunks[w->idx];
     int rc = transcript_add(st->t, samples_to_ms(c->span.start), samples_to_ms(c->span.end), &w->answer.segments, err);
     if (rc == 0)
-        rc = add_gaps(st, w, err);
+        rc = gaps_add(st->t, c, &w->answer.segments, err);
     if (rc < 0)
         return rc;
     if (st->in_order) {
@@ -334,8 +314,9 @@ static void run_all(struct stage *st)
 int chunks_run(const struct pipeline_opts *o, const struct plan *p, const struct pcm *pcm, bool resume,
                struct transcript *t, struct pipeline_report *report, struct err *err)
 {
-    bool in_order = engine_info(o->engine)->caps & ENGINE_NEEDS_PREVIOUS;
+    bool in_order = o->request.sequential;
     struct stage st = {.o = o,
+                       .request = o->request,
                        .plan = p,
                        .pcm = pcm,
                        .resume = resume,
@@ -344,6 +325,8 @@ int chunks_run(const struct pipeline_opts *o, const struct plan *p, const struct
                        .report = report,
                        .stop = {.also = o->cancel},
                        .max_in_flight = in_order ? 1 : slots_count(o->slots) + 1};
+    if (p->heard)
+        st.request.language = p->heard;
     for (size_t i = 0; i < p->n_chunks; i++)
         st.chunk_samples += p->chunks[i].span.end - p->chunks[i].span.start;
     st.ready = calloc(p->n_chunks + 1, sizeof *st.ready); /* sized by the recording */

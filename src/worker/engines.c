@@ -13,16 +13,18 @@
 
 struct engines {
     const struct engine_opts *opts;
+    bool quiet;
     pthread_mutex_t mu;
     struct engine *standard; /* one of `open`; guarded by mu, as below */
     struct engine **open;    /* by place in engine_list(); NULL: not open */
     size_t n;
 };
 
-void engines_new(const struct engine_opts *opts, struct engines **ret)
+void engines_new(const struct engine_opts *opts, bool quiet, struct engines **ret)
 {
     struct engines *e = xcalloc(1, sizeof *e);
     e->opts = opts;
+    e->quiet = quiet;
     while (engine_list()[e->n])
         e->n++;
     e->open = xcalloc(e->n, sizeof *e->open);
@@ -70,7 +72,8 @@ static int open_default_engine(const struct engines *e, struct engine **ret, str
     if (rc != ERR_INVALID || !is_auto(e) || !e->opts->model || !e->opts->model[0])
         return rc;
     static const struct log_ctx lc = {.component = "worker"};
-    log_warn(&lc, "%s: using the engine's own model", err->msg);
+    if (!e->quiet)
+        log_warn(&lc, "%s: using the engine's own model", err->msg);
     struct engine_opts opts = *e->opts;
     opts.model = NULL;
     return engine_open(&opts, ret, err);

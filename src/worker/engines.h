@@ -13,8 +13,8 @@
 
 struct engines;
 
-/* Borrows `opts` until engines_free. Opens nothing. */
-void engines_new(const struct engine_opts *opts, struct engines **ret);
+/* Borrows `opts` until engines_free. Opens nothing. `quiet`: another process says what there is to warn of. */
+void engines_new(const struct engine_opts *opts, bool quiet, struct engines **ret);
 void engines_free(struct engines *e); /* no call may be under way; NULL is fine */
 
 /*

@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "base/io.h"
 #include "transcript/format.h"
+#include "worker/ask.h"
 #include "worker/job_internal.h"
 #include "worker/persist.h"
 #include "worker/plan_json.h"
@@ -81,7 +82,12 @@ static int transcribe(struct job_ctx *c, struct err *err)
                               .cancel = &c->r->cancel,
                               .drain = &c->w->drain,
                               .hooks = job_hooks(c)};
-    return pipeline_run(&o, &c->transcript, &c->report, err);
+    struct job_options asked;
+    c->report.stage = STAGE_CHECK;
+    int rc = job_options_from_json(c->r->job.options, &c->r->arena, &asked, err);
+    if (rc == 0)
+        rc = ask_options(&o, &asked, c->w->o->options, &c->r->arena, err);
+    return rc < 0 ? rc : pipeline_run(&o, &c->transcript, &c->report, err);
 }
 
 static int to_storage(const void *data, size_t n, void *arg, struct err *err)
@@ -130,7 +136,9 @@ static int complete(struct job_ctx *c, struct err *err)
                                 .covered_ms = t->covered_ms,
                                 .word_count = transcript_word_count(t),
                                 .processing_ms = clock_mono_ms() - c->r->began_ms,
-                                .confidence = transcript_confidence(t)};
+                                .confidence = transcript_confidence(t),
+                                .language_probability = t->language_probability,
+                                .warning = t->warning};
     return persist(c->w, c->r, JOB_COMPLETED, write_completed, &result, &c->seq, err);
 }
 

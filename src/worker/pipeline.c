@@ -5,6 +5,8 @@
 #include "base/fault.h"
 #include "base/str.h"
 #include "worker/chunks.h"
+#include "worker/gaps.h"
+#include "worker/hear.h"
 #include "worker/intake.h"
 #include "worker/plan_json.h"
 #include "worker/plan_make.h"
@@ -45,7 +47,8 @@ static int check(struct run *r, struct err *err)
                             .model = engine_model(r->o->engine, q),
                             .language = q->language,
                             .task = q->task,
-                            .prompt = q->prompt};
+                            .prompt = q->prompt,
+                            .options = r->o->options};
     return 0;
 }
 
@@ -74,12 +77,14 @@ static bool take_earlier_plan(struct run *r)
             return false;
     r->plan.chunks = old->chunks;
     r->plan.n_chunks = old->n_chunks;
+    r->plan.heard = old->heard;
+    r->plan.heard_probability = old->heard_probability;
     return true;
 }
 
 static int make_plan(struct run *r, struct err *err)
 {
-    static const struct plan_chunk whole = {{0, 0}, 0};
+    static const struct plan_chunk whole = {{0, 0}, NULL, 0};
     if (r->in.pcm)
         return plan_make(r->in.pcm, r->info, r->o->cancel, &r->arena, &r->plan, err);
     r->plan.chunks = &whole;
@@ -94,6 +99,10 @@ static int plan(struct run *r, struct err *err)
     if (r->resume)
         return 0;
     int rc = make_plan(r, err);
+    if (rc < 0)
+        return rc;
+    r->report->stage = STAGE_ENGINE;
+    rc = hear_language(r->o, r->in.pcm, &r->plan, err);
     if (rc < 0)
         return rc;
     const struct pipeline_hooks *h = &r->o->hooks;
@@ -114,10 +123,13 @@ static int transcribe(struct run *r, struct transcript *t, struct err *err)
 static int label(struct run *r, struct transcript *t, struct err *err)
 {
     r->report->stage = STAGE_MERGE;
-    int64_t speech = 0;
-    for (size_t i = 0; i < r->plan.n_chunks; i++)
-        speech += r->plan.chunks[i].speech_samples;
-    transcript_cover(t, samples_to_ms(speech));
+    if (r->plan.heard)
+        t->language_probability = r->plan.heard_probability;
+    int rc = gaps_cover(t, &r->plan, err);
+    if (rc == 0 && r->plan.damaged)
+        rc = transcript_warn(t, DAMAGED_WARNING, err);
+    if (rc < 0)
+        return rc;
     const struct {
         const char **field, *value;
     } names[] = {
@@ -125,14 +137,13 @@ static int label(struct run *r, struct transcript *t, struct err *err)
         {&t->model, r->plan.model},
         {&t->task, r->plan.task ? r->plan.task : "transcribe"},
         {&t->quality, r->info->quality},
-        {&t->warning, r->plan.damaged ? DAMAGED_WARNING : NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        int rc = names[i].value ? transcript_set(t, names[i].field, names[i].value, err) : 0;
+        rc = names[i].value ? transcript_set(t, names[i].field, names[i].value, err) : 0;
         if (rc < 0)
             return rc;
     }
-    int rc = transcript_check(t, err);
+    rc = transcript_check(t, err);
     return rc < 0 ? rc : FAULT_POINT(job_merged, err);
 }
 

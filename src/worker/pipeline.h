@@ -39,7 +39,8 @@ const char *pipeline_stage_name(enum pipeline_stage s);
 
 struct plan_chunk {
     struct span span;
-    int64_t speech_samples; /* detected speech in it */
+    const struct span *speech; /* detected speech in it: ascending, apart, inside `span` */
+    size_t n_speech;
 };
 
 /* The plan: what checkpoints are valid for. All that could change a chunk's text is in it. */
@@ -47,9 +48,12 @@ struct plan {
     const char *input_sha256;
     const char *engine, *model;           /* as resolved */
     const char *language, *task, *prompt; /* as requested; may be NULL */
-    int64_t total_samples;                /* 0 when the engine needs no PCM: then one chunk without length */
-    bool damaged;                         /* the decoder complained; goes into the result as a warning */
-    const struct plan_chunk *chunks;      /* ascending, apart */
+    const char *options;                  /* all else that was asked for, as one text; may be NULL */
+    const char *heard;                    /* the language that was detected for all of it; NULL: none was */
+    double heard_probability;
+    int64_t total_samples;           /* 0 when the engine needs no PCM: then one chunk without length */
+    bool damaged;                    /* the decoder complained; goes into the result as a warning */
+    const struct plan_chunk *chunks; /* ascending, apart */
     size_t n_chunks;
 };
 
@@ -98,6 +102,8 @@ struct pipeline_opts {
     struct engine *engine;
     struct slots *slots; /* shares engine slots between jobs; chunks of one job run side by side */
     struct engine_request request;
+    bool language_per_chunk;  /* else one language for the whole recording is detected when none is given */
+    const char *options;      /* what `request` and the line above hold beyond the plan's own fields, as one text */
     const char *audio_path;   /* a regular file */
     const char *input_sha256; /* of it; "" when nothing is kept */
     const char *temp_folder;  /* private */

@@ -28,16 +28,21 @@ static int detect(const struct pcm *pcm, struct vad *v, const struct cancel *can
     return 0;
 }
 
-/* Speech in each chunk: both lists ascend, so one walk does. A span may reach over several chunks. */
-static void count_speech(struct plan_chunk *chunks, size_t n_chunks, const struct span *speech, size_t n_speech)
+/*
+ * Speech in each chunk: both lists ascend, so one walk does. A span may reach over several chunks, so `room` has a
+ * place for each span and each chunk.
+ */
+static void share_speech(struct plan_chunk *chunks, size_t n_chunks, const struct span *speech, size_t n_speech,
+                         struct span *room)
 {
     size_t k = 0;
     for (size_t i = 0; i < n_chunks; i++) {
         struct plan_chunk *c = &chunks[i];
         while (k < n_speech && speech[k].end <= c->span.start)
             k++;
-        for (size_t j = k; j < n_speech && speech[j].start < c->span.end; j++)
-            c->speech_samples += MIN(speech[j].end, c->span.end) - MAX(speech[j].start, c->span.start);
+        c->speech = room;
+        for (size_t j = k; j < n_speech && speech[j].start < c->span.end; j++, c->n_speech++)
+            *room++ = (struct span){MAX(speech[j].start, c->span.start), MIN(speech[j].end, c->span.end)};
     }
 }
 
@@ -51,11 +56,12 @@ static int cut(const struct span *speech, size_t n_speech, const struct pcm *pcm
     if (rc < 0)
         return rc;
     struct plan_chunk *chunks = arena_alloc(a, (n + 1) * sizeof *chunks);
-    if (!chunks)
+    struct span *room = arena_alloc(a, (n + n_speech + 1) * sizeof *room);
+    if (!chunks || !room)
         return err_set(err, ERR_NOMEM, "out of memory for a plan of %zu chunks", n);
     for (size_t i = 0; i < n; i++)
         chunks[i].span = spans[i];
-    count_speech(chunks, n, speech, n_speech);
+    share_speech(chunks, n, speech, n_speech, room);
     p->chunks = chunks;
     p->n_chunks = n;
     return 0;

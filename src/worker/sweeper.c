@@ -45,7 +45,7 @@ static int expire_leases(struct worker *w, struct err *err)
 
 static int drop_workers(struct worker *w, struct err *err)
 {
-    return store_drop_workers(w->o->store, clock_wall_ms() - WORKER_SILENT_MS, err);
+    return store_drop_workers(w->o->store, WORKER_SILENT_MS, err);
 }
 
 /* ---- storage ---- */

@@ -166,6 +166,17 @@ static int run(struct worker *w, struct pool *jobs, struct err *err)
     return rc;
 }
 
+/* As many as the default engine serves; without one a few, for engines that jobs name. */
+static unsigned slots_wanted(struct worker *w)
+{
+    enum { FEW = 4 };
+    struct engine *e = NULL;
+    struct err err = ERR_INIT;
+    if (w->o->engine->slots)
+        return w->o->engine->slots;
+    return engines_get(w->engines, NULL, &e, &err) < 0 ? FEW : engine_slots(e);
+}
+
 int worker_run(const struct worker_opts *o, struct err *err)
 {
     struct worker w = {.o = o, .started_at = clock_wall_ms(), .log = {.component = "worker"}};
@@ -174,10 +185,10 @@ int worker_run(const struct worker_opts *o, struct err *err)
     pthread_mutex_init(&w.mu, NULL);
     cond_init(&w.ended);
     board_new(&w.board);
-    engines_new(o->engine, &w.engines);
+    engines_new(o->engine, false, &w.engines);
     int rc = temp_open(o->temp_folder, &w.temp, err);
     if (rc == 0)
-        rc = slots_new(o->engine->slots, &w.slots, err);
+        rc = slots_new(slots_wanted(&w), &w.slots, err);
     if (rc == 0)
         rc = pool_new("job", o->concurrency, o->concurrency, &jobs, err);
     if (rc == 0)

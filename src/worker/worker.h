@@ -13,6 +13,7 @@
 #include "base/stop.h"
 #include "broker/broker.h"
 #include "engine/engine.h"
+#include "job/options.h"
 #include "job/store.h"
 #include "storage/storage.h"
 #include "worker/retry.h"
@@ -22,10 +23,11 @@ struct worker_opts {
     struct store *store;
     struct storage *storage;
     struct broker *broker;
-    const struct engine_opts *engine; /* which engine and how; opened by the worker, jobs may ask for another */
-    const char *language;             /* for jobs that name none; NULL: the engine's choice */
-    const char *temp_folder;          /* a private folder per run is made below it */
-    unsigned concurrency;             /* jobs in work */
+    const struct engine_opts *engine;  /* which engine and how; opened by the worker, jobs may ask for another */
+    const char *language;              /* for jobs that name none; NULL: the engine's choice */
+    const struct job_options *options; /* for what a job leaves open; may be NULL */
+    const char *temp_folder;           /* a private folder per run is made below it */
+    unsigned concurrency;              /* jobs in work */
     int64_t lease_ms;
     int64_t poll_ms; /* looks for work this often without a wake-up */
     int64_t sweep_ms;

@@ -509,6 +509,8 @@ static void test_workers(void **state)
     assert_int_equal(n, 2);
     assert_string_equal(rows[0].id, "w1");
     assert_int_equal(rows[0].heartbeat_at, 1000000);
+    assert_int_equal(rows[0].silent_ms, 1000);
+    assert_int_equal(rows[1].silent_ms, 0);
     assert_int_equal(rows[0].pid, 42);
     assert_string_equal(rows[1].id, "w2");
     assert_string_equal(rows[1].host, "h");
@@ -518,7 +520,7 @@ static void test_workers(void **state)
     assert_int_equal(rows[1].running, 3);
     assert_int_equal(rows[1].started_at, 6);
     assert_int_equal(rows[1].heartbeat_at, 1001000);
-    OK(store_drop_workers(f->store, 1000500, &e));
+    OK(store_drop_workers(f->store, 500, &e));
     OK(store_list_workers(f->store, &f->arena, &rows, &n, &e));
     assert_int_equal(n, 1);
     OK(store_worker_gone(f->store, "w2", &e));

@@ -199,7 +199,9 @@ static void test_complete_writes_the_result(void **state)
                            .covered_ms = 49000,
                            .word_count = 2,
                            .processing_ms = 777,
-                           .confidence = 0.25};
+                           .confidence = 0.25,
+                           .language_probability = 0.75,
+                           .warning = "it is cold"};
     FAILS(ERR_LOST, "0 of 1 chunks", store_complete(f->store, &c, &w, &seq, &e));
     assert_int_equal(get(f, id.id).state, JOB_PROCESSING);
     FAILS(ERR_CONFLICT, "is processing: it has no transcript yet",
@@ -229,9 +231,13 @@ static void test_complete_writes_the_result(void **state)
     assert_int_equal(r.processing_ms, 777);
     assert_int_equal(r.created_at, 1000007);
     assert_true(r.confidence == 0.25);
+    assert_true(r.language_probability == 0.75);
+    assert_string_equal(r.warning, "it is cold");
     struct ids other = completed(f);
     OK(store_get_result(f->store, other.id, &f->arena, &r, &e));
     assert_true(r.confidence == -1);
+    assert_true(r.language_probability == 0);
+    assert_null(r.warning);
     assert_null(r.language);
     FAILS(ERR_NOT_FOUND, "no job", store_get_result(f->store, "x", &f->arena, &r, &e));
     other = failed(f);

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""A steno server for a test: started on a free port with a data folder of its own, looked into, stopped."""
+"""
+What end-to-end tests run and look at: a server (started on a free port with a data folder of its own, looked into,
+stopped), single commands, processes. STENO_BIN names the program under test.
+"""
 
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import signal
 import socket
@@ -12,11 +17,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from backends import Database
+from backends import Backends
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STENO = os.environ.get("STENO_BIN") or str(ROOT / "build-dev" / "steno")
+FIXTURE = Path(os.environ.get("STENO_FIXTURE") or Path(STENO).parent / "tests" / "fixture")  # the small Whisper model
 TERMINAL = ("completed", "failed", "cancelled")
+# Settings that make waiting short; correctness must not depend on them.
+QUICK = ["--poll-interval=200ms", "--sweep-interval=1s", "--lease=3s", "--retry-base=100ms", "--retry-cap=500ms"]
 
 
 def wait_for(what, condition, timeout=60.0):
@@ -39,20 +47,21 @@ def clean_env():
 class Server:
     """`steno serve`, or one role of it."""
 
-    def __init__(self, *flags, role="serve", listen="127.0.0.1:0", env=None, data=None, files=None):
+    def __init__(self, *flags, role="serve", listen="127.0.0.1:0", env=None, data=None, files=None,
+                 backends=None):
         self.folder = Path(tempfile.mkdtemp(prefix="steno-e2e-"))
         self.data = Path(data) if data else self.folder / "data"
         self.log_path = self.folder / "log"
         self.flags, self.role, self.listen, self.env = flags, role, listen, env or {}
         self.files = files  # most descriptors it may have open
-        self.database = Database(self.data)
-        self.owns_data = data is None
+        self.backends = backends or Backends(self.data)
+        self.owns_backends = data is None and backends is None
         self.process = None
         self.address = None
         self.start()
 
     def start(self):
-        argv = [STENO, self.role, "--data", str(self.data), *self.database.flags, *self.flags]
+        argv = [STENO, self.role, "--data", str(self.data), *self.backends.flags, *self.flags]
         if self.files:
             argv = ["prlimit", f"--nofile={self.files}", *argv]
         if self.role != "worker":
@@ -99,22 +108,30 @@ class Server:
                 self.process.kill()
                 self.process.wait()
             shutil.rmtree(self.folder, ignore_errors=True)
-            if self.owns_data:
-                self.database.remove()
+            if self.owns_backends:
+                self.backends.remove()
 
     # What it keeps.
 
     def sql(self, query, *args):
-        return self.database.sql(query, args)
+        return self.backends.database.sql(query, args)
 
     def rows(self):
         """Rows per table."""
         return {t: self.sql(f"SELECT count(*) FROM {t}")[0][0] for t in ("jobs", "chunks", "results", "error_logs")}
 
     def objects(self):
-        """Every file in storage, temporary ones too."""
-        root = self.data / "objects"
-        return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
+        """Every object in storage, unfinished ones too."""
+        return self.backends.storage.objects()
+
+    def read_object(self, key):
+        return self.backends.storage.read(key)
+
+    def write_object(self, key, content):
+        self.backends.storage.write(key, content)
+
+    def delete_object(self, key):
+        self.backends.storage.delete(key)
 
     # Talking to it.
 
@@ -228,3 +245,95 @@ def multipart(parts, boundary="xYzBoundary", end=True, kind="multipart/form-data
     if end:
         body += f"--{boundary}--\r\n".encode()
     return body, {"Content-Type": f"{kind}; boundary={boundary}"}
+
+
+class Done:
+    """How a command ended."""
+
+    def __init__(self, status, out, err):
+        self.status, self.out, self.err = status, out, err
+
+    def __repr__(self):
+        return f"<exit status {self.status}\n{self.out}\n--\n{self.err}>"
+
+
+class Steno:
+    """Runs commands of the program in a folder of their own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, *args, env=None, stdin=subprocess.DEVNULL, input=None, timeout=300):
+        feed = {"input": input} if input is not None else {"stdin": stdin}
+        done = subprocess.run([STENO, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout,
+                              cwd=self.folder, env=self.env(env), **feed)
+        return Done(done.returncode, done.stdout.decode(), done.stderr.decode(errors="replace"))
+
+    def ok(self, *args, **kw):
+        done = self(*args, **kw)
+        assert done.status == 0, (args, done)
+        return done.out
+
+    def start(self, *args, env=None, **kw):
+        return subprocess.Popen([STENO, *map(str, args)], cwd=self.folder, env=self.env(env), **kw)
+
+    def on_terminal(self, *args, until=None, sig=None, timeout=300):
+        """Runs with a terminal as standard error. `sig` is sent once `until` was seen there. (Done, seconds after it)."""
+        master, slave = pty.openpty()
+        process = self.start(*args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=slave)
+        os.close(slave)
+        seen, sent, end = b"", None, time.monotonic() + timeout
+        while time.monotonic() < end:
+            ready, _, _ = select.select([master], [], [], 0.05)
+            try:
+                piece = os.read(master, 65536) if ready else None
+            except OSError:
+                break  # the other side is closed
+            if piece == b"":
+                break
+            seen += piece or b""
+            if sig and sent is None and until.encode() in seen:
+                process.send_signal(sig)
+                sent = time.monotonic()
+        out = process.stdout.read().decode()
+        process.stdout.close()
+        status = process.wait(timeout=10)
+        os.close(master)
+        took = time.monotonic() - sent if sent else None
+        return Done(status, out, seen.decode(errors="replace")), took
+
+    def env(self, more):
+        # No configuration of the machine may reach in.
+        return clean_env() | {"HOME": str(self.folder), "XDG_STATE_HOME": str(self.folder / "state")} | (more or {})
+
+
+def children(pid):
+    """{pid: command line} of the live child processes."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            stat = (entry / "stat").read_text().rpartition(")")[2].split()
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:
+            continue
+        if int(stat[1]) == pid and stat[0] != "Z":
+            found[int(entry.name)] = command
+    return found
+
+
+def role_pid(server, role):
+    """The pid of the supervisor's child that runs this role; None while there is none."""
+    return next((pid for pid, command in children(server.process.pid).items() if f"steno {role} " in command + " "), None)
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def kill(pid, sig=signal.SIGKILL):
+    os.kill(pid, sig)

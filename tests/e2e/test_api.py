@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from backends import POSTGRES
+from backends import POSTGRES, S3
 from steno_server import Server, multipart, parse_answers, read_answers, wait_for
 
 SOUND = b"RIFF\x24\0\0\0WAVE" + bytes(100)
@@ -73,7 +73,7 @@ def test_submit_and_fetch(server):
     assert job["progress"]["percent"] == 100
     assert job["links"]["transcript"] == f"/v1/jobs/{job['id']}/transcript"
     (audio,) = [o for o in server.objects() if o.startswith(f"uploads/{job['id']}/")]
-    assert (server.data / "objects" / audio).read_bytes() == SOUND
+    assert server.read_object(audio) == SOUND
 
 
 def test_fields_may_stand_before_and_behind_the_file(server):
@@ -119,7 +119,7 @@ def test_a_large_upload_arrives_whole(server):
     job = server.submit(data, "large.wav").json
     (audio,) = [o for o in server.objects() if o.startswith(f"uploads/{job['id']}/")]
     assert job["size"] == len(data)
-    assert (server.data / "objects" / audio).read_bytes() == data
+    assert server.read_object(audio) == data
 
 
 def test_many_submissions_at_once(server):
@@ -331,20 +331,19 @@ def test_a_long_transcript_is_streamed_from_a_file(server):
     """More than fits into the memory that an answer may take."""
     job = server.wait_job(server.submit(SOUND).json["id"])
     (key,) = server.sql("SELECT result_key FROM results WHERE job_id = ?", job["id"])[0]
-    stored = server.data / "objects" / key
-    transcript = json.loads(stored.read_bytes())
+    transcript = json.loads(server.read_object(key))
     segment = transcript["segments"][0]
     transcript["segments"] = [dict(segment, id=i, text=f"line {i}") for i in range(60000)]
-    stored.write_text(json.dumps(transcript))
+    server.write_object(key, json.dumps(transcript).encode())
     answer = server.ask("GET", f"/v1/jobs/{job['id']}/transcript?format=txt")
     assert answer.status == 200
     assert answer.body.decode() == "".join(f"line {i}\n" for i in range(60000))
     whole = server.ask("GET", f"/v1/jobs/{job['id']}/transcript?format=verbose_json")
-    assert whole.body == stored.read_bytes()
-    stored.write_text("{")
+    assert whole.body == server.read_object(key)
+    server.write_object(key, b"{")
     broken = server.ask("GET", f"/v1/jobs/{job['id']}/transcript?format=txt")
     assert (broken.status, broken.code) == (500, "internal")
-    stored.unlink()
+    server.delete_object(key)
     lost = server.ask("GET", f"/v1/jobs/{job['id']}/transcript?format=txt")
     assert (lost.status, lost.code) == (500, "result_lost")
 
@@ -389,9 +388,10 @@ def test_health(server):
     parts = answer.json["parts"]
     assert set(parts) == {"database", "storage", "broker"}
     assert all(p["ok"] and p["latency_ms"] >= 0 for p in parts.values())
-    assert parts["storage"]["free_bytes"] > 0
+    assert S3 or parts["storage"]["free_bytes"] > 0
 
 
+@pytest.mark.skipif(S3, reason="takes a folder away from the embedded storage")
 def test_health_says_what_is_wrong():
     s = Server(role="api")
     try:

@@ -11,8 +11,7 @@ import threading
 import time
 
 import pytest
-from conftest import QUICK
-from steno_server import STENO, Server, clean_env, wait_for
+from steno_server import QUICK, STENO, Server, clean_env, wait_for
 
 UNKNOWN = "01a20200-06f7-759f-84ff-46d2b7b4ac6b"
 OK, FAILED, USAGE, UNAVAILABLE, JOB, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -53,9 +52,9 @@ def wav(tmp_path):
 
 def test_all_commands_are_there():
     assert COMMANDS == [
-        "serve", "api", "worker", "transcribe", "submit", "status", "wait", "result", "jobs", "cancel", "errors list",
+        "serve", "api", "worker", "transcribe", "submit", "status", "wait", "result", "jobs", "cancel", "health", "errors list",
         "errors show", "errors retry", "errors resolve", "migrate up", "migrate status", "config print", "config check",
-        "config sample", "cleanup", "model list", "model info", "model pull", "model verify", "version", "help",
+        "config sample", "cleanup", "model list", "model info", "model pull", "model verify", "bench", "version", "help",
     ]
 
 

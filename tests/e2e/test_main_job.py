@@ -7,8 +7,7 @@ import subprocess
 
 import pytest
 import requests
-from conftest import QUICK
-from steno_server import ROOT, Server, wait_for
+from steno_server import QUICK, ROOT, Server, wait_for
 from wer import wer
 
 SENTENCES = (ROOT / "tools" / "demo-sentences.txt").read_text().splitlines()[:6]

@@ -11,12 +11,9 @@ import signal
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
-
-BIN = os.environ.get("STENO_BIN", str(Path(__file__).resolve().parents[2] / "build" / "steno"))
-FIXTURE = Path(os.environ.get("STENO_FIXTURE", Path(BIN).parent / "tests" / "fixture"))
+from steno_server import FIXTURE, STENO
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +116,7 @@ def run(tmp_path, server):
     env |= {"STENO_DATA": str(tmp_path / "data"), "STENO_MODEL_URL": server.url}
 
     def call(*args, check=None, start=False, **more):
-        argv = [BIN, "model", *map(str, args)]
+        argv = [STENO, "model", *map(str, args)]
         if start:
             return subprocess.Popen(argv, env=env | more, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                     text=True)
@@ -346,5 +343,5 @@ def test_verify_looks_into_the_cache(run, model, tmp_path):
 
 
 def test_version_names_the_precision(run):
-    p = subprocess.run([BIN, "version", "-v"], capture_output=True, text=True, check=True)
+    p = subprocess.run([STENO, "version", "-v"], capture_output=True, text=True, check=True)
     assert re.search(r"^processor  \S+: precision auto is (f32|bf16|int8)$", p.stdout, re.MULTILINE)

@@ -228,3 +228,19 @@ def test_the_password_is_shown_nowhere(database, steno):
     wrong = database.url.replace("secret", "falsch")
     done = steno("jobs", f"--data={database.folder}", f"--database={wrong}")
     assert done.status != 0 and "falsch" not in done.out + done.err
+
+
+def test_roles_wait_for_a_database_that_is_away(database):
+    database.script("signal", "KILL")
+    flags = [*FLAGS, "--database", database.url]
+    stopped, worker = Server(*flags, role="worker"), Server(*flags, role="worker")
+    try:
+        for w in (stopped, worker):
+            wait_for("it says so", lambda w=w: "tried again for 60 s" in w.log())
+        assert "secret" not in worker.log()
+        assert stopped.stop() == 0, "told to stop while it waits"
+        database.up()
+        wait_for("it works", lambda: re.search(r"the database is there.*engine null", worker.log(), re.DOTALL))
+    finally:
+        stopped.close()
+        worker.close()

@@ -8,8 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import QUICK
-from steno_server import ROOT, Server, wait_for
+from steno_server import QUICK, ROOT, Server, wait_for
 
 SERVICES = ROOT / "tests" / "services.sh"
 SOUND = b"RIFF\x24\0\0\0WAVE" + bytes(100)

@@ -14,8 +14,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import QUICK
-from steno_server import STENO, Server, clean_env, wait_for
+from steno_server import QUICK, STENO, Server, clean_env, wait_for
 
 SECRET = os.environ.get("STENO_TEST_S3_SECRET_KEY", "")
 

@@ -13,7 +13,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 
 import pytest
-from steno_server import STENO, clean_env, wait_for
+from steno_server import STENO, alive, clean_env, wait_for
 
 TEXT = "the quick brown fox jumps over the lazy dog"
 MORE = [
@@ -167,13 +167,6 @@ def descendants(pid):
         for child in (task / "children").read_text().split():
             found += [int(child), *descendants(int(child))]
     return found
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])

@@ -25,6 +25,7 @@ loader.exec_module(m)
     [
         ("1..2\nok 1 - a\nok 2 - b\n", 0, 2, 0, 0),
         ("1..2\nok 1 - a\nnot ok 2 - b\n# why\n", 1, 1, 1, 0),
+        ("1..2\nok 1 - a\nnot ok 2 # SKIP test_tls\n", 0, 1, 0, 1),
         ("1..3\nok 1 - a\nok 2 # SKIP no server\nok 3 - skip is in the name\n", 0, 2, 0, 1),
         ("1..3\nok 1 - a\n", -11, 1, 2, 0),  # crashed in the second
         ("1..1\nok 1 - a\n", 99, 1, 1, 0),  # a sanitizer ended it

@@ -67,6 +67,8 @@ static int setup(void **state)
         .upload_ms = WAIT_MS,
         .engine_names = "null",
         .version = "1",
+        .data_folder = s.folder,
+        .temp_folder = s.folder,
     };
     OK(api_open(&o, &s.api, &e));
     *state = &s;
@@ -165,6 +167,8 @@ static void test_addresses_that_cannot_be_had(void **state)
         .storage_threads = 1,
         .engine_names = "",
         .version = "1",
+        .data_folder = s->folder,
+        .temp_folder = s->folder,
     };
     assert_int_equal(api_open(&taken, &second, &e), ERR_UNAVAILABLE);
     assert_null(second);

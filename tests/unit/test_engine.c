@@ -234,7 +234,7 @@ static void test_choosing_an_engine(void **state)
         {{.name = "openai", .slots = 1}, ERR_UNSUPPORTED, "not in this build"},
         {{.name = "Null", .slots = 1}, ERR_UNSUPPORTED, "no engine 'Null': use auto, whisper, pocketsphinx, null"},
         {{.name = "", .slots = 1}, ERR_UNSUPPORTED, "no engine ''"},
-        {{.name = "null", .slots = 0}, ERR_INVALID, "at least one slot"},
+        {{.name = "null", .slots = 0}, 0, "null"},
         {{.name = "null", .slots = 1, .chunk_time_ms = -1}, ERR_INVALID, "negative"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -254,7 +254,7 @@ static void test_the_list(void **state)
     const struct engine_info *const *list = engine_list();
     assert_string_equal(list[0]->name, "whisper");
     assert_string_equal(list[0]->quality, "standard");
-    assert_int_equal(list[0]->caps, ENGINE_NEEDS_PCM | ENGINE_INTERRUPTS);
+    assert_int_equal(list[0]->caps, ENGINE_NEEDS_PCM | ENGINE_FOLLOWS | ENGINE_INTERRUPTS | ENGINE_DETECTS);
     assert_string_equal(list[1]->name, "pocketsphinx");
     assert_string_equal(list[1]->quality, "draft");
     assert_int_equal(list[1]->caps, ENGINE_NEEDS_PCM);
@@ -283,6 +283,7 @@ static void test_requests_that_never_work(void **state)
         {{.language = "english"}, 0, ""},
         {{.language = "English"}, 0, ""},
         {{.language = "", .model = ""}, 0, ""},
+        {{.sequential = true}, ERR_UNSUPPORTED, "use decode_mode batched"},
         {{.language = "de"}, ERR_UNSUPPORTED, "only knows English, not 'de'"},
         {{.language = "enm"}, ERR_UNSUPPORTED, "only knows English"},
         {{.language = "e"}, ERR_UNSUPPORTED, "only knows English"},

@@ -33,7 +33,7 @@ static void write_to(struct buf *b, const struct transcript *t, enum format f)
 static void add(struct transcript *t, int64_t from, int64_t to, struct segment s, const char *language)
 {
     struct err e = ERR_INIT;
-    assert_int_equal(transcript_add(t, from, to, &(struct segments){&s, 1, language}, &e), 0);
+    assert_int_equal(transcript_add(t, from, to, &(struct segments){.v = &s, .n = 1, .language = language}, &e), 0);
 }
 
 /* A transcript with everything in it that a format could trip over. */
@@ -69,7 +69,7 @@ static void make_sample(struct transcript *t)
         (struct segment){.start_ms = 3600000, .end_ms = 3 * 3600000 + 5, .text = "NOTE end"}, "en");
     assert_int_equal(transcript_add_gap(t, 80000, 90500, "no words", &e), 0);
     assert_int_equal(transcript_add_gap(t, 91000, 92000, "the words repeat", &e), 0);
-    transcript_cover(t, 100000);
+    transcript_cover(t, (const struct time_span[]){{0, 30000}, {70000, 95000}}, 2);
 }
 
 static char *read_data(const char *name)
@@ -261,6 +261,7 @@ static void assert_same(const struct transcript *a, const struct transcript *b)
     assert_true(a->duration_ms == b->duration_ms && a->speech_ms == b->speech_ms && a->covered_ms == b->covered_ms);
     assert_true(str_eq(a->language, b->language) && str_eq(a->engine, b->engine) && str_eq(a->model, b->model) &&
                 str_eq(a->quality, b->quality) && str_eq(a->warning, b->warning));
+    assert_true(a->language_probability == b->language_probability);
     assert_string_equal(a->task ? a->task : "transcribe", b->task);
     assert_int_equal(a->n_segments, b->n_segments);
     assert_int_equal(a->n_gaps, b->n_gaps);
@@ -320,7 +321,11 @@ struct random_chunk {
 static void random_chunk(uint64_t *seed, int64_t length, struct random_chunk *c)
 {
     static const char *const languages[] = {NULL, "en", "de", "yue"};
-    c->segments = (struct segments){c->v, (size_t)below(seed, SEGMENTS), languages[below(seed, 4)]};
+    c->segments = (struct segments){.v = c->v,
+                                    .n = (size_t)below(seed, SEGMENTS),
+                                    .language = languages[below(seed, 4)],
+                                    .language_probability = (double)below(seed, 5) / 4,
+                                    .warning = below(seed, 2) ? "the prompt was cut" : NULL};
     for (size_t i = 0; i < c->segments.n; i++) {
         struct segment *s = &c->v[i];
         *s = (struct segment){.start_ms = random_time(seed, length),
@@ -370,7 +375,8 @@ static void random_transcript(uint64_t *seed, struct transcript *t)
         assert_int_equal(
             transcript_add_gap(t, random_time(seed, t->duration_ms), random_time(seed, t->duration_ms), text, &e), 0);
     }
-    transcript_cover(t, random_time(seed, t->duration_ms));
+    struct time_span speech = {random_time(seed, t->duration_ms), random_time(seed, t->duration_ms)};
+    transcript_cover(t, &speech, 1);
 }
 
 static void test_verbose_json_there_and_back(void **state)
@@ -423,6 +429,8 @@ static void test_segments_there_and_back(void **state)
         assert_int_equal(segments_from_json(first.data, first.len, &a, &once, &e), 0);
         assert_int_equal(once.n, c.segments.n);
         assert_true(str_eq(once.language, c.segments.language));
+        assert_true(str_eq(once.warning, c.segments.warning));
+        assert_true(once.language_probability == c.segments.language_probability);
         for (size_t k = 0; k < once.n; k++) /* times as they were, however wrong: transcript_add mends them */
             assert_true(once.v[k].start_ms == c.v[k].start_ms && once.v[k].end_ms == c.v[k].end_ms &&
                         once.v[k].n_words == c.v[k].n_words &&

@@ -42,6 +42,10 @@ struct fake {
     bool block; /* every call waits for its cancel */
     bool suspect, wordless, refuse;
     struct cancel *set_on_first_call;
+    bool hole;                      /* the segment ends 1.5 s before its chunk */
+    const char *hears[MAX_CHUNKS];  /* the answers, in the order of calls; NULL: nothing to hear */
+    int n_questions, fail_question; /* guarded by mu */
+    char languages[MAX_CHUNKS][8];  /* that calls were given, by order of calls */
 };
 
 static struct fake *self(struct engine *e)
@@ -69,7 +73,7 @@ static int answer(struct fake *f, int64_t start, const struct engine_chunk *c, s
     assert_non_null(text);
     assert_non_null(s);
     *s = (struct segment){.start_ms = samples_to_ms(c->span.start),
-                          .end_ms = samples_to_ms(c->span.end),
+                          .end_ms = samples_to_ms(c->span.end) - (f->hole ? 1500 : 0),
                           .text = text,
                           .suspect = f->suspect ? "the fake doubts it" : NULL};
     ret->segments = (struct segments){.v = s, .n = f->wordless ? 0 : 1, .language = "en"};
@@ -80,7 +84,6 @@ static int answer(struct fake *f, int64_t start, const struct engine_chunk *c, s
 static int fake_run(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,
                     const struct cancel *cancel, struct arena *a, struct engine_answer *ret, struct err *err)
 {
-    (void)r;
     struct fake *f = self(e);
     pthread_mutex_lock(&f->mu);
     int call = ++f->n_calls;
@@ -88,6 +91,7 @@ static int fake_run(struct engine *e, const struct engine_request *r, const stru
     f->most_running = MAX(f->most_running, f->running);
     if (f->n_starts < MAX_CHUNKS) {
         snprintf(f->previous[f->n_starts], sizeof f->previous[0], "%s", c->state ? c->state : "-");
+        snprintf(f->languages[f->n_starts], sizeof f->languages[0], "%s", r->language ? r->language : "-");
         f->starts[f->n_starts++] = c->span.start;
     }
     bool fails = call == f->fail_call, block = f->block && !fails;
@@ -108,6 +112,25 @@ static int fake_run(struct engine *e, const struct engine_request *r, const stru
     return rc;
 }
 
+static int fake_detect(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,
+                       const struct cancel *cancel, struct engine_language *ret, struct err *err)
+{
+    (void)cancel;
+    struct fake *f = self(e);
+    assert_null(r->language);
+    assert_true(c->pcm && c->n_speech > 0);
+    pthread_mutex_lock(&f->mu);
+    int n = f->n_questions++;
+    bool fails = f->fail_question == n + 1;
+    pthread_mutex_unlock(&f->mu);
+    if (fails)
+        return err_set(err, ERR_TIMEOUT, "the fake is deaf");
+    if (n >= MAX_CHUNKS || !f->hears[n])
+        return 0;
+    *ret = (struct engine_language){f->hears[n], str_eq(f->hears[n], "en") ? 0.6 : 0.5};
+    return 1;
+}
+
 static const struct engine_ops fake_ops = {
     .info = {.name = "fake",
              .caps = ENGINE_NEEDS_PCM | ENGINE_INTERRUPTS,
@@ -118,20 +141,21 @@ static const struct engine_ops fake_ops = {
     .check = fake_check,
     .run = fake_run,
 };
-static const struct engine_ops fake_in_order_ops = {
-    .info = {.name = "fake in order",
-             .caps = ENGINE_NEEDS_PCM | ENGINE_NEEDS_PREVIOUS,
+static const struct engine_ops fake_able_ops = {
+    .info = {.name = "fake of many talents",
+             .caps = ENGINE_NEEDS_PCM | ENGINE_FOLLOWS | ENGINE_DETECTS,
              .quality = "test",
              .target_samples = 2 * AUDIO_RATE,
              .max_samples = 4 * AUDIO_RATE},
     .model = fake_model,
     .check = fake_check,
     .run = fake_run,
+    .detect = fake_detect,
 };
 
 static void fake_init(struct fake *f, const struct engine_ops *ops)
 {
-    *f = (struct fake){.engine = {ops}};
+    *f = (struct fake){.engine = {.ops = ops}};
     pthread_mutex_init(&f->mu, NULL);
 }
 
@@ -406,12 +430,11 @@ static void test_another_request_makes_another_plan(void **state)
 {
     (void)state;
     static const struct {
-        const char *sha, *language, *prompt, *model;
+        const char *sha, *language, *prompt, *model, *options;
     } changed[] = {
-        {"other", NULL, NULL, NULL},
-        {"abc", "en", NULL, NULL},
-        {"abc", NULL, "names", NULL},
-        {"abc", NULL, NULL, "big"},
+        {"other", NULL, NULL, NULL, NULL},         {"abc", "en", NULL, NULL, NULL},
+        {"abc", NULL, "names", NULL, NULL},        {"abc", NULL, NULL, "big", NULL},
+        {"abc", NULL, NULL, NULL, "{\"seed\":1}"},
     };
     for (size_t i = 0; i < ARRAY_LEN(changed); i++) {
         struct rig *r = rig_new(&fake_ops, speech);
@@ -421,6 +444,7 @@ static void test_another_request_makes_another_plan(void **state)
         r->opts.request.language = changed[i].language;
         r->opts.request.prompt = changed[i].prompt;
         r->opts.request.model = changed[i].model;
+        r->opts.options = changed[i].options;
         assert_int_equal(rig_run(r), 0);
         assert_int_equal(r->memo.plans_saved, 1);
         assert_int_equal(r->memo.chunks_loaded, 0);
@@ -449,7 +473,7 @@ static void test_chunks_too_long_for_the_engine_make_a_new_plan(void **state)
     struct rig *r = rig_new(&fake_ops, speech);
     assert_int_equal(rig_run(r), 0);
     rig_again(r);
-    struct plan_chunk whole = {{0, r->memo.plan.total_samples}, 1};
+    struct plan_chunk whole = {{0, r->memo.plan.total_samples}, NULL, 0};
     r->memo.plan.chunks = &whole;
     r->memo.plan.n_chunks = 1;
     assert_int_equal(rig_run(r), 0);
@@ -458,10 +482,12 @@ static void test_chunks_too_long_for_the_engine_make_a_new_plan(void **state)
     rig_free(r);
 }
 
-static void test_in_order_engine_gets_the_state_before(void **state)
+static void test_sequential_chunks_get_the_state_before(void **state)
 {
     (void)state;
-    struct rig *r = rig_new(&fake_in_order_ops, speech);
+    struct rig *r = rig_new(&fake_able_ops, speech);
+    r->opts.request.sequential = true;
+    r->opts.request.language = "en";
     r->fake.fail_call = 3;
     r->fake.fail_code = ERR_CRASHED;
     assert_int_equal(rig_run(r), ERR_CRASHED);
@@ -564,6 +590,82 @@ static void test_gaps_name_what_has_no_sure_text(void **state)
     assert_int_equal(r->t.n_gaps, chunks_of(r));
     assert_int_equal(r->t.covered_ms, 0);
     assert_true(r->t.speech_ms > 5000);
+    rig_free(r);
+}
+
+/* Speech behind the last segment of a chunk is a gap of its own, and not covered. */
+static void test_holes_are_gaps(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(&fake_ops, speech);
+    r->fake.hole = true;
+    assert_int_equal(rig_run(r), 0);
+    assert_int_equal(r->t.n_gaps, chunks_of(r));
+    assert_string_equal(r->t.gaps[0].why, "no words were recognised");
+    assert_int_equal(r->t.gaps[0].end_ms - r->t.gaps[0].start_ms, 1500);
+    assert_int_equal(r->t.speech_ms - r->t.covered_ms, 1500 * chunks_of(r));
+    rig_free(r);
+}
+
+/* A language for all: asked for before the plan is saved, kept in it, and used by whoever goes on. */
+static void test_the_majority_decides_the_language(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *hears[5], *want;
+        int millionths;
+    } rows[] = {
+        {{"de", "en", "de", "en", "de"}, "de", 300000},
+        {{"de", "en", "de", "en", NULL}, "en", 240000}, /* of equals the surer */
+        {{NULL, NULL, "fr", NULL, NULL}, "fr", 100000},
+        {{NULL}, NULL, 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct rig *r = rig_new(&fake_able_ops, speech);
+        memcpy(r->fake.hears, rows[i].hears, sizeof rows[i].hears);
+        r->fake.fail_call = 3;
+        r->fake.fail_code = ERR_TIMEOUT;
+        assert_int_equal(rig_run(r), ERR_TIMEOUT);
+        assert_int_equal(r->fake.n_questions, 5);
+        assert_true(str_eq(r->memo.plan.heard, rows[i].want));
+        rig_again(r);
+        assert_int_equal(rig_run(r), 0);
+        assert_int_equal(r->fake.n_questions, 0);
+        assert_true(r->fake.n_starts > 0);
+        for (int k = 0; k < r->fake.n_starts; k++)
+            assert_string_equal(r->fake.languages[k], rows[i].want ? rows[i].want : "-");
+        assert_int_equal((int)(r->t.language_probability * 1e6 + 0.5), rows[i].millionths);
+        assert_whole(r);
+        rig_free(r);
+    }
+}
+
+static void test_when_no_language_is_asked_for(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct rig *r = rig_new(i == 2 ? &fake_ops : &fake_able_ops, speech);
+        if (i == 0)
+            r->opts.request.language = "en";
+        r->opts.language_per_chunk = i == 1;
+        assert_int_equal(rig_run(r), 0);
+        assert_int_equal(r->fake.n_questions, 0);
+        assert_null(r->memo.plan.heard);
+        for (int k = 0; k < r->fake.n_starts; k++)
+            assert_string_equal(r->fake.languages[k], i == 0 ? "en" : "-");
+        rig_free(r);
+    }
+}
+
+static void test_a_failed_question_ends_the_run(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(&fake_able_ops, speech);
+    r->fake.fail_question = 2;
+    assert_int_equal(rig_run(r), ERR_TIMEOUT);
+    assert_int_equal(r->report.stage, STAGE_ENGINE);
+    assert_int_equal(r->memo.plans_saved, 0);
+    assert_int_equal(r->fake.n_calls, 0);
     rig_free(r);
 }
 
@@ -791,13 +893,17 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_another_request_makes_another_plan),
         cmocka_unit_test(test_a_plan_of_another_length_is_void),
         cmocka_unit_test(test_chunks_too_long_for_the_engine_make_a_new_plan),
-        cmocka_unit_test(test_in_order_engine_gets_the_state_before),
+        cmocka_unit_test(test_sequential_chunks_get_the_state_before),
         cmocka_unit_test(test_silence_calls_no_engine),
         cmocka_unit_test(test_an_engine_without_pcm_reads_no_recording),
         cmocka_unit_test(test_what_is_no_recording_fails_at_decode),
         cmocka_unit_test(test_a_damaged_recording_carries_a_warning),
         cmocka_unit_test(test_what_the_engine_refuses_is_not_decoded),
         cmocka_unit_test(test_gaps_name_what_has_no_sure_text),
+        cmocka_unit_test(test_holes_are_gaps),
+        cmocka_unit_test(test_the_majority_decides_the_language),
+        cmocka_unit_test(test_when_no_language_is_asked_for),
+        cmocka_unit_test(test_a_failed_question_ends_the_run),
         cmocka_unit_test(test_a_permanent_failure_stops_the_other_chunks),
         cmocka_unit_test(test_a_failing_hook_ends_the_run),
         cmocka_unit_test(test_cancel_at_every_stage),

@@ -12,10 +12,11 @@
 
 #include <cmocka.h>
 
+static const struct span speech[] = {{0, 7000}, {7001, 16000}, {16000, 400000}};
 static const struct plan_chunk chunks[] = {
-    {{0, 16000}, 12000},
-    {{16000, 400000}, 384000},
-    {{INT64_C(1) << 40, (INT64_C(1) << 40) + 5}, 0},
+    {{0, 16000}, speech, 2},
+    {{16000, 400000}, speech + 2, 1},
+    {{INT64_C(1) << 40, (INT64_C(1) << 40) + 5}, NULL, 0},
 };
 
 static const struct plan full = {
@@ -25,6 +26,9 @@ static const struct plan full = {
     .language = "en",
     .task = "transcribe",
     .prompt = "names: \"Zoë\", back\\slash,\n\ttab \xf0\x9f\x8e\xa4",
+    .options = "{\"beam_size\":5}",
+    .heard = "de",
+    .heard_probability = 0.75,
     .total_samples = INT64_C(1) << 41,
     .damaged = true,
     .chunks = chunks,
@@ -41,11 +45,17 @@ static void assert_round_trip(const struct plan *p)
     assert_int_equal(plan_from_json(b.data, b.len, &a, &back, &err), 0);
     assert_true(plan_same_header(p, &back));
     assert_int_equal(back.damaged, p->damaged);
+    assert_true(str_eq(back.heard, p->heard));
+    assert_true(back.heard_probability == p->heard_probability);
     assert_int_equal(back.n_chunks, p->n_chunks);
     for (size_t i = 0; i < p->n_chunks; i++) {
         assert_int_equal(back.chunks[i].span.start, p->chunks[i].span.start);
         assert_int_equal(back.chunks[i].span.end, p->chunks[i].span.end);
-        assert_int_equal(back.chunks[i].speech_samples, p->chunks[i].speech_samples);
+        assert_int_equal(back.chunks[i].n_speech, p->chunks[i].n_speech);
+        for (size_t k = 0; k < p->chunks[i].n_speech; k++) {
+            assert_int_equal(back.chunks[i].speech[k].start, p->chunks[i].speech[k].start);
+            assert_int_equal(back.chunks[i].speech[k].end, p->chunks[i].speech[k].end);
+        }
     }
     buf_clear(&b);
     arena_clear(&a);
@@ -55,7 +65,7 @@ static void test_round_trip(void **state)
 {
     (void)state;
     assert_round_trip(&full);
-    static const struct plan_chunk whole = {{0, 0}, 0};
+    static const struct plan_chunk whole = {{0, 0}, NULL, 0};
     const struct plan soundless = {
         .input_sha256 = "", .engine = "null", .model = "fixed", .chunks = &whole, .n_chunks = 1};
     assert_round_trip(&soundless);
@@ -70,6 +80,7 @@ static void test_header_decides_whether_checkpoints_hold(void **state)
     assert_true(plan_same_header(&full, &other));
     other.damaged = false;
     other.n_chunks = 1;
+    other.heard = NULL;
     assert_true(plan_same_header(&full, &other));
 #define DIFFERS(field, value)                      \
     other = full;                                  \
@@ -82,6 +93,7 @@ static void test_header_decides_whether_checkpoints_hold(void **state)
     DIFFERS(language, NULL);
     DIFFERS(task, "translate");
     DIFFERS(prompt, NULL);
+    DIFFERS(options, "{}");
     DIFFERS(total_samples, 7);
 #undef DIFFERS
 }
@@ -95,13 +107,16 @@ static void test_too_small_a_buffer_is_an_error(void **state)
     buf_clear(&b);
 }
 
-#define HEAD  "\"sha256\":\"s\",\"engine\":\"e\",\"model\":\"m\",\"language\":null,\"task\":null,\"prompt\":null"
-#define START "{\"version\":1," HEAD ",\"total\":100,\"damaged\":false,\"chunks\":"
+#define HEAD                                                                                             \
+    "\"sha256\":\"s\",\"engine\":\"e\",\"model\":\"m\",\"language\":null,\"task\":null,\"prompt\":null," \
+    "\"options\":null,\"heard\":null,\"probability\":0"
+#define START "{\"version\":2," HEAD ",\"total\":100,\"damaged\":false,\"chunks\":"
 
 static const char *const good[] = {
     START "[]}",
-    START "[[0,100,100]]}",
-    START "[[0,10,0],[10,100,90]]}",
+    START "[[0,100]]}",
+    START "[[0,100,0,100]]}",
+    START "[[0,10],[10,100,10,20,20,100]]}",
 };
 
 static const char *const bad[] = {
@@ -109,37 +124,43 @@ static const char *const bad[] = {
     "null",
     "[]",
     "{}",
-    "{\"version\":1",
-    "{\"version\":2," HEAD ",\"total\":100,\"damaged\":false,\"chunks\":[]}",
+    "{\"version\":2",
+    "{\"version\":1," HEAD ",\"total\":100,\"damaged\":false,\"chunks\":[]}",
     "{\"version\":\"1\"," HEAD ",\"total\":100,\"damaged\":false,\"chunks\":[]}",
-    "{\"version\":1," HEAD ",\"total\":-1,\"damaged\":false,\"chunks\":[]}",
-    "{\"version\":1," HEAD ",\"total\":1e2,\"damaged\":false,\"chunks\":[]}",
-    "{\"version\":1," HEAD ",\"total\":99999999999999999999,\"damaged\":false,\"chunks\":[]}",
-    "{\"version\":1," HEAD ",\"total\":100,\"damaged\":0,\"chunks\":[]}",
-    "{\"version\":1," HEAD ",\"total\":100,\"chunks\":[]}",
-    "{\"version\":1," HEAD ",\"total\":100,\"damaged\":false}",
-    "{\"version\":1,\"sha256\":null,\"engine\":\"e\",\"model\":\"m\",\"language\":null,\"task\":null,\"prompt\":null,"
+    "{\"version\":2," HEAD ",\"total\":-1,\"damaged\":false,\"chunks\":[]}",
+    "{\"version\":2," HEAD ",\"total\":1e2,\"damaged\":false,\"chunks\":[]}",
+    "{\"version\":2," HEAD ",\"total\":99999999999999999999,\"damaged\":false,\"chunks\":[]}",
+    "{\"version\":2," HEAD ",\"total\":100,\"damaged\":0,\"chunks\":[]}",
+    "{\"version\":2," HEAD ",\"total\":100,\"chunks\":[]}",
+    "{\"version\":2," HEAD ",\"total\":100,\"damaged\":false}",
+    "{\"version\":2,\"sha256\":null,\"engine\":\"e\",\"model\":\"m\",\"language\":null,\"task\":null,\"prompt\":null,"
     "\"total\":100,\"damaged\":false,\"chunks\":[]}",
-    "{\"version\":1,\"sha256\":\"s\",\"engine\":\"e\",\"model\":\"m\",\"language\":5,\"task\":null,\"prompt\":null,"
+    "{\"version\":2,\"sha256\":\"s\",\"engine\":\"e\",\"model\":\"m\",\"language\":5,\"task\":null,\"prompt\":null,"
     "\"total\":100,\"damaged\":false,\"chunks\":[]}",
-    "{\"version\":1,\"sha256\":\"s\",\"engine\":\"e\",\"model\":\"m\",\"total\":100,\"damaged\":false,\"chunks\":[]}",
+    "{\"version\":2,\"sha256\":\"s\",\"engine\":\"e\",\"model\":\"m\",\"total\":100,\"damaged\":false,\"chunks\":[]}",
     START "{}}",
     START "[0]}",
-    START "[[0,100]]}",
-    START "[[0,100,1,1]]}",
-    START "[[\"0\",100,1]]}",
-    START "[[0,100.0,1]]}",
-    START "[[-1,100,1]]}",
-    START "[[0,101,1]]}",           /* beyond the end */
-    START "[[50,50,0]]}",           /* empty */
-    START "[[60,50,0]]}",           /* backwards */
-    START "[[0,50,51]]}",           /* more speech than sound */
-    START "[[0,50,1],[49,100,1]]}", /* overlap */
-    START "[[50,100,1],[0,50,1]]}", /* order */
-    START "[[0,0,0]]}",             /* without length in a recording that has one */
+    START "[[0]]}",
+    START "[[0,100,1]]}",
+    START "[[0,100,1,1]]}", /* speech of no length */
+    START "[[0,100,\"1\",2]]}",
+    START "[[\"0\",100]]}",
+    START "[[0,100.0]]}",
+    START "[[-1,100]]}",
+    START "[[0,101]]}",           /* beyond the end */
+    START "[[50,50]]}",           /* empty */
+    START "[[60,50]]}",           /* backwards */
+    START "[[10,50,9,20]]}",      /* speech before its chunk */
+    START "[[0,50,40,51]]}",      /* behind it */
+    START "[[0,50,0,20,19,30]]}", /* over other speech */
+    START "[[0,50],[49,100]]}",   /* overlap */
+    START "[[50,100],[0,50]]}",   /* order */
+    START "[[0,0]]}",             /* without length in a recording that has one */
+    "{\"version\":2,\"sha256\":\"s\",\"engine\":\"e\",\"model\":\"m\",\"language\":null,\"task\":null,\"prompt\":null,"
+    "\"options\":null,\"heard\":\"en\",\"probability\":1000001,\"total\":100,\"damaged\":false,\"chunks\":[]}",
     START "[]} trailing",
     START "[],\"total\":5}",
-    "{\"version\":1," HEAD ",\"total\":0,\"damaged\":false,\"chunks\":[[0,0,0],[0,0,0]]}",
+    "{\"version\":2," HEAD ",\"total\":0,\"damaged\":false,\"chunks\":[[0,0],[0,0]]}",
 };
 
 static void test_anything_else_is_refused(void **state)

@@ -378,10 +378,10 @@ static void test_job_json(void **state)
                     .error_class = "corrupt",
                     .error_message = "no"};
     jw_open(&w, NULL, '[');
-    job_json_write(&w, NULL, &j, -1);
+    job_json_write(&w, NULL, &j, &(struct job_extra){.position = -1});
     j.error_class = NULL;
     j.state = JOB_PENDING;
-    job_json_write(&w, NULL, &j, 7);
+    job_json_write(&w, NULL, &j, &(struct job_extra){.position = 7});
     jw_close(&w, ']');
     const char *s = buf_str(&b);
     assert_non_null(strstr(

@@ -19,7 +19,7 @@ static void add(struct transcript *t, int64_t from, int64_t to, const struct seg
     struct err e = ERR_INIT;
     struct segment copy[8];
     memcpy(copy, v, n * sizeof *v);
-    struct segments s = {copy, n, language};
+    struct segments s = {.v = copy, .n = n, .language = language};
     assert_int_equal(transcript_add(t, from, to, &s, &e), 0);
     assert_int_equal(transcript_check(t, &e), 0);
 }
@@ -251,6 +251,62 @@ static void test_the_language_heard_longest_wins(void **state)
     }
 }
 
+/* Its probability is the mean over what is in that language; segments in another say so. */
+static void test_languages_of_chunks(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct transcript t;
+    transcript_init(&t);
+    t.duration_ms = DURATION;
+    static const struct {
+        const char *language;
+        double probability;
+    } chunks[] = {{"en", 0.5}, {"de", 0.9}, {"en", 1}, {"fr", HUGE_VAL}};
+    for (size_t i = 0; i < ARRAY_LEN(chunks); i++) {
+        int64_t at = (int64_t)i * 1000;
+        struct segment v = {.start_ms = at, .end_ms = at + 1000, .text = "x"};
+        struct segments s = {
+            .v = &v, .n = 1, .language = chunks[i].language, .language_probability = chunks[i].probability};
+        assert_int_equal(transcript_add(&t, at, at + 1000, &s, &e), 0);
+    }
+    assert_string_equal(t.language, "en");
+    assert_true(fabs(t.language_probability - 0.75) < 1e-9);
+    for (size_t i = 0; i < ARRAY_LEN(chunks); i++)
+        assert_string_equal(t.segments[i].language, chunks[i].language);
+    transcript_clear(&t);
+}
+
+static void test_warnings_are_said_once(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct transcript t;
+    transcript_init(&t);
+    t.duration_ms = DURATION;
+    static const char *const warnings[] = {"the prompt was cut", NULL, "the prompt was cut", "it is cold"};
+    for (size_t i = 0; i < ARRAY_LEN(warnings); i++)
+        assert_int_equal(transcript_add(&t, 0, 1000, &(struct segments){.warning = warnings[i]}, &e), 0);
+    assert_string_equal(t.warning, "the prompt was cut; it is cold");
+    transcript_clear(&t);
+}
+
+static void test_confidence_of_segments(void **state)
+{
+    (void)state;
+    struct transcript t;
+    transcript_init(&t);
+    t.duration_ms = DURATION;
+    const struct segment v[] = {
+        {.end_ms = 3000, .text = "a", .has_stats = true, .avg_logprob = log(0.5)},
+        {.start_ms = 3000, .end_ms = 4000, .text = "b", .has_stats = true, .avg_logprob = 1},
+        {.start_ms = 4000, .end_ms = 5000, .text = "c", .avg_logprob = -7},
+    };
+    add(&t, 0, 5000, v, 3, NULL);
+    assert_true(fabs(transcript_confidence(&t) - (3 * 0.5 + 1) / 4) < 1e-5);
+    transcript_clear(&t);
+}
+
 static void test_languages_are_counted_up_to_a_limit(void **state)
 {
     (void)state;
@@ -284,13 +340,24 @@ static void test_gaps_and_coverage(void **state)
         assert_int_equal(t.gaps[i].end_ms, want[i][1]);
         assert_string_equal(t.gaps[i].why, "no words");
     }
-    transcript_cover(&t, 8000);
-    assert_int_equal(t.speech_ms, 8000);
-    assert_int_equal(t.covered_ms, 5000);
-    transcript_cover(&t, 2000); /* gaps longer than the speech */
-    assert_int_equal(t.covered_ms, 0);
-    transcript_cover(&t, 20000);
-    assert_int_equal(t.speech_ms, DURATION);
+    static const struct {
+        struct time_span speech[3];
+        size_t n;
+        int64_t speech_ms, covered_ms;
+    } covers[] = {
+        {{{0, 0}}, 0, 0, 0},
+        {{{2000, 9000}}, 1, 7000, 7000},              /* between the gaps */
+        {{{500, 1500}}, 1, 1000, 0},                  /* over two of them */
+        {{{500, 3000}, {4000, 9500}}, 2, 8000, 6000}, /* the end of one, the start of another */
+        {{{0, 20000}}, 1, DURATION, DURATION - 3000},
+        {{{5000, 4000}, {30000, 40000}}, 2, 0, 0},
+        {{{100, 200}, {300, 400}, {9999, 10000}}, 3, 201, 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(covers); i++) {
+        transcript_cover(&t, covers[i].speech, covers[i].n);
+        assert_int_equal(t.speech_ms, covers[i].speech_ms);
+        assert_int_equal(t.covered_ms, covers[i].covered_ms);
+    }
     assert_int_equal(transcript_check(&t, &e), 0);
     transcript_clear(&t);
 }
@@ -326,7 +393,7 @@ static void test_memory_is_bounded(void **state)
     t.duration_ms = INT64_MAX;
     t.arena.max = 20000;
     struct segment v = {.text = "0123456789012345678901234567890123456789"};
-    struct segments s = {&v, 1, NULL};
+    struct segments s = {.v = &v, .n = 1};
     int rc = 0;
     for (int i = 0; i < 10000 && rc == 0; i++)
         rc = transcript_add(&t, 0, INT64_MAX, &s, &e);
@@ -388,6 +455,9 @@ int main(void)
         cmocka_unit_test(test_words_are_counted_in_the_text_where_there_are_none),
         cmocka_unit_test(test_figures_are_kept_if_they_are_numbers),
         cmocka_unit_test(test_the_language_heard_longest_wins),
+        cmocka_unit_test(test_languages_of_chunks),
+        cmocka_unit_test(test_warnings_are_said_once),
+        cmocka_unit_test(test_confidence_of_segments),
         cmocka_unit_test(test_languages_are_counted_up_to_a_limit),
         cmocka_unit_test(test_gaps_and_coverage),
         cmocka_unit_test(test_text_and_set),

@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: MIT
+"""A cluster (an api, two workers, PostgreSQL, Redis or RabbitMQ, S3) whose parts die, hang and are restarted.
+
+The short form injects every kind of fault into every part, in an order drawn from a seed, and lets two parts hang; with
+STENO_TEST_LONG=SECONDS (`make faults`) each of them hangs too, and then random ones follow for so long.
+STENO_TEST_SEED repeats an order. All servers are this file's own.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from difflib import SequenceMatcher
+from pathlib import Path
+
+import pytest
+from backends import Backends, Postgres, RabbitMQ, Redis, S3Folder
+from real_server import RealServer, installed
+from steno_server import ROOT, TERMINAL, Server, wait_for
+
+LONG_S = float(os.environ.get("STENO_TEST_LONG", 0))
+HANG_S = 20
+PATIENCE_S = 900  # for a broken program
+CLIP = (ROOT / "tests" / "fixture" / "audio" / "02_one_word.flac").read_bytes()
+SENTENCES = [
+    "the quick brown fox jumps over the lazy dog",
+    "the engineers measured the temperature of the water in the river at seven places on the same day",
+]
+FLAGS = [
+    "--engine=null", "--lease=5s", "--poll-interval=300ms", "--sweep-interval=500ms", "--retry-base=100ms",
+    "--retry-cap=1s", "--alone-patience=2s", "--death-pause=10m", "--worker-concurrency=4", "--engine-slots=2",
+    "--drain-timeout=5s", "--s3-timeout=4s", "--upload-time-limit=40s",
+]
+
+
+@pytest.fixture(scope="module")
+def speech_wav():
+    """Spoken sentences with pauses: a job of several chunks for a real engine."""
+    folder = Path(tempfile.mkdtemp(prefix="steno-e2e-clips-"))
+    text, wav = folder / "text", folder / "speech.wav"
+    text.write_text("\n".join(SENTENCES) + "\n")
+    subprocess.run([ROOT / "tools" / "speak.sh", text, wav, "1.0"], check=True, timeout=120)
+    yield wav.read_bytes()
+    shutil.rmtree(folder)
+
+
+class Role:
+    """An api or a worker as a part of the cluster: the same verbs as RealServer."""
+
+    def __init__(self, name, **kw):
+        self.name, self.server = name, Server(*FLAGS, **kw)
+        if name == "api":
+            self.server.listen = f"{self.server.host}:{self.server.port}"  # after a restart too
+
+    def up(self):
+        self.server.start()
+
+    def down(self):
+        assert self.server.stop(timeout=120) == 0, self.server.log()[-3000:]
+
+    def signal(self, name):
+        self.server.process.send_signal(getattr(signal, "SIG" + name))
+        if name == "KILL":
+            self.server.process.wait()
+
+    def close(self):
+        if self.server.process.poll() is None:
+            self.server.process.send_signal(signal.SIGCONT)
+        self.server.close()
+
+
+class Cluster:
+    def __init__(self, broker):
+        names = ("postgres", broker, "s3")
+        self.parts = {}
+        starting = [threading.Thread(target=self.start_server, args=(n,)) for n in names]
+        for t in starting:
+            t.start()
+        for t in starting:
+            t.join()
+        try:
+            assert set(self.parts) == set(names), "not all servers start"
+            said = {k: v for p in self.parts.values() for k, v in p.vars.items()}
+            queue = Redis("cluster", said["REDIS_URL"]) if broker == "redis" else RabbitMQ("cluster", said["AMQP_URL"])
+            self.backends = Backends(None, Postgres(None, "cluster", said["POSTGRES_URL"]), queue,
+                                     S3Folder(None, "cluster", said))
+            for name in ("api", "worker1", "worker2"):
+                self.parts[name] = Role(name, role=name.rstrip("12"), backends=self.backends)
+            self.api = self.parts["api"].server
+        except BaseException:
+            self.close()
+            raise
+
+    def start_server(self, name):
+        self.parts[name] = RealServer(name)
+
+    def sql(self, query, *args):
+        return self.backends.database.sql(query, args)
+
+    def health(self):
+        return self.api.ask("GET", "/admin/health").json
+
+    def close(self):
+        errors = []
+        for name in sorted(self.parts, key=lambda n: n in ("postgres", "redis", "rabbitmq", "s3")):
+            try:
+                self.parts[name].close()
+            except BaseException as e:
+                errors.append(e)
+        if errors:
+            raise errors[0]
+
+
+@pytest.fixture(scope="module", params=["redis", "rabbitmq"])
+def cluster(request):
+    if not installed("postgres", request.param, "s3"):
+        pytest.skip(f"no PostgreSQL, {request.param} or S3 server is installed")
+    c = Cluster(request.param)
+    yield c
+    c.close()
+
+
+class Client(threading.Thread):
+    """Submits jobs until told to stop, and remembers what was answered."""
+
+    def __init__(self, api, speech_wav, seed):
+        super().__init__()
+        self.api, self.speech_wav, self.random = api, speech_wav, random.Random(seed)
+        self.ending = threading.Event()
+        self.accepted, self.refused, self.cut, self.wrong, self.slowest = {}, 0, 0, [], 0.0
+
+    def run(self):
+        n = 0
+        while not self.ending.wait(self.random.uniform(0.05, 0.3)):
+            n += 1
+            spoken = n % 60 == 5
+            began = time.monotonic()
+            try:
+                if spoken:
+                    answer = self.api.submit(self.speech_wav, "speech.wav", {"engine": "pocketsphinx"})
+                else:
+                    answer = self.api.submit(CLIP, "clip.flac")
+            except (OSError, AssertionError):
+                self.cut += 1  # nobody listens, or the answer was cut off: it may have been accepted or not
+                continue
+            self.slowest = max(self.slowest, time.monotonic() - began)
+            if answer.status == 202:
+                self.accepted[answer.json["id"]] = spoken
+            elif answer.status == 503 and int(answer.headers.get("retry-after", 0)) > 0:
+                self.refused += 1
+            else:
+                self.wrong.append(answer)
+
+
+def crash(part, rng):
+    part.signal("KILL")
+    time.sleep(rng.uniform(0.5, 4))
+    part.up()
+
+
+def restart(part, rng):
+    part.down()
+    part.up()
+
+
+def hang(part, rng):
+    part.signal("STOP")
+    time.sleep(HANG_S)
+    part.signal("CONT")
+
+
+FAULTS = {"KILL": crash, "restart": restart, "STOP": hang}
+
+
+def inject(cluster, name, kind, rng):
+    print(f"{kind:8} {name}", flush=True)
+    FAULTS[kind](cluster.parts[name], rng)
+    time.sleep(rng.uniform(0.5, 2))
+
+
+def storm(cluster, rng):
+    """How many faults were injected."""
+    names = sorted(cluster.parts)
+    faults = [(n, k) for n in names for k in ("KILL", "restart")]
+    faults += [(n, "STOP") for n in (names if LONG_S else rng.sample(names, 2))]
+    rng.shuffle(faults)
+    for name, kind in faults:
+        inject(cluster, name, kind, rng)
+    end, count = time.monotonic() + LONG_S, len(faults)
+    while time.monotonic() < end:
+        inject(cluster, rng.choice(names), rng.choice(sorted(FAULTS)), rng)
+        count += 1
+    return count
+
+
+def wait_all_ended(cluster):
+    def ended():
+        states = dict(cluster.sql("SELECT id, state FROM jobs"))
+        return states if all(s in TERMINAL for s in states.values()) else None
+
+    try:
+        return wait_for("the end of all jobs", ended, PATIENCE_S)
+    except AssertionError:
+        print(cluster.sql("SELECT * FROM jobs WHERE state NOT IN ('completed','failed','cancelled')"))
+        for name in ("api", "worker1", "worker2"):
+            print(name, cluster.parts[name].server.log()[-4000:])
+        raise
+
+
+def assert_whole(cluster, ids):
+    """Each has one result, of its last claim, with every chunk of the plan, and its whole transcript is in storage."""
+    jobs = {r[0]: r[1:] for r in cluster.sql("SELECT id, chunks_done, chunks_total, fence, audio_key FROM jobs")}
+    chunks = dict(cluster.sql("SELECT job_id, count(*) FROM chunks GROUP BY job_id"))
+    results = dict(cluster.sql("SELECT job_id, fence FROM results"))
+    for job_id in ids:
+        done, total, fence, audio = jobs[job_id]
+        assert done == total == chunks[job_id] > 0, (job_id, done, total, chunks[job_id])
+        assert results[job_id] == fence, (job_id, fence, results[job_id])
+        answer = cluster.api.ask("GET", f"/v1/jobs/{job_id}/transcript?format=verbose_json")
+        assert answer.status == 200, answer
+        transcript = answer.json
+        assert transcript["coverage"]["covered"] == transcript["coverage"]["speech"], transcript["coverage"]
+        if audio.endswith("/speech.wav"):
+            heard = SequenceMatcher(None, transcript["text"].split(), " ".join(SENTENCES).split()).ratio()
+            assert heard > 0.75, transcript["text"]
+        else:
+            assert transcript["engine"] == "null" and transcript["text"], transcript
+
+
+def test_every_accepted_job_survives(cluster, speech_wav):
+    seed = int(os.environ.get("STENO_TEST_SEED", random.randrange(1 << 30)))
+    print("seed", seed)
+    rng = random.Random(seed)
+    clients = [Client(cluster.api, speech_wav, seed + i) for i in range(2)]
+    for c in clients:
+        c.start()
+    try:
+        faults = storm(cluster, rng)
+    finally:
+        for c in clients:
+            c.ending.set()
+        for c in clients:
+            c.join()
+    ended = wait_all_ended(cluster)
+    wait_for("all is well again", lambda: cluster.health()["status"] == "ok", 120)
+
+    assert_counted(cluster, clients, ended, faults)
+
+
+def assert_counted(cluster, clients, ended, faults):
+    accepted = {k: v for c in clients for k, v in c.accepted.items()}
+    lost = sorted(set(accepted) - set(ended)) + [j for j, s in ended.items() if s != "completed"]
+    ((retries, claims),) = cluster.sql("SELECT sum(attempt - 1), sum(fence - 1) FROM jobs")
+    print(f"jobs {len(ended)} ({len(accepted)} accepted, {sum(accepted.values())} spoken), faults injected {faults}, "
+          f"retries {retries}, further claims {claims}, refused {sum(c.refused for c in clients)}, "
+          f"answers cut {sum(c.cut for c in clients)}, slowest answer {max(c.slowest for c in clients):.1f} s, "
+          f"losses {len(lost)}", flush=True)
+    print(cluster.sql("SELECT error_class, stage, message, count(*) FROM error_logs GROUP BY 1, 2, 3 ORDER BY 4 DESC"))
+    assert not lost, lost
+    assert [w for c in clients for w in c.wrong] == []
+    assert len(accepted) > 50 and sum(accepted.values()) >= 2
+    assert cluster.sql("SELECT count(*) FROM results") == [(len(ended),)]
+    assert cluster.sql("SELECT * FROM error_logs WHERE dead = 1") == []
+    assert_whole(cluster, ended)
+    wanted = {k for (k,) in cluster.sql("SELECT audio_key FROM jobs UNION SELECT result_key FROM results")}
+    assert wanted <= set(cluster.backends.storage.objects())
+    wait_for("empty queues", lambda: all(cluster.backends.broker.depth(q) == 0 for q in ("high", "normal", "retry")), 60)
+
+
+def running(cluster, job_id):
+    return cluster.sql("SELECT state, chunks_done FROM jobs WHERE id = ?", job_id)[0]
+
+
+@pytest.mark.parametrize("cluster", ["redis"], indirect=True)
+@pytest.mark.parametrize("away", ["postgres", "s3"])
+def test_away(cluster, speech_wav, away):
+    """Database or storage away: new work is refused, clearly; running work waits and goes on."""
+    part = {"postgres": "database", "s3": "storage"}[away]
+    jobs = [cluster.api.submit(speech_wav, "speech.wav", {"engine": "pocketsphinx"}).json["id"] for _ in range(4)]
+    wait_for("they run", lambda: sum(running(cluster, j)[0] == "processing" for j in jobs) >= 2)
+    cluster.parts[away].signal("KILL")
+    # PostgreSQL's connections are processes of their own, which may live to the end of a statement.
+    wait_for("work is refused", lambda: cluster.api.submit(CLIP, "clip.flac").status != 202)
+    for _ in range(3):
+        answer = cluster.api.submit(CLIP, "clip.flac")
+        assert answer.status == 503 and int(answer.headers["retry-after"]) >= 1, answer
+        assert len(answer.json["detail"]) > 10 and "secret" not in answer.json["detail"], answer.json
+    sick = wait_for("health sees it", lambda: not (h := cluster.health())["parts"][part]["ok"] and h)
+    assert sick["status"] == "degraded" and sick["parts"][part]["error"] and "secret" not in str(sick)
+    # A lease of the jobs in work ends meanwhile.
+    time.sleep(7)
+    cluster.parts[away].up()
+    wait_for("work is taken again", lambda: cluster.api.submit(CLIP, "clip.flac").status == 202)
+    wait_all_ended(cluster)
+    for job_id in jobs:
+        assert cluster.sql("SELECT state, attempt FROM jobs WHERE id = ?", job_id) == [("completed", 1)]
+    assert_whole(cluster, jobs)
+    assert wait_for("well again", lambda: cluster.health()["status"] == "ok", 60)
+
+
+def test_broker_away(cluster):
+    """Jobs are taken and done all the same; health says why it is slower; then tokens flow again."""
+    (name,) = {"redis", "rabbitmq"} & set(cluster.parts)
+    cluster.parts[name].signal("KILL")
+    jobs = [cluster.api.submit(CLIP, "clip.flac") for _ in range(10)]
+    assert [j.status for j in jobs] == [202] * 10
+    sick = wait_for("health sees it", lambda: not (h := cluster.health())["parts"]["broker"]["ok"] and h)
+    assert sick["status"] == "degraded" and sick["parts"]["broker"]["error"]
+    assert set(wait_all_ended(cluster).values()) == {"completed"}
+    cluster.parts[name].up()
+    wait_for("well again", lambda: cluster.health()["status"] == "ok", 60)
+    for worker in ("worker1", "worker2"):
+        cluster.parts[worker].signal("STOP")
+    try:
+        told = [cluster.api.submit(CLIP, "clip.flac").json["id"] for _ in range(5)]
+        # A worker that waits may have taken one already, or two.
+        wait_for("tokens", lambda: cluster.backends.broker.depth("normal") >= 3)
+    finally:
+        for worker in ("worker1", "worker2"):
+            cluster.parts[worker].signal("CONT")
+    ended = wait_all_ended(cluster)
+    assert all(ended[j] == "completed" for j in told)
+    wait_for("an empty queue", lambda: cluster.backends.broker.depth("normal") == 0, 60)
