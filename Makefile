@@ -16,7 +16,7 @@ FAULT_SECONDS ?= 600
 NINJA = ninja $(if $(JOBS),-j$(JOBS))
 LIST = packaging/apt-
 
-.PHONY: all demo test check bench fuzz faults install clean docs deps-build deps-demo deps-test deps-check deps-fuzz
+.PHONY: all demo test check bench fuzz faults install clean docs deps-build deps-demo deps-test deps-bench deps-check deps-fuzz
 
 all: deps-build build/build.ninja
 	$(NINJA) -C build
@@ -33,10 +33,11 @@ test: deps-test
 check: deps-check
 	tools/check $(if $(JOBS),--jobs $(JOBS)) $(CHECK_FLAGS)
 
-bench: deps-demo deps-test
+bench: deps-demo deps-test deps-bench
 	test -e build-bench/build.ninja || meson setup build-bench -Dtests=true -Dbuildtype=release $(MESON_FLAGS)
 	$(NINJA) -C build-bench
 	bench/run build-bench $(BENCH_FLAGS)
+	bench/cluster build-bench
 
 fuzz: deps-fuzz
 	tools/fuzz.sh $(FUZZ_SECONDS)
@@ -67,6 +68,8 @@ deps-demo:
 deps-test:
 	@tools/deps.sh $(LIST)build.txt $(LIST)run.txt $(LIST)demo.txt $(LIST)test.txt
 	@for name in $$(tests/services.sh names); do tests/services.sh install $$name || true; done
+deps-bench:
+	@tools/deps.sh $(LIST)bench.txt
 deps-check:
 	@tools/deps.sh $(LIST)build.txt $(LIST)check.txt
 deps-fuzz:

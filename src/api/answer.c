@@ -77,6 +77,22 @@ int answer_write(struct answer *a, const void *data, size_t n, struct err *err)
     return rc;
 }
 
+int answer_give(struct answer *a, struct buf *b, struct err *err)
+{
+    int rc = buf_check(b, "the answer", err);
+    if (rc >= 0 && a->fd < 0 && !a->body.len && b->len <= ANSWER_MEMORY_MAX) {
+        size_t max = a->body.max;
+        buf_clear(&a->body);
+        a->body = *b;
+        a->body.max = max;
+        buf_init(b, b->max);
+    } else if (rc >= 0) {
+        rc = answer_write(a, buf_str(b), b->len, err);
+    }
+    buf_clear(b);
+    return rc;
+}
+
 void answer_problem(struct answer *a, enum problem p, const char *path, const char *request_id, const char *fmt, ...)
 {
     answer_clear(a);

@@ -38,6 +38,8 @@ void answer_clear(struct answer *a);
 void answer_header(struct answer *a, const char *name, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Appends to the body; beyond ANSWER_MEMORY_MAX it moves to a temporary file. UNAVAILABLE: no room for that. */
 int answer_write(struct answer *a, const void *data, size_t n, struct err *err) MUST_CHECK;
+/* The same with all that b holds, mostly without copying; b is empty after it. */
+int answer_give(struct answer *a, struct buf *b, struct err *err) MUST_CHECK;
 /* Drops what was written so far and answers with a problem instead. */
 void answer_problem(struct answer *a, enum problem p, const char *path, const char *request_id, const char *fmt, ...)
     PRINTF_LIKE(5, 6);

@@ -67,7 +67,7 @@ static int start(struct api *a, struct err *err)
     };
     int rc = pool_new("api-work", MAX(a->o.work_threads, 1), room, &a->work, err);
     if (rc >= 0)
-        rc = pool_new("api-storing", MAX(a->o.work_threads, 1), room, &a->storing, err);
+        rc = pool_new("api-storing", MAX(a->o.storage_threads, 1), room, &a->storing, err);
     if (rc >= 0)
         rc = pool_new("api-probe", PROBE_THREADS, (size_t)a->work_max + PROBE_WAITING, &a->probe, err);
     if (rc >= 0)

@@ -24,6 +24,7 @@ struct api_opts {
     const char *listen;       /* "127.0.0.1:8000,unix:/run/steno.sock": comma separated; port 0: any free one */
     unsigned http_threads;    /* parse and send */
     unsigned work_threads;    /* handlers */
+    unsigned storage_threads; /* uploads, and handlers that wait for storage */
     int64_t max_upload_bytes; /* 413 beyond */
     int64_t max_queue;        /* pending jobs; 503 beyond; 0: no limit */
     int64_t idle_ms;          /* connection without traffic */

@@ -40,7 +40,7 @@ void jw_str(struct jsonw *w, const char *key, const char *value)
 void jw_int(struct jsonw *w, const char *key, int64_t value)
 {
     begin(w, key);
-    buf_addf(w->b, "%lld", (long long)value);
+    buf_addi(w->b, value);
 }
 
 void jw_seconds(struct jsonw *w, const char *key, int64_t ms)

@@ -71,13 +71,10 @@ int request_error(struct request *rq, enum problem p, const struct err *err)
     return request_problem(rq, p, "%s", err->msg);
 }
 
-int request_json(struct request *rq, unsigned status, const struct buf *body, struct err *err)
+int request_json(struct request *rq, unsigned status, struct buf *body, struct err *err)
 {
-    int rc = buf_check(body, "the answer", err);
-    if (rc >= 0)
-        rc = answer_write(&rq->answer, buf_str(body), body->len, err);
-    if (rc >= 0)
-        rc = answer_write(&rq->answer, "\n", 1, err);
+    buf_addc(body, '\n');
+    int rc = answer_give(&rq->answer, body, err);
     if (rc < 0)
         return rc;
     rq->answer.status = status;

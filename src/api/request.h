@@ -68,7 +68,7 @@ void request_unref(struct request *rq);
 int request_problem(struct request *rq, enum problem p, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* The same for an error; `p` PROBLEM_COUNT: what its class comes to. Logs what is not the client's fault. */
 int request_error(struct request *rq, enum problem p, const struct err *err);
-/* Puts body (JSON) and status into the answer. */
-int request_json(struct request *rq, unsigned status, const struct buf *body, struct err *err) MUST_CHECK;
+/* Puts body (JSON) and status into the answer; body is empty after it. */
+int request_json(struct request *rq, unsigned status, struct buf *body, struct err *err) MUST_CHECK;
 
 #endif

@@ -48,10 +48,10 @@ int route_get_job(struct request *rq, struct err *err)
     struct job j;
     int64_t position = -1;
     int rc = id_valid(id) ? store_get(store, id, &rq->arena, &j, err) : ERR_NOT_FOUND;
+    if (rc >= 0 && j.state == JOB_PENDING)
+        rc = store_look(store, id, INT32_MAX, &rq->arena, &j, &position, err);
     if (rc == ERR_NOT_FOUND)
         return no_such_job(rq, id);
-    if (rc >= 0 && j.state == JOB_PENDING)
-        rc = store_position(store, id, &position, err);
     if (rc < 0)
         return rc;
     /* A position changes without an event of this job: no tag then. */

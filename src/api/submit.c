@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The order is the promise: object durable, row durable, wake-up, answer. A crash leaves at worst an object without a
- * row, which the sweeper removes, or a row that was not announced, which the sweeper announces. A wake-up that
- * cannot be sent is no failure: workers look by themselves.
+ * row, which the sweeper removes, or a row whose wake-up was never sent, which workers find by themselves and the
+ * sweeper when it compares queue and table. So a wake-up that cannot be sent is no failure.
+ *
+ * The row says from the start that it is announced. Saying so afterwards would cost another write, and worse: the
+ * worker that is just being woken would find the row locked by it, skip it, and sleep.
  */
 #include "api/submit.h"
 
@@ -11,6 +14,9 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/str.h"
+
+/* Of the position in an answer to a submission: beyond, counting what waits would cost more than the submission. */
+enum { POSITION_MAX = 100 };
 
 static enum job_queue queue_of(const struct form *f)
 {
@@ -51,9 +57,11 @@ static void announce(struct request *rq, const struct job_new *job)
     if (rc >= 0)
         rc = FAULT_POINT(job_announced, &err);
     if (rc >= 0)
-        rc = store_mark_announced(api->o.store, job->id, &err);
-    if (rc < 0)
-        log_warn(&rq->log, "job %s is accepted but not announced, workers will find it: %s", job->id, err.msg);
+        return;
+    log_warn(&rq->log, "job %s is accepted but not announced, workers will find it: %s", job->id, err.msg);
+    struct err again = ERR_INIT;
+    if (store_not_announced(api->o.store, job->id, &again) < 0)
+        log_warn(&rq->log, "job %s is left for the sweeper to find: %s", job->id, again.msg);
 }
 
 static int answer(struct request *rq, const struct job_new *job, struct err *err)
@@ -62,7 +70,7 @@ static int answer(struct request *rq, const struct job_new *job, struct err *err
     struct job row;
     struct err look = ERR_INIT;
     int64_t position = -1;
-    if (store_get(rq->api->o.store, job->id, &rq->arena, &row, &look) < 0)
+    if (store_look(rq->api->o.store, job->id, POSITION_MAX, &rq->arena, &row, &position, &look) < 0)
         row = (struct job){.id = job->id,
                            .state = JOB_PENDING,
                            .queue = job->queue,
@@ -75,8 +83,6 @@ static int answer(struct request *rq, const struct job_new *job, struct err *err
                            .content_type = job->content_type,
                            .audio_bytes = job->audio_bytes,
                            .audio_sha256 = job->audio_sha256};
-    else if (row.state == JOB_PENDING && store_position(rq->api->o.store, job->id, &position, &look) < 0)
-        position = -1;
     CLEANUP(buf_clear) struct buf b = BUF_INIT(JOB_JSON_MAX);
     struct jsonw w = {&b, false};
     job_json_write(&w, NULL, &row, &(struct job_extra){.position = position});
@@ -132,6 +138,7 @@ int submit(struct request *rq, const struct submission *s, enum problem *ret_pro
         .content_type = s->content_type,
         .audio_key = s->key,
         .max_queue = rq->api->o.max_queue,
+        .announced = true,
     };
     int rc = take_options(rq, s->form, &job.options, err);
     if (rc == 0)

@@ -14,7 +14,7 @@
 
 #include "api/request.h"
 
-enum { UPLOAD_RING_BYTES = 64 << 10, UPLOAD_OVERHEAD_BYTES = 1 << 20 };
+enum { UPLOAD_RING_BYTES = 256 << 10, UPLOAD_OVERHEAD_BYTES = 1 << 20 };
 
 struct upload;
 

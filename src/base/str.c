@@ -136,6 +136,8 @@ bool str_eq(const char *a, const char *b)
     return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
+#define REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
+
 /* Length of the well-formed character at s (at most n bytes), 0 for a malformed one, -1 for one cut off by n. */
 static int utf8_len(const unsigned char *s, size_t n)
 {
@@ -189,32 +191,44 @@ void utf8_add_clean(struct buf *b, const char *s, size_t n)
             buf_add(b, s + i, (size_t)len);
             i += (size_t)len;
         } else {
-            buf_adds(b, "\xEF\xBF\xBD");
+            buf_adds(b, REPLACEMENT);
             i++;
         }
     }
 }
 
+/* How many of the n bytes stand in JSON as they are. Most texts are one run. */
+static size_t plain_run(const unsigned char *p, size_t n)
+{
+    size_t i = 0;
+    while (i < n && p[i] >= 0x20 && p[i] < 0x7F && p[i] != '"' && p[i] != '\\')
+        i++;
+    return i;
+}
+
 void str_add_json(struct buf *b, const char *s)
 {
-    CLEANUP(buf_clear) struct buf clean = BUF_INIT(b->max);
-    utf8_add_clean(&clean, s, strlen(s));
-    if (clean.failed) {
-        b->failed = true;
-        b->no_memory = clean.no_memory;
-        return;
-    }
+    const unsigned char *p = (const unsigned char *)s;
     buf_addc(b, '"');
-    for (const char *p = buf_str(&clean); *p; p++) {
-        unsigned char c = (unsigned char)*p;
-        if (c == '"' || c == '\\')
-            buf_addf(b, "\\%c", c);
-        else if (c == '\n')
+    for (size_t n = strlen(s); n;) {
+        size_t took = plain_run(p, n);
+        int len = took ? 0 : utf8_len(p, n);
+        if (took) {
+            buf_add(b, p, took);
+        } else if (*p == '"' || *p == '\\') {
+            buf_add(b, (const char[]){'\\', (char)*p}, 2);
+        } else if (*p == '\n') {
             buf_adds(b, "\\n");
-        else if (c < 0x20 || c == 0x7F)
-            buf_addf(b, "\\u%04x", c);
-        else
-            buf_addc(b, (char)c);
+        } else if (*p < 0x80) {
+            buf_addf(b, "\\u%04x", *p);
+        } else if (len > 0) {
+            buf_add(b, p, (size_t)len);
+        } else {
+            buf_adds(b, REPLACEMENT);
+        }
+        took = took ? took : (size_t)MAX(len, 1);
+        p += took;
+        n -= took;
     }
     buf_addc(b, '"');
 }

@@ -11,8 +11,8 @@
  * thread; one that blocks in BLPOP; one that is subscribed. The pipe alone probes a server that is away; the other two
  * follow it. In an outage sending fails at once, and the two waits just wait.
  *
- * A token is sent when the server has said so, hence `announced_at` is true. Events, and tokens used up, are posted:
- * the sender does not wait for an answer; a loss shows on the link.
+ * A token is sent when the server has said so: else its job counts as not announced. Events, and tokens used up, are
+ * posted: the sender does not wait for an answer; a loss shows on the link.
  */
 #include "broker/broker_ops.h"
 

@@ -135,7 +135,7 @@ static int open_storage(struct app *app, struct err *err)
         .part_size = c->s3_part_size,
         .timeout_ms = c->s3_timeout,
     };
-    const struct storage_opts opts = {.url = c->storage, .s3 = &s3};
+    const struct storage_opts opts = {.url = c->storage, .s3 = &s3, .no_sync = !c->storage_sync};
     return storage_open_with(&opts, &app->storage, err);
 }
 

@@ -88,6 +88,7 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
         .listen = c->listen,
         .http_threads = (unsigned)c->http_threads,
         .work_threads = (unsigned)c->work_threads,
+        .storage_threads = (unsigned)c->storage_threads,
         .max_upload_bytes = c->max_upload_size,
         .max_queue = c->max_queue_size,
         .idle_ms = c->idle_timeout,

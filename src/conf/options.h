@@ -57,6 +57,10 @@
     X("Back ends", storage, URL, "file:objects", 1, CONF_PATHS, 0, "file|s3", 0,                                       \
       "Where recordings and transcripts are kept. `file:FOLDER` (a relative folder is in the data folder) or "         \
       "`s3://bucket`.")                                                                                                \
+    X("Back ends", storage_sync, BOOL, "yes", 0, 0, 0, NULL, 0,                                                        \
+      "Whether a stored object is on the disk before its upload or job counts as done. Without, a power cut or crash " \
+      "of the machine may lose recordings that were accepted, and transcripts of completed jobs, of the last half "    \
+      "minute or so. Only for `file:`; S3 servers decide for themselves.")                                             \
     X("Back ends", broker, URL, "auto", 1, CONF_PATHS, 0,                                                              \
       "auto|local|postgresql|postgres|redis|unix|redis+unix|rediss|amqp|amqps", 0,                                     \
       "What carries wake-ups and live events between processes. `auto` is `postgresql` when the database is, else "    \
@@ -149,8 +153,9 @@
     X("Uploads", http_threads, INT, "2", 1, 64, 0, NULL, 0,                                                            \
       "Threads that read and write network connections.")                                                              \
     X("Uploads", work_threads, INT, "8", 1, 256, 0, NULL, 0,                                                           \
-      "Threads that answer requests, so how many may wait for the database at the same time. As many more take "       \
-      "uploads to storage.")                                                                                           \
+      "Threads that answer requests, so how many may wait for the database at the same time.")                         \
+    X("Uploads", storage_threads, INT, "32", 1, 256, 0, NULL, 0,                                                       \
+      "Threads that take uploads to storage, so how many may wait for it and for their rows at the same time.")        \
                                                                                                                        \
     X("Jobs", queue_order, CHOICE, "fifo", 0, 0, 0, "fifo|lifo", 0,                                                    \
       "Which waiting job of a queue runs next. `fifo` takes the oldest, `lifo` the newest.")                           \

@@ -15,6 +15,9 @@ enum { CLAIM_SQL_MAX = 8192, LIST_MAX = 1000 };
  * One UPDATE takes the next job. The order is queue, then age, then id. Each queue is asked by its own subquery, so
  * that each is one walk along the index jobs_pending for FIFO and LIFO alike; COALESCE stops at the first that has
  * something. $4 is where the patience of the poison guard ends (see store_claim).
+ *
+ * A new job is due whatever the clock says: each process has its own idea of the database's, some milliseconds apart,
+ * and a worker that was woken for a job must not find it in the future and go back to sleep.
  */
 static char *make_claim_sql(enum job_order order, const char *skip_locked)
 {
@@ -25,8 +28,9 @@ static char *make_claim_sql(enum job_order order, const char *skip_locked)
                  "seq = seq + 1 WHERE state = 'pending' AND id = COALESCE(");
     for (int rank = 0; rank < QUEUE_COUNT; rank++)
         buf_addf(&b,
-                 "%s(SELECT id FROM jobs WHERE state = 'pending' AND queue_rank = %d AND run_after <= $3 "
-                 "AND (deaths = 0 OR run_after <= $4) ORDER BY %s LIMIT 1%s)",
+                 "%s(SELECT id FROM jobs WHERE state = 'pending' AND queue_rank = %d "
+                 "AND (run_after <= $3 OR run_after = created_at) AND (deaths = 0 OR run_after <= $4) ORDER BY %s "
+                 "LIMIT 1%s)",
                  rank ? ", " : "", rank, by, skip_locked);
     buf_adds(&b, ") RETURNING " JOB_COLUMNS);
     return buf_take(&b);

@@ -64,6 +64,7 @@ struct job_new {
     const char *filename, *content_type, *audio_key, *audio_sha256;
     int64_t audio_bytes;
     int64_t max_queue; /* BUSY when that many jobs are pending already; 0: no limit */
+    bool announced;    /* the caller sends the wake-up as soon as this returns, or calls store_not_announced */
 };
 
 /*
@@ -73,6 +74,8 @@ struct job_new {
 int store_submit(struct store *s, const struct job_new *job, struct err *err) MUST_CHECK;
 /* The wake-up was sent. Fine also when the job has moved on. */
 int store_mark_announced(struct store *s, const char *id, struct err *err) MUST_CHECK;
+/* The wake-up could not be sent: the sweeper shall. Fine also when the job has moved on. */
+int store_not_announced(struct store *s, const char *id, struct err *err) MUST_CHECK;
 
 int store_get(struct store *s, const char *id, struct arena *a, struct job *ret, struct err *err) MUST_CHECK;
 /* CONFLICT while the job is not completed. */
@@ -112,8 +115,12 @@ struct store_counts {
     int64_t oldest_pending_ms;  /* how long the longest-waiting due job has been due */
 };
 int store_counts(struct store *s, struct store_counts *ret, struct err *err) MUST_CHECK;
-/* How many due jobs will be claimed before this one (all of them when it is not due itself); -1: it is not pending. */
-int store_position(struct store *s, const char *id, int64_t *ret, struct err *err) MUST_CHECK;
+/*
+ * As store_get, and how many due jobs will be claimed before this one (all of them when it is not due itself); -1: it
+ * is not pending, or there are more than max_position, which bounds the cost.
+ */
+int store_look(struct store *s, const char *id, int64_t max_position, struct arena *a, struct job *ret,
+               int64_t *ret_position, struct err *err) MUST_CHECK;
 
 /* ---- workers ---- */
 

@@ -25,16 +25,17 @@ static int check_there(struct store *s, const struct job_new *j, struct err *err
              : err_set(err, ERR_BUSY, "the queue is full: %lld jobs are waiting", (long long)j->max_queue);
 }
 
-#define INSERT_JOB                                                                                                 \
-    "INSERT INTO jobs (id, state, queue, queue_rank, created_at, updated_at, run_after, engine, model, language, " \
-    "task, prompt, description, options, filename, content_type, audio_key, audio_sha256, audio_bytes, max_attempts) "
-#define JOB_VALUES "$1, 'pending', $2, $3, $4, $4, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17"
+#define INSERT_JOB                                                                                                     \
+    "INSERT INTO jobs (id, state, queue, queue_rank, created_at, updated_at, run_after, engine, model, language, "     \
+    "task, prompt, description, options, filename, content_type, audio_key, audio_sha256, audio_bytes, max_attempts, " \
+    "announced_at) "
+#define JOB_VALUES "$1, 'pending', $2, $3, $4, $4, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18"
 /* A SELECT does not take its types from the table, as VALUES does. */
 #define JOB_SELECTED                                                                                                 \
     "CAST($1 AS TEXT), 'pending', CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS BIGINT), CAST($4 AS BIGINT), "    \
     "CAST($4 AS BIGINT), CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS TEXT), CAST($8 AS TEXT), CAST($9 AS TEXT), " \
     "CAST($10 AS TEXT), CAST($11 AS TEXT), CAST($12 AS TEXT), CAST($13 AS TEXT), CAST($14 AS TEXT), "                \
-    "CAST($15 AS TEXT), CAST($16 AS BIGINT), CAST($17 AS BIGINT)"
+    "CAST($15 AS TEXT), CAST($16 AS BIGINT), CAST($17 AS BIGINT), CAST($18 AS BIGINT)"
 
 /*
  * One statement, so that submits of many clients can share a round trip and a commit. With a limit it looks at no more
@@ -46,11 +47,12 @@ int store_submit(struct store *s, const struct job_new *job, struct err *err)
     const struct job_new *j = job;
     if (!j->id || !id_valid(j->id))
         return err_set(err, ERR_INVALID, "a job id must be a UUID in lower case");
+    int64_t now = db_clock(s->db);
     const struct db_val args[] = {
         db_text(j->id),
         db_text(job_queue_name(j->queue)),
         db_int(j->queue),
-        db_int(db_clock(s->db)),
+        db_int(now),
         db_text(j->engine),
         db_text(j->model),
         db_text(j->language),
@@ -64,12 +66,13 @@ int store_submit(struct store *s, const struct job_new *job, struct err *err)
         db_text(j->audio_sha256),
         db_int(j->audio_bytes),
         db_int(s->opts.max_attempts),
+        j->announced ? db_int(now) : db_null(),
         db_int(j->max_queue - 1),
     };
     bool limited = j->max_queue > 0;
     struct db_stmt stmt = {
         .sql = limited ? INSERT_JOB "SELECT " JOB_SELECTED " WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE "
-                                    "state = 'pending' LIMIT 1 OFFSET $18) ON CONFLICT (id) DO NOTHING"
+                                    "state = 'pending' LIMIT 1 OFFSET $19) ON CONFLICT (id) DO NOTHING"
                        : INSERT_JOB "VALUES (" JOB_VALUES ") ON CONFLICT (id) DO NOTHING",
         .args = args,
         .n_args = ARRAY_LEN(args) - !limited,
@@ -93,6 +96,14 @@ int store_mark_announced(struct store *s, const char *id, struct err *err)
     return db_write_stmts(s->db, DB_RELAXED, &stmt, 1, err);
 }
 
+int store_not_announced(struct store *s, const char *id, struct err *err)
+{
+    struct db_stmt stmt = {.sql = "UPDATE jobs SET announced_at = NULL WHERE id = $1 AND state = 'pending'",
+                           .args = (const struct db_val[]){db_text(id)},
+                           .n_args = 1};
+    return db_write_stmts(s->db, DB_RELAXED, &stmt, 1, err);
+}
+
 struct get_call {
     const char *id;
     struct arena *arena;
@@ -105,7 +116,7 @@ static int on_job(const struct db_row *row, void *arg, struct err *err)
 {
     struct get_call *c = arg;
     c->found = true;
-    return row_job(row, c->arena, &c->job, err);
+    return row_job(row, 0, c->arena, &c->job, err);
 }
 
 int store_get(struct store *s, const char *id, struct arena *a, struct job *ret, struct err *err)

@@ -79,8 +79,8 @@ double row_real(struct row_reader *r, double if_null);
 /* NOMEM when `failed`. */
 int row_check(const struct row_reader *r, struct err *err) MUST_CHECK;
 
-/* JOB_COLUMNS to a struct. */
-int row_job(const struct db_row *row, struct arena *a, struct job *ret, struct err *err) MUST_CHECK;
+/* JOB_COLUMNS, which begin at column `first`, to a struct. */
+int row_job(const struct db_row *row, int first, struct arena *a, struct job *ret, struct err *err) MUST_CHECK;
 
 /* For db_query: collects jobs up to the capacity of the array; one row more sets `more` and ends the query. */
 struct job_rows {

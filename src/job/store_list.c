@@ -96,55 +96,83 @@ int store_counts(struct store *s, struct store_counts *ret, struct err *err)
     return 0;
 }
 
-struct position_call {
-    const struct store *s;
-    const char *id;
+struct look_call {
+    struct arena *arena;
+    struct job job;
     int64_t position;
+    bool found;
 };
 
-/* Follows the order of the claim statement in store.c. */
-static int position_fn(struct db_tx *tx, void *arg, struct err *err)
+static int on_look(const struct db_row *row, void *arg, struct err *err)
 {
-    struct position_call *c = arg;
-    int64_t now = db_now(tx), job[3], ahead = 0, beside = 0;
-    c->position = -1;
-    int rc = store_ints(tx, "SELECT queue_rank, created_at, run_after FROM jobs WHERE id = $1 AND state = 'pending'",
-                        DB_ARGS(db_text(c->id)), job, 3, err);
-    if (rc < 0)
-        return rc;
-    if (rc == 0) {
-        enum job_state state;
-        rc = store_state(tx, c->id, &state, err);
-        return rc ? MIN(rc, 0) : store_no_job(c->id, err);
-    }
-    if (job[2] > now) { /* not due itself: whatever is due goes first */
-        rc = store_ints(tx, "SELECT count(*) FROM jobs WHERE state = 'pending' AND run_after <= $1",
-                        DB_ARGS(db_int(now)), &ahead, 1, err);
-    } else {
-        rc = store_ints(tx, "SELECT count(*) FROM jobs WHERE state = 'pending' AND queue_rank < $1 AND run_after <= $2",
-                        DB_ARGS(db_int(job[0]), db_int(now)), &ahead, 1, err);
-        const char *same_queue =
-            c->s->opts.order == JOB_LIFO
-                ? "SELECT count(*) FROM jobs WHERE state = 'pending' AND queue_rank = $1 AND run_after <= $2 "
-                  "AND (created_at, id) > ($3, $4)"
-                : "SELECT count(*) FROM jobs WHERE state = 'pending' AND queue_rank = $1 AND run_after <= $2 "
-                  "AND (created_at, id) < ($3, $4)";
-        if (rc >= 0)
-            rc = store_ints(tx, same_queue, DB_ARGS(db_int(job[0]), db_int(now), db_int(job[1]), db_text(c->id)),
-                            &beside, 1, err);
-    }
-    if (rc < 0)
-        return rc;
-    c->position = ahead + beside;
-    return 0;
+    struct look_call *c = arg;
+    c->found = true;
+    c->position = db_col_int(row, 0);
+    return row_job(row, 1, c->arena, &c->job, err);
 }
 
-int store_position(struct store *s, const char *id, int64_t *ret, struct err *err)
+/* Follows the order of the claim statement in store.c. $2 is now, $3 where counting ends. */
+#define COUNT_PENDING(which)                                                                                           \
+    "(SELECT count(*) FROM (SELECT 1 FROM jobs q WHERE q.state = 'pending' AND q.run_after <= $2 " which " LIMIT $3) " \
+    "x)"
+#define LOOK(ahead)                                                                                                                \
+    "SELECT CASE WHEN j.state <> 'pending' THEN -1 WHEN j.run_after > $2 THEN " COUNT_PENDING(                                     \
+        "") " ELSE " COUNT_PENDING("AND q.queue_rank < j.queue_rank") " + " COUNT_PENDING("AND q.queue_rank = "                    \
+                                                                                          "j.queue_rank "                          \
+                                                                                          "AND (q.created_at, "                    \
+                                                                                          "q.id) " ahead                           \
+                                                                                          " (j.created_at, j.id)") " "             \
+                                                                                                                   "E"             \
+                                                                                                                   "N"             \
+                                                                                                                   "D"             \
+                                                                                                                   ","             \
+                                                                                                                   " " JOB_COLUMNS \
+                                                                                                                   " "             \
+                                                                                                                   "F"             \
+                                                                                                                   "R"             \
+                                                                                                                   "O"             \
+                                                                                                                   "M"             \
+                                                                                                                   " "             \
+                                                                                                                   "j"             \
+                                                                                                                   "o"             \
+                                                                                                                   "b"             \
+                                                                                                                   "s"             \
+                                                                                                                   " "             \
+                                                                                                                   "j"             \
+                                                                                                                   " "             \
+                                                                                                                   "W"             \
+                                                                                                                   "H"             \
+                                                                                                                   "E"             \
+                                                                                                                   "R"             \
+                                                                                                                   "E"             \
+                                                                                                                   " "             \
+                                                                                                                   "j"             \
+                                                                                                                   "."             \
+                                                                                                                   "i"             \
+                                                                                                                   "d"             \
+                                                                                                                   " "             \
+                                                                                                                   "="             \
+                                                                                                                   " "             \
+                                                                                                                   "$"             \
+                                                                                                                   "1"
+
+int store_look(struct store *s, const char *id, int64_t max_position, struct arena *a, struct job *ret,
+               int64_t *ret_position, struct err *err)
 {
-    struct position_call c = {.s = s, .id = id};
-    int rc = db_read(s->db, position_fn, &c, err);
+    struct look_call c = {.arena = a};
+    struct db_stmt stmt = {
+        .sql = s->opts.order == JOB_LIFO ? LOOK(">") : LOOK("<"),
+        .args = (const struct db_val[]){db_text(id), db_int(db_clock(s->db)), db_int(max_position + 1)},
+        .n_args = 3,
+        .row = on_look,
+        .row_arg = &c,
+    };
+    int rc = db_read_stmt(s->db, &stmt, err);
     if (rc < 0)
         return rc;
-    *ret = c.position;
+    if (!c.found)
+        return store_no_job(id, err);
+    *ret = c.job;
+    *ret_position = c.position > max_position ? -1 : c.position;
     return 0;
 }

@@ -28,9 +28,9 @@ int row_check(const struct row_reader *r, struct err *err)
     return r->failed ? err_set(err, ERR_NOMEM, "out of memory for rows of the database") : 0;
 }
 
-int row_job(const struct db_row *row, struct arena *a, struct job *ret, struct err *err)
+int row_job(const struct db_row *row, int first, struct arena *a, struct job *ret, struct err *err)
 {
-    struct row_reader r = {.row = row, .arena = a};
+    struct row_reader r = {.row = row, .arena = a, .col = first};
     bool known = true;
     *ret = (struct job){0};
 #define READ_TEXT(name)  ret->name = row_text(&r)
@@ -62,7 +62,7 @@ int job_rows_add(const struct db_row *row, void *job_rows, struct err *err)
         r->more = true;
         return 1;
     }
-    int rc = row_job(row, r->arena, &r->jobs[r->n], err);
+    int rc = row_job(row, 0, r->arena, &r->jobs[r->n], err);
     if (rc >= 0)
         r->n++;
     return rc;

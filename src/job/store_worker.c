@@ -34,7 +34,7 @@ static int on_claimed(const struct db_row *row, void *arg, struct err *err)
     const char *id = db_col_text(row, COLUMN_id);
     snprintf(c->id, sizeof c->id, "%s", id ? id : "");
     c->fence = db_col_int(row, COLUMN_fence);
-    return row_job(row, c->arena, &c->job, err);
+    return row_job(row, 0, c->arena, &c->job, err);
 }
 
 int store_claim(struct store *s, const struct claim_opts *o, struct arena *a, struct job *ret, struct err *err)

@@ -8,8 +8,8 @@
  * folder cannot hold both (CONFLICT).
  *
  * An object appears whole or not at all: put_commit is the moment, and when it returns the object survives a
- * power cut. Objects never change in place: who reads one while it is overwritten or deleted reads the old one to
- * its end. All calls block. A struct storage may be used by any thread; a put or get by one at a time.
+ * power cut (unless `no_sync`). Objects never change in place: who reads one while it is overwritten or deleted reads
+ * the old one to its end. All calls block. A struct storage may be used by any thread; a put or get by one at a time.
  *
  * Errors: INVALID (key, URL), NOT_FOUND, CONFLICT, UNAVAILABLE (disk full, unreachable, refused), TIMEOUT, TOO_LARGE,
  * CORRUPT (not what was stored), NOMEM. An S3 server that is away is asked for up to two minutes before it is said so.
@@ -63,6 +63,7 @@ struct storage_s3_opts {
 struct storage_opts {
     const char *url;                  /* "file:/absolute/folder", "s3://bucket", "s3://bucket/folder" */
     const struct storage_s3_opts *s3; /* NULL: all defaults */
+    bool no_sync;                     /* a local folder: leave it to the kernel when objects come to the disk */
 };
 
 /* INVALID: a setting is wrong, or the S3 server refuses the keys or the bucket. An S3 server that is away now is none.

@@ -4,7 +4,8 @@
  *
  * A write goes to <folder>/.tmp/<id>, is synced, and is renamed to its place; then the folder it came into is synced,
  * and on the way there every folder above it (another process may have made one of them and not synced it yet). So a
- * reader sees the old object or the new one, and after a power cut what was committed is there.
+ * reader sees the old object or the new one, and after a power cut what was committed is there. Without syncing
+ * (storage_sync) the same, but for the power cut.
  *
  * Nothing outside the folder can be reached: keys hold no ".." (storage_key.c), and paths are walked one part at a time
  * without following links, so that a link planted in the folder is not an object and not a folder.
@@ -48,6 +49,7 @@ struct file_storage {
     struct storage base;
     char *folder;  /* for sentences */
     int root, tmp; /* descriptors of the two folders */
+    bool no_sync;
 };
 
 struct file_put {
@@ -88,6 +90,11 @@ static const char *leaf_of(const char *key)
     return slash ? slash + 1 : key;
 }
 
+static int sync_fd(const struct file_storage *s, int fd)
+{
+    return s->no_sync ? 0 : fsync(fd);
+}
+
 /* The folder that holds the last part of `key`; with `make`, its folders are made where missing and synced. Returns a
  * descriptor or -errno. */
 static int open_parent(const struct file_storage *s, const char *key, bool make)
@@ -104,7 +111,7 @@ static int open_parent(const struct file_storage *s, const char *key, bool make)
         int next = -1;
         if (!make || mkdirat(at, name, 0700) == 0 || errno == EEXIST)
             next = openat(at, name, FOLDER_FLAGS);
-        int sys = next < 0 || (make && fsync(at) < 0) ? errno : 0;
+        int sys = next < 0 || (make && sync_fd(s, at) < 0) ? errno : 0;
         close(at);
         if (sys) {
             close_fd(&next);
@@ -192,11 +199,11 @@ static void file_close(struct storage *base)
 
 static int file_open(const struct storage_opts *o, const char *rest, struct storage **ret, struct err *err)
 {
-    (void)o;
     if (rest[0] != '/' || (rest[1] == '/' && rest[2] != '/'))
         return err_set(err, ERR_INVALID, "the storage URL needs an absolute folder: file:/absolute/folder");
     struct file_storage *s = xcalloc(1, sizeof *s);
     s->folder = xstrdup(rest);
+    s->no_sync = o->no_sync;
     s->tmp = -1;
     s->root = open(rest, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int rc = 0;
@@ -274,7 +281,7 @@ static int publish(const struct file_storage *s, const struct file_put *p)
     for (int i = 0; i < COMMIT_TRIES; i++) {
         CLEANUP(close_fd) int dir = open_parent(s, p->key, true);
         if (dir >= 0 && renameat(s->tmp, p->temp, dir, leaf_of(p->key)) == 0)
-            return fsync(dir) < 0;
+            return sync_fd(s, dir) < 0;
         int sys = dir < 0 ? -dir : errno;
         /* ENOENT: a delete removed the folder meanwhile; or somebody removed the temp file, or the whole store. */
         struct stat st;
@@ -290,7 +297,7 @@ static int file_put_commit(struct storage_put *base, struct err *err)
     struct file_storage *s = of(base->storage);
     int rc = 0;
     /* modified_ms is the moment of the commit, not that of the last byte. */
-    if (futimens(p->fd, NULL) < 0 || fsync(p->fd) < 0) {
+    if (futimens(p->fd, NULL) < 0 || sync_fd(s, p->fd) < 0) {
         rc = fail(s, errno, "syncing a file", err);
         file_put_abort(base);
         return rc;

@@ -57,6 +57,13 @@ struct job get(struct fixture *f, const char *id)
     return j;
 }
 
+int position_of(struct store *s, const char *id, int64_t *ret, struct err *e)
+{
+    CLEANUP(arena_clear) struct arena a = ARENA_INIT;
+    struct job j;
+    return store_look(s, id, INT32_MAX, &a, &j, ret, e);
+}
+
 struct claim planned(struct fixture *f, const char *holder, int chunks)
 {
     struct err e = ERR_INIT;

@@ -23,6 +23,8 @@ extern const struct job_failure a_failure;
 void pass(int64_t ms);
 struct ids submit(struct fixture *f, enum job_queue queue);
 struct job get(struct fixture *f, const char *id);
+/* Only the position that store_look finds. */
+int position_of(struct store *s, const char *id, int64_t *ret, struct err *e) MUST_CHECK;
 /* 1 or 0; the lease is 30 seconds. */
 int try_claim(struct fixture *f, const char *holder, bool idle, struct job *ret);
 /* Claims what must be there. */

@@ -131,14 +131,14 @@ static void test_queues_first_then_age(void **state)
     for (size_t i = 0; i < ARRAY_LEN(fifo); i++) {
         struct err e = ERR_INIT;
         int64_t position = -2;
-        OK(store_position(f->store, fifo[i], &position, &e));
+        OK(position_of(f->store, fifo[i], &position, &e));
         assert_int_equal(position, 0);
         if (i + 1 < ARRAY_LEN(fifo)) {
-            OK(store_position(f->store, retry.id, &position, &e));
+            OK(position_of(f->store, retry.id, &position, &e));
             assert_int_equal(position, ARRAY_LEN(fifo) - 1 - i);
         }
         assert_string_equal(claim(f, "w").id, fifo[i]);
-        OK(store_position(f->store, fifo[i], &position, &e));
+        OK(position_of(f->store, fifo[i], &position, &e));
         assert_int_equal(position, -1);
     }
     struct job j;
@@ -162,7 +162,7 @@ static void test_lifo_takes_the_newest_of_a_queue(void **state)
     for (size_t i = 0; i < ARRAY_LEN(lifo); i++) {
         for (size_t k = i; k < ARRAY_LEN(lifo); k++) {
             int64_t position = -2;
-            OK(store_position(f->store, lifo[k], &position, &e));
+            OK(position_of(f->store, lifo[k], &position, &e));
             assert_int_equal(position, k - i);
         }
         assert_string_equal(claim(f, "w").id, lifo[i]);
@@ -180,9 +180,9 @@ static void test_what_is_not_due_waits(void **state)
     OK(store_hand_back(f->store, &c, 5000, &seq, &e));
     pass(1);
     struct ids second = submit(f, QUEUE_NORMAL);
-    OK(store_position(f->store, first.id, &position, &e));
+    OK(position_of(f->store, first.id, &position, &e));
     assert_int_equal(position, 1); /* older, but not due: the other goes first */
-    OK(store_position(f->store, second.id, &position, &e));
+    OK(position_of(f->store, second.id, &position, &e));
     assert_int_equal(position, 0);
     assert_string_equal(claim(f, "w").id, second.id);
     assert_int_equal(try_claim(f, "w", true, &j), 0);
@@ -190,7 +190,47 @@ static void test_what_is_not_due_waits(void **state)
     assert_int_equal(try_claim(f, "w", true, &j), 0);
     pass(1);
     assert_string_equal(claim(f, "w").id, first.id);
-    FAILS(ERR_NOT_FOUND, "no job", store_position(f->store, "x", &position, &e));
+    FAILS(ERR_NOT_FOUND, "no job", position_of(f->store, "x", &position, &e));
+}
+
+/* Processes read the database's clock a little differently: a worker that is woken for a job must get it. */
+static void test_a_new_job_is_due_before_its_time(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    int64_t seq;
+    struct job j;
+    struct ids id = submit(f, QUEUE_NORMAL);
+    pass(-40);
+    struct claim c = claim(f, "w");
+    assert_string_equal(c.id, id.id);
+    OK(store_hand_back(f->store, &c, 10, &seq, &e));
+    pass(9);
+    assert_int_equal(try_claim(f, "w", true, &j), 0); /* not so a wait that was asked for */
+    pass(1);
+    assert_string_equal(claim(f, "w").id, id.id);
+}
+
+static void test_a_look_is_bounded(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    struct job j;
+    struct ids id = {0};
+    for (int i = 0; i < 4; i++) {
+        id = submit(f, QUEUE_NORMAL);
+        pass(1);
+    }
+    static const struct {
+        int64_t max, want;
+    } rows[] = {{1000, 3}, {3, 3}, {2, -1}, {0, -1}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        int64_t position = -2;
+        OK(store_look(f->store, id.id, rows[i].max, &f->arena, &j, &position, &e));
+        assert_int_equal(position, rows[i].want);
+        assert_string_equal(j.id, id.id);
+        assert_string_equal(j.filename, "talk.mp3");
+    }
 }
 
 /* ---- cancel, purge, retry ---- */
@@ -322,6 +362,32 @@ static void test_unannounced_jobs_are_found_when_due(void **state)
     assert_string_equal(jobs[0].id, a.id);
     OK(store_due(f->store, QUEUE_RETRY, 10, &f->arena, &jobs, &n, &e));
     assert_int_equal(n, 0);
+}
+
+static void test_a_submit_may_say_that_it_is_announced(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    struct job *jobs;
+    size_t n;
+    char id[ID_SIZE];
+    id_new(id);
+    struct job_new new = a_job(id);
+    for (int limited = 0; limited < 2; limited++) { /* the two forms of the statement */
+        id_new(id);
+        new.announced = true;
+        new.max_queue = limited ? 10 : 0;
+        OK(store_submit(f->store, &new, &e));
+        assert_int_equal(get(f, id).announced_at, fixture_clock());
+        OK(store_unannounced(f->store, 10, &f->arena, &jobs, &n, &e));
+        assert_int_equal(n, 0);
+        OK(store_not_announced(f->store, id, &e));
+        OK(store_unannounced(f->store, 10, &f->arena, &jobs, &n, &e));
+        assert_int_equal(n, 1);
+        assert_string_equal(jobs[0].id, id);
+        assert_string_equal(claim(f, "w").id, id);
+        OK(store_not_announced(f->store, id, &e)); /* too late, and harmless */
+    }
 }
 
 static bool wanted(struct fixture *f, const char *fmt, const char *id)
@@ -628,7 +694,7 @@ static void test_states_of_another_program_are_not_guessed_at(void **state)
     FAILS(ERR_CORRUPT, "does not know", store_get(f->store, id.id, &f->arena, &j, &e));
     FAILS(ERR_CORRUPT, "does not know", store_cancel(f->store, id.id, &n, &e));
     FAILS(ERR_CORRUPT, "does not know", store_purge(f->store, id.id, &e));
-    FAILS(ERR_CORRUPT, "does not know", store_position(f->store, id.id, &n, &e));
+    FAILS(ERR_CORRUPT, "does not know", position_of(f->store, id.id, &n, &e));
     OK(fixture_exec(f->db, "UPDATE jobs SET state = 'pending', queue = 'slow'", &e));
     FAILS(ERR_CORRUPT, "does not know", store_get(f->store, id.id, &f->arena, &j, &e));
 }
@@ -660,10 +726,13 @@ int main(void)
         T(test_queues_first_then_age),
         T(test_lifo_takes_the_newest_of_a_queue),
         T(test_what_is_not_due_waits),
+        T(test_a_new_job_is_due_before_its_time),
+        T(test_a_look_is_bounded),
         T(test_cancel),
         T(test_purge_takes_everything_of_an_ended_job),
         T(test_retrying_a_failed_job),
         T(test_unannounced_jobs_are_found_when_due),
+        T(test_a_submit_may_say_that_it_is_announced),
         T(test_which_objects_are_wanted),
         T(test_retention),
         T(test_workers),

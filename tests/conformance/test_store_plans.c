@@ -3,7 +3,7 @@
  * Every statement of the store must find its rows by an index, and claims must come in index order: a long queue and a
  * long history may not make them slow. SQLite explains its plans; the statements are caught where they are prepared.
  */
-#include "fixture.h"
+#include "store_helpers.h"
 
 #include "base/id.h"
 
@@ -79,12 +79,13 @@ static void call_everything(struct fixture *f, enum job_order order)
             .id = id, .queue = QUEUE_NORMAL, .filename = "a", .audio_key = "k", .audio_sha256 = "s", .max_queue = 100};
         OK(store_submit(s, &job, &e));
         OK(store_submit(s, &job, &e));
-        OK(store_position(s, id, &seq, &e));
+        OK(position_of(s, id, &seq, &e));
         OK(store_counts(s, &counts, &e));
         OK(store_mark_announced(s, id, &e));
+        OK(store_not_announced(s, id, &e));
         OK(store_claim(s, &(struct claim_opts){.holder = "w", .lease_ms = 1000, .idle = true}, a, &j, &e));
         struct claim c = {id, "w", j.fence};
-        OK(store_position(s, id, &seq, &e));
+        OK(position_of(s, id, &seq, &e));
         OK(store_renew(s, "w", 1000, held, 4, &n, &e));
         OK(store_held(s, "w", held, 4, &n, &e));
         OK(store_save_plan(s, &c, "{}", 1, 1, &seq, &e));
@@ -93,7 +94,7 @@ static void call_everything(struct fixture *f, enum job_order order)
         struct job_failure failure = {.message = "m"};
         if (round == 0) {
             OK(store_retry_later(s, &c, &failure, 5000, &seq, &e));
-            OK(store_position(s, id, &seq, &e));
+            OK(position_of(s, id, &seq, &e));
             OK(store_cancel(s, id, &seq, &e));
             OK(store_cancel(s, id, &seq, &e));
         } else if (round == 1) {
@@ -165,7 +166,9 @@ static int check_plan_sqlite(struct fixture *f, const char *sql)
     assert_int_equal(sqlite3_prepare_v2(h, explain, -1, &st, NULL), SQLITE_OK);
     while (sqlite3_step(st) == SQLITE_ROW) {
         const char *step = (const char *)sqlite3_column_text(st, 3);
-        bool scan = strncmp(step, "SCAN", 4) == 0 && strcmp(step, "SCAN CONSTANT ROW") != 0;
+        /* "x" is what all our subqueries in FROM are called: what they read has a step of its own. */
+        bool scan =
+            strncmp(step, "SCAN", 4) == 0 && strcmp(step, "SCAN CONSTANT ROW") != 0 && strcmp(step, "SCAN x") != 0;
         /* Walking an index in order and stopping, or counting on it, reads no table. */
         bool covered = strstr(step, "USING COVERING INDEX") != NULL;
         if (((scan && !covered) || strstr(step, "TEMP B-TREE")) && !is_small(sql, step)) {

@@ -10,6 +10,25 @@
 
 #include <cmocka.h>
 
+static void test_numbers(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t v;
+        const char *text;
+    } rows[] = {{0, "0"},
+                {7, "7"},
+                {-10, "-10"},
+                {1795325460123, "1795325460123"},
+                {INT64_MAX, "9223372036854775807"},
+                {INT64_MIN, "-9223372036854775808"}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(buf_clear) struct buf b = BUF_INIT(20);
+        buf_addi(&b, rows[i].v);
+        assert_string_equal(buf_str(&b), rows[i].text);
+    }
+}
+
 static void test_appends(void **state)
 {
     (void)state;
@@ -66,6 +85,7 @@ static void test_take_hands_memory_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_appends),
         cmocka_unit_test(test_the_maximum_is_sticky),
         cmocka_unit_test(test_take_hands_memory_out),

@@ -181,6 +181,21 @@ static void test_what_is_committed_is_synced(void **state)
     assert_string_equal(buf_str(&trace), "temp rename objects ");
 }
 
+static void test_without_sync_nothing_waits_for_the_disk(void **state)
+{
+    struct fix *f = *state;
+    char url[128];
+    snprintf(url, sizeof url, "file:%s/deep/objects", f->top);
+    struct storage *s = NULL;
+    struct object_info info;
+    ok(storage_open_with(&(struct storage_opts){.url = url, .no_sync = true}, &s, e));
+    buf_reset(&trace);
+    ok(storage_put_bytes(s, "uploads/1/x", "x", 1, e));
+    assert_string_equal(buf_str(&trace), "rename ");
+    ok(storage_stat(f->s, "uploads/1/x", &info, e));
+    storage_close(s);
+}
+
 static void test_a_failed_sync_is_no_success(void **state)
 {
     struct fix *f = *state;
@@ -517,6 +532,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         with_store(test_layout_and_modes),
         with_store(test_what_is_committed_is_synced),
+        with_store(test_without_sync_nothing_waits_for_the_disk),
         with_store(test_a_failed_sync_is_no_success),
         with_store(test_empty_folders_go),
         with_store(test_links_lead_nowhere),
