@@ -321,7 +321,7 @@ def test_verify_looks_into_the_cache(run, model, tmp_path):
     env = {k: v for k, v in os.environ.items() if not k.startswith("STENO_")} | {"STENO_DATA": str(tmp_path / "data")}
 
     def load():
-        subprocess.run([BIN, "transcribe", "--engine", "whisper", "--model", "x", FIXTURE / "wav" / "02_one_word.wav"],
+        subprocess.run([STENO, "transcribe", "--engine", "whisper", "--model", "x", FIXTURE / "wav" / "02_one_word.wav"],
                        env=env, cwd=tmp_path, capture_output=True, timeout=300, check=True)
         (packed,) = (tmp_path / "data" / "cache").glob("*.packed")
         return packed
