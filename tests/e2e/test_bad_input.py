@@ -2,6 +2,7 @@
 """What bad input gets: for each bad request the exact status and code, for each bad file the exact end of its job; and
 each time that nothing is left behind and the server still serves."""
 
+import concurrent.futures
 import http.client
 import json
 import socket
@@ -325,16 +326,28 @@ def test_slow_bodies_block_nobody(server):
     slow = [server.connect() for _ in range(50)]
     for s in slow:
         s.sendall(data[:1200])
-    for at in range(1200, 1500, 100):
-        for s in slow:
-            s.sendall(data[at : at + 100])
-        started = time.monotonic()
-        assert server.ask("GET", "/health").status == 200
-        answer = server.submit(SOUND, fields={"engine": "null"})
-        assert answer.status == 202
-        server.wait_job(answer.json["id"])
-        server.ask("DELETE", f"/v1/jobs/{answer.json['id']}?purge=true")
-        assert time.monotonic() - started < 30
+    enough = threading.Event()
+
+    def trickle():
+        """A little on each, more often than idle_timeout, however long the requests below take."""
+        for at in range(1200, 4000, 5):
+            if enough.wait(0.2):
+                return
+            for s in slow:
+                s.sendall(data[at : at + 5])
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        trickling = pool.submit(trickle)
+        for _ in range(3):
+            started = time.monotonic()
+            assert server.ask("GET", "/health").status == 200
+            answer = server.submit(SOUND, fields={"engine": "null"})
+            assert answer.status == 202
+            server.wait_job(answer.json["id"])
+            server.ask("DELETE", f"/v1/jobs/{answer.json['id']}?purge=true")
+            assert time.monotonic() - started < 30
+        enough.set()
+        trickling.result()
     # Silent from here on: closed once idle_timeout is over.
     for s in slow:
         assert read_answers(s) == []
