@@ -27,28 +27,14 @@
 
 #include <cmocka.h>
 
+#include "checks.h"
+
 /* A call that fails does so within a second, and a little for a busy machine. */
 enum { LONG_MS = 60000, SOON_MS = 3000 };
 
 static const char *services;
 static char folder[64], url[160], tls_url[160], ca[160];
 static char prefix[32], queue_high[64], queue_normal[64], queue_retry[64], queue_dead[64], channel[64], exchange[64];
-
-#define ok(expr)                               \
-    do {                                       \
-        struct err e_ = ERR_INIT, *e = &e_;    \
-        int rc_ = (expr);                      \
-        if (rc_ < 0)                           \
-            fail_msg("%s: %s", #expr, e->msg); \
-    } while (0)
-
-#define gives(value, expr)                                                  \
-    do {                                                                    \
-        struct err e_ = ERR_INIT, *e = &e_;                                 \
-        int rc_ = (expr);                                                   \
-        if (rc_ != (value))                                                 \
-            fail_msg("%s gives %d, not %d: %s", #expr, rc_, value, e->msg); \
-    } while (0)
 
 /* Fails soon, as UNAVAILABLE, with this in its sentence. */
 #define is_away(text, expr)                                                                                \

@@ -30,6 +30,8 @@
 
 #include <cmocka.h>
 
+#include "checks.h"
+
 enum { LONG_MS = 60000, QUIET_MS = 200 };
 
 static const struct kind {
@@ -45,30 +47,6 @@ static const struct kind *kind;
 
 static char folder[64], url[256], prefix[40];
 static char queue_high[64], queue_normal[64], queue_retry[64], queue_dead[64], channel[64];
-
-#define ok(expr)                               \
-    do {                                       \
-        struct err e_ = ERR_INIT, *e = &e_;    \
-        int rc_ = (expr);                      \
-        if (rc_ < 0)                           \
-            fail_msg("%s: %s", #expr, e->msg); \
-    } while (0)
-
-#define fails(class, expr)                                             \
-    do {                                                               \
-        struct err e_ = ERR_INIT, *e = &e_;                            \
-        int rc_ = (expr);                                              \
-        if (rc_ != ERR_##class || e->code != rc_ || !e->msg[0])        \
-            fail_msg("%s: %s (\"%s\")", #expr, err_name(rc_), e->msg); \
-    } while (0)
-
-#define gives(value, expr)                                                  \
-    do {                                                                    \
-        struct err e_ = ERR_INIT, *e = &e_;                                 \
-        int rc_ = (expr);                                                   \
-        if (rc_ != (value))                                                 \
-            fail_msg("%s gives %d, not %d: %s", #expr, rc_, value, e->msg); \
-    } while (0)
 
 static const struct token token = {
     .queue = "normal", .job_id = "j1", .audio_key = "uploads/j1/a.mp3", .language = "en"};

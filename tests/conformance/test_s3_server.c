@@ -22,13 +22,7 @@
 
 #include <cmocka.h>
 
-#define ok(expr)                               \
-    do {                                       \
-        struct err e_ = ERR_INIT, *e = &e_;    \
-        int rc_ = (expr);                      \
-        if (rc_ < 0)                           \
-            fail_msg("%s: %s", #expr, e->msg); \
-    } while (0)
+#include "checks.h"
 
 static struct storage *store;
 

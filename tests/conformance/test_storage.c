@@ -30,6 +30,8 @@
 
 #include <cmocka.h>
 
+#include "checks.h"
+
 #define SHA_EMPTY "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 #define SHA_ABC   "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 /* Of 64 times the megabyte with byte i = (7i + 13(i >> 8) + 31(i >> 16)) mod 256, by Python's hashlib. */
@@ -48,22 +50,6 @@ static const char *key(const char *name)
     snprintf(k, 512, "%s/%s", run, name);
     return k;
 }
-
-#define ok(expr)                               \
-    do {                                       \
-        struct err e_ = ERR_INIT, *e = &e_;    \
-        int rc_ = (expr);                      \
-        if (rc_ < 0)                           \
-            fail_msg("%s: %s", #expr, e->msg); \
-    } while (0)
-
-#define fails(class, expr)                                             \
-    do {                                                               \
-        struct err e_ = ERR_INIT, *e = &e_;                            \
-        int rc_ = (expr);                                              \
-        if (rc_ != ERR_##class || e->code != rc_ || !e->msg[0])        \
-            fail_msg("%s: %s (\"%s\")", #expr, err_name(rc_), e->msg); \
-    } while (0)
 
 static void put(const char *k, const char *text)
 {

@@ -22,15 +22,9 @@
 
 #include <cmocka.h>
 
-enum { PIECE = 700000, PIECES = 9 }; /* more than one part of an S3 upload */
+#include "checks.h"
 
-#define ok(expr)                               \
-    do {                                       \
-        struct err e_ = ERR_INIT, *e = &e_;    \
-        int rc_ = (expr);                      \
-        if (rc_ < 0)                           \
-            fail_msg("%s: %s", #expr, e->msg); \
-    } while (0)
+enum { PIECE = 700000, PIECES = 9 }; /* more than one part of an S3 upload */
 
 static char folder[64], piece[PIECE];
 

@@ -22,25 +22,11 @@
 
 #include <cmocka.h>
 
+#include "checks.h"
+
 enum { LONG_MS = 60000 };
 
 static char folder[64];
-
-#define ok(expr)                               \
-    do {                                       \
-        struct err e_ = ERR_INIT, *e = &e_;    \
-        int rc_ = (expr);                      \
-        if (rc_ < 0)                           \
-            fail_msg("%s: %s", #expr, e->msg); \
-    } while (0)
-
-#define gives(value, expr)                                                  \
-    do {                                                                    \
-        struct err e_ = ERR_INIT, *e = &e_;                                 \
-        int rc_ = (expr);                                                   \
-        if (rc_ != (value))                                                 \
-            fail_msg("%s gives %d, not %d: %s", #expr, rc_, value, e->msg); \
-    } while (0)
 
 static const struct token token = {.queue = "normal", .job_id = "j1", .audio_key = "k"};
 static const struct event event = {.job_id = "j1", .seq = 1, .type = "state", .json = "{}"};

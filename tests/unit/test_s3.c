@@ -25,16 +25,10 @@
 
 #include <cmocka.h>
 
-#define ok(expr)                               \
-    do {                                       \
-        struct err e_ = ERR_INIT, *e = &e_;    \
-        int rc_ = (expr);                      \
-        if (rc_ < 0)                           \
-            fail_msg("%s: %s", #expr, e->msg); \
-    } while (0)
+#include "checks.h"
 
 /* The sentence must hold `why`. */
-#define fails(class, why, expr)                                           \
+#define refuses(class, why, expr)                                         \
     do {                                                                  \
         struct err e_ = ERR_INIT, *e = &e_;                               \
         int rc_ = (expr);                                                 \
@@ -376,7 +370,7 @@ static void test_makes_the_bucket_when_it_is_gone(void **state)
     /* For a reader it is no missing object: the job would fail for good. */
     PLAN(f, {STATUS, 404, "NoSuchBucket"});
     char *got = NULL;
-    fails(UNAVAILABLE, "the bucket does not exist", storage_get_bytes(f->store, "a/b", 100, &got, NULL, e));
+    refuses(UNAVAILABLE, "the bucket does not exist", storage_get_bytes(f->store, "a/b", 100, &got, NULL, e));
     assert_string_equal(buf_str(&f->log), "GET\n");
 }
 
@@ -387,7 +381,7 @@ static void test_a_server_that_stays_away(void **state)
                                         {STATUS, 503, NULL}, {STATUS, 503, NULL}, {STATUS, 503, NULL},
                                         {STATUS, 503, NULL}, {STATUS, 503, NULL}};
     plan(f, ARRAY_LEN(down), down);
-    fails(UNAVAILABLE, "in trouble", put(f, "text", e));
+    refuses(UNAVAILABLE, "in trouble", put(f, "text", e));
     assert_int_equal(f->at, 6);
     assert_false(f->exists);
 }
@@ -402,11 +396,11 @@ static void test_lost_answer_to_a_put(void **state)
     assert_true(str_ends(buf_str(&f->log), "PUT\nHEAD\n"));
     /* It was not, as far as one can see. */
     PLAN(f, {DROP, 0, NULL});
-    fails(UNCERTAIN, "not seen stored", put(f, "second", e));
+    refuses(UNCERTAIN, "not seen stored", put(f, "second", e));
     assert_reads(f, "first");
     /* Nobody answers the look either. */
     go_deaf(f, "");
-    fails(UNCERTAIN, "nobody knows", put(f, "third", e));
+    refuses(UNCERTAIN, "nobody knows", put(f, "third", e));
 }
 
 static int put_large(struct fake *f, size_t mb, struct err *err)
@@ -445,12 +439,12 @@ static void test_parts_that_fail_are_given_up(void **state)
 {
     struct fake *f = *state;
     PLAN(f, {WELL, 0, NULL}, {STATUS, 403, "AccessDenied"});
-    fails(UNAVAILABLE, "access denied", put_large(f, 6, e));
+    refuses(UNAVAILABLE, "access denied", put_large(f, 6, e));
     assert_true(str_ends(buf_str(&f->log), "DELETE ?uploadId=up%2F1\n"));
     assert_int_equal(f->aborted, 1);
     /* The last request is refused. */
     PLAN(f, {WELL, 0, NULL}, {WELL, 0, NULL}, {WELL, 0, NULL}, {STATUS, 400, "InvalidPart"});
-    fails(UNAVAILABLE, "InvalidPart", put_large(f, 6, e));
+    refuses(UNAVAILABLE, "InvalidPart", put_large(f, 6, e));
     assert_int_equal(f->aborted, 2);
     assert_false(f->exists);
 }
@@ -495,7 +489,7 @@ static void test_no_mixture_of_two_objects(void **state)
     PLAN(f, {WELL, 0, NULL});
     ok(put(f, "0123456789abcdef", e));
     PLAN(f, {STALE, 0, NULL});
-    fails(UNAVAILABLE, "replaced or deleted", storage_get_bytes(f->store, "a/b", 100, &got, NULL, e));
+    refuses(UNAVAILABLE, "replaced or deleted", storage_get_bytes(f->store, "a/b", 100, &got, NULL, e));
     assert_null(got);
 }
 
@@ -507,16 +501,16 @@ static void test_damage_is_seen(void **state)
     PLAN(f, {WELL, 0, NULL});
     ok(put(f, "0123456789abcdef", e));
     damage(f, 'x', false);
-    fails(CORRUPT, "SHA-256", storage_get_bytes(f->store, "a/b", 100, &got, NULL, e));
+    refuses(CORRUPT, "SHA-256", storage_get_bytes(f->store, "a/b", 100, &got, NULL, e));
     buf_reset(&f->log);
-    fails(CORRUPT, "SHA-256", storage_fetch(f->store, "a/b", path, e));
+    refuses(CORRUPT, "SHA-256", storage_fetch(f->store, "a/b", path, e));
     assert_string_equal(buf_str(&f->log), "GET\nGET\n"); /* damage on the way would have passed */
     assert_int_equal(access(path, F_OK), -1);
     /* Nothing noted with the object, but the caller knows. */
     char right[80];
     snprintf(right, sizeof right, "%s", f->sha256);
     damage(f, 'x', true);
-    fails(CORRUPT, right, storage_fetch_checked(f->store, "a/b", right, path, e));
+    refuses(CORRUPT, right, storage_fetch_checked(f->store, "a/b", right, path, e));
     damage(f, '3', true);
     ok(storage_fetch_checked(f->store, "a/b", right, path, e));
 }
@@ -563,9 +557,9 @@ static void test_what_goes_over_the_line(void **state)
     assert_true(until >= before + 600000 && until <= clock_wall_ms() + 600000);
     free(url);
     url = NULL;
-    fails(INVALID, "at least a second", storage_presign(f->store, STORAGE_PRESIGN_GET, "a", 0, &url, NULL, e));
-    fails(INVALID, "at most 7 days", storage_presign(f->store, STORAGE_PRESIGN_GET, "a", 604801, &url, NULL, e));
-    fails(INVALID, "dot", storage_presign(f->store, STORAGE_PRESIGN_GET, "../a", 10, &url, NULL, e));
+    refuses(INVALID, "at least a second", storage_presign(f->store, STORAGE_PRESIGN_GET, "a", 0, &url, NULL, e));
+    refuses(INVALID, "at most 7 days", storage_presign(f->store, STORAGE_PRESIGN_GET, "a", 604801, &url, NULL, e));
+    refuses(INVALID, "dot", storage_presign(f->store, STORAGE_PRESIGN_GET, "../a", 10, &url, NULL, e));
     assert_null(url);
 }
 
@@ -641,7 +635,7 @@ static void test_wrong_settings(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const struct storage_opts o = {.url = "s3://bucket", .s3 = &rows[i].s3};
         struct storage *s = NULL;
-        fails(INVALID, rows[i].why, storage_open_with(&o, &s, e));
+        refuses(INVALID, rows[i].why, storage_open_with(&o, &s, e));
         assert_null(s);
     }
 }

@@ -27,26 +27,12 @@
 
 #include <cmocka.h>
 
+#include "checks.h"
+
 struct fix {
     char top[64]; /* private; the store is top/deep/objects */
     struct storage *s;
 };
-
-#define ok(expr)                               \
-    do {                                       \
-        struct err e_ = ERR_INIT, *e = &e_;    \
-        int rc_ = (expr);                      \
-        if (rc_ < 0)                           \
-            fail_msg("%s: %s", #expr, e->msg); \
-    } while (0)
-
-#define fails(class, expr)                                             \
-    do {                                                               \
-        struct err e_ = ERR_INIT, *e = &e_;                            \
-        int rc_ = (expr);                                              \
-        if (rc_ != ERR_##class || e->code != rc_ || !e->msg[0])        \
-            fail_msg("%s: %s (\"%s\")", #expr, err_name(rc_), e->msg); \
-    } while (0)
 
 /* What the store syncs and renames, in order, by the end of each path: the linker puts these in the calls' place. */
 static struct buf trace = BUF_INIT(4096);
