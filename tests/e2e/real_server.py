@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A real server of a test's own (tests/services.sh), to be killed, stopped and started again."""
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -17,10 +18,10 @@ def installed(*names):
 
 class RealServer:
     """`vars`: what services.sh says of it, such as POSTGRES_URL; the ports stay the same over restarts. `durable`: it
-    waits for the disk, as in production."""
+    waits for the disk, as in production. `tls`: it has a certificate, of an authority in its folder."""
 
-    def __init__(self, name, durable=False):
-        self.name, self.durable = name, durable
+    def __init__(self, name, durable=False, tls=False):
+        self.name, self.durable, self.tls = name, durable, tls
         # Not one of pytest's folders: those are closed to the server's own user.
         self.folder = Path(tempfile.mkdtemp(prefix=f"steno-e2e-{name}-"))
         self.vars = {}
@@ -29,7 +30,8 @@ class RealServer:
     def script(self, command, *args):
         options = ["--durable"] if self.durable else []
         done = subprocess.run([SCRIPT, *options, command, self.name, self.folder / "server", *args], capture_output=True, text=True,
-                              stdin=subprocess.DEVNULL, timeout=400)
+                              stdin=subprocess.DEVNULL, timeout=400,
+                              env=os.environ | ({"SERVICES_TLS": "1"} if self.tls else {}))
         assert done.returncode == 0, (self.name, command, done.stdout + done.stderr)
         return done.stdout
 

@@ -2,46 +2,30 @@
 """The service on PostgreSQL alone: database and broker in one server, which is cut off, stopped and killed meanwhile.
 Each test has a server of its own."""
 
-import os
 import random
 import re
-import shutil
 import socket
 import subprocess
-import tempfile
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from real_server import RealServer, installed
 from steno_server import ROOT, STENO, TERMINAL, Server, clean_env, wait_for
 
-SCRIPT = ROOT / "tests" / "services.sh"
 SOUND = (ROOT / "tests" / "fixture" / "audio" / "02_one_word.flac").read_bytes()
 FLAGS = ["--engine=null", "--lease=3s", "--sweep-interval=500ms", "--retry-base=100ms", "--retry-cap=500ms"]
 
-pytestmark = pytest.mark.skipif(
-    subprocess.run([SCRIPT, "installed", "postgres"], check=False).returncode != 0,
-    reason="no PostgreSQL server is installed",
-)
+pytestmark = pytest.mark.skipif(not installed("postgres"), reason="no PostgreSQL server is installed")
 
 
-class Database:
-    """A PostgreSQL server in a folder of its own."""
-
+class Database(RealServer):
     def __init__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="steno-e2e-postgres-"))
-        self.url = None
-        self.up()
+        super().__init__("postgres")
 
-    def script(self, command, *args):
-        done = subprocess.run([SCRIPT, command, "postgres", self.folder / "server", *args], capture_output=True,
-                              text=True, stdin=subprocess.DEVNULL, timeout=120)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def up(self):
-        self.url = re.search(r"POSTGRES_URL=(\S+)", self.script("up")).group(1)
+    @property
+    def url(self):
+        return self.vars["POSTGRES_URL"]
 
     def sql(self, query):
         import psycopg2
@@ -57,10 +41,6 @@ class Database:
 
     def states(self):
         return dict(self.sql("SELECT id, state FROM jobs"))
-
-    def close(self):
-        self.script("kill")
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -249,14 +229,11 @@ def test_roles_wait_for_a_database_that_is_away(database):
 
 def test_tls(tmp_path):
     """libpq's own options stand in the URL: the server is checked against its authority, or not taken at all."""
-    parent = Path(tempfile.mkdtemp(prefix="steno-e2e-postgres-"))  # the server's own user must get there
-    folder = parent / "server"
-    env = {**os.environ, "SERVICES_TLS": "1"}
-    up = subprocess.run([SCRIPT, "up", "postgres", folder], capture_output=True, text=True, env=env, timeout=120, check=True)
+    server = RealServer("postgres", tls=True)
     try:
-        good = re.search(r"POSTGRES_TLS_URL='(\S+)'", up.stdout).group(1)
+        good = server.vars["POSTGRES_TLS_URL"]
         assert "sslmode=verify-full" in good
-        wrong = re.sub(r"sslrootcert=[^&]+", f"sslrootcert={folder}/tls/server.crt", good)
+        wrong = good.replace("/tls/ca.crt", "/tls/server.crt")
 
         def migrate(url):
             return subprocess.run([STENO, "migrate", "up", "--data", tmp_path / "data", "--database", url],
@@ -268,5 +245,4 @@ def test_tls(tmp_path):
         run = migrate(good)
         assert run.returncode == 0, run.stderr
     finally:
-        subprocess.run([SCRIPT, "kill", "postgres", folder], check=False, stdin=subprocess.DEVNULL)
-        shutil.rmtree(parent, ignore_errors=True)
+        server.close()

@@ -2,50 +2,37 @@
 """The service with RabbitMQ: tokens make jobs flow, depth is visible, and nothing is lost when the server dies."""
 
 import re
-import shutil
-import subprocess
-import tempfile
-from pathlib import Path
 
 import pytest
-from steno_server import QUICK, ROOT, Server, wait_for
+from real_server import RealServer, installed
+from steno_server import QUICK, Server, wait_for
 
-SERVICES = ROOT / "tests" / "services.sh"
 SOUND = b"RIFF\x24\0\0\0WAVE" + bytes(100)
 # Only a token can wake a worker in the time of a test.
 NO_POLL = ["--engine=null", "--poll-interval=10m", "--sweep-interval=10m"]
 
 
-class RabbitMQ:
-    def __init__(self, folder):
-        self.folder = folder
-        self.url = None
-        self.up()
+class RabbitMQ(RealServer):
+    def __init__(self):
+        super().__init__("rabbitmq")
 
-    def run(self, action, *args, timeout=300):
-        done = subprocess.run([SERVICES, action, "rabbitmq", self.folder, *args], stdin=subprocess.DEVNULL, timeout=timeout,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert done.returncode == 0, done.stdout
-        return done.stdout
-
-    def up(self):
-        self.url = re.search(r"^AMQP_URL=(\S+)", self.run("up"), re.M).group(1)
+    @property
+    def url(self):
+        return self.vars["AMQP_URL"]
 
     def depth(self, queue):
         """Messages in a queue that nobody has taken."""
-        lines = self.run("ctl", "-q", "list_queues", "name", "messages_ready").splitlines()
+        lines = self.script("ctl", "-q", "list_queues", "name", "messages_ready").splitlines()
         return {name: int(n) for name, n in (line.split("\t") for line in lines[1:])}.get(f"transcription.{queue}")
 
 
 @pytest.fixture(scope="module")
 def rabbit():
-    if subprocess.run([SERVICES, "installed", "rabbitmq"], check=False).returncode:
+    if not installed("rabbitmq"):
         pytest.skip("RabbitMQ is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="steno-rabbitmq-"))  # pytest's folders are closed to the server's user
-    server = RabbitMQ(folder / "mq")
+    server = RabbitMQ()
     yield server
-    server.run("kill")
-    shutil.rmtree(folder, ignore_errors=True)
+    server.close()
 
 
 @pytest.fixture
@@ -108,7 +95,7 @@ def test_killed_and_started_again(rabbit, start):
     api = start("--engine=null", role="api")
     worker = start("--engine=null", "--poll-interval=500ms", role="worker", data=api.data)
     ids = submit(api, 5)
-    rabbit.run("signal", "KILL")
+    rabbit.signal("KILL")
     ids += submit(api, 5)
     wait_for("health sees it", lambda: not broker_is_well(api))
     health = api.ask("GET", "/health")

@@ -2,46 +2,29 @@
 """The service with Redis as its broker, and what becomes of jobs while Redis is away. Each test has a server of its own."""
 
 import re
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 import pytest
+from real_server import RealServer, installed
 from steno_server import ROOT, Server, wait_for
 
-SCRIPT = ROOT / "tests" / "services.sh"
 SOUND = (ROOT / "tests" / "fixture" / "audio" / "02_one_word.flac").read_bytes()
 FLAGS = ["--engine=null", "--lease=3s", "--sweep-interval=500ms"]
 # So long that a job which ends soon was told of.
 RARE = "--poll-interval=30s"
 
-pytestmark = pytest.mark.skipif(
-    subprocess.run([SCRIPT, "installed", "redis"], check=False).returncode != 0, reason="no Redis server is installed"
-)
+pytestmark = pytest.mark.skipif(not installed("redis"), reason="no Redis server is installed")
 
 
-class Redis:
-    """A Redis server in a folder of its own."""
-
+class Redis(RealServer):
     def __init__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="steno-e2e-redis-"))
-        self.url = None
-        self.up()
+        super().__init__("redis")
 
-    def script(self, command, *args):
-        done = subprocess.run([SCRIPT, command, "redis", self.folder / "server", *args], capture_output=True, text=True,
-                              stdin=subprocess.DEVNULL, timeout=120)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def up(self):
-        self.url = re.search(r"REDIS_URL=(\S+)", self.script("up")).group(1)
-
-    def signal(self, name):
-        self.script("signal", name)
+    @property
+    def url(self):
+        return self.vars["REDIS_URL"]
 
     def cli(self, *args):
         return subprocess.run(["redis-cli", "--no-auth-warning", "-u", self.url, *args], capture_output=True, text=True,
@@ -49,10 +32,6 @@ class Redis:
 
     def depth(self, queue="transcription.normal"):
         return int(self.cli("LLEN", queue))
-
-    def close(self):
-        self.script("kill")
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @pytest.fixture
