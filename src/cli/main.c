@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 static int print(FILE *to, struct buf *b)
 {
@@ -63,6 +64,8 @@ static int run(struct app *app, int argc, char **argv, struct err *err)
 
 int main(int argc, char **argv)
 {
+    /* Children are started as /proc/self/exe, and would be called "exe" in ps and top. */
+    prctl(PR_SET_NAME, "steno");
     char version[] = "version";
     if (argc > 1 && strcmp(argv[1], "--version") == 0)
         argv[1] = version;

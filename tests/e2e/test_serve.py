@@ -60,6 +60,11 @@ def test_clients_find_it_by_its_data_folder(server, steno):
     assert steno.ok("jobs", "--data", server.data) == "No jobs.\n"
 
 
+def test_ps_and_top_show_its_name(server):
+    for pid in (server.process.pid, *pids(server).values()):
+        wait_for("it has its name", lambda p=pid: Path(f"/proc/{p}/comm").read_text() == "steno\n")
+
+
 @pytest.mark.parametrize("role", ["api", "worker"])
 def test_killed_child_is_restarted(server, role):
     before = pids(server)
