@@ -93,22 +93,12 @@ int answer_give(struct answer *a, struct buf *b, struct err *err)
     return rc;
 }
 
-void answer_problem(struct answer *a, enum problem p, const char *path, const char *request_id, const char *fmt, ...)
+void answer_refusal(struct answer *a, const struct dialect *d, struct refusal *r)
 {
     answer_clear(a);
-    char detail[768] = "";
-    if (fmt) {
-        va_list ap;
-        va_start(ap, fmt);
-        int n = vsnprintf(detail, sizeof detail, fmt, ap);
-        va_end(ap);
-        if (n < 0)
-            detail[0] = '\0';
-    }
-    a->problem = p;
-    a->status = problem_info(p)->status;
-    a->content_type = "application/problem+json; charset=utf-8";
-    problem_write(&a->body, p, *detail ? detail : NULL, path, request_id);
+    a->problem = r->problem;
+    a->content_type = d->refuse(r, &a->body);
+    a->status = r->status;
     if (a->status == 503 || a->status == 429)
         answer_header(a, "Retry-After", "%d", RETRY_AFTER_S);
 }

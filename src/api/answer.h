@@ -6,7 +6,7 @@
 #ifndef API_ANSWER_H
 #define API_ANSWER_H
 
-#include "api/problem.h"
+#include "api/dialect.h"
 #include "base/buf.h"
 #include "base/err.h"
 
@@ -40,8 +40,7 @@ void answer_header(struct answer *a, const char *name, const char *fmt, ...) PRI
 int answer_write(struct answer *a, const void *data, size_t n, struct err *err) MUST_CHECK;
 /* The same with all that b holds, mostly without copying; b is empty after it. */
 int answer_give(struct answer *a, struct buf *b, struct err *err) MUST_CHECK;
-/* Drops what was written so far and answers with a problem instead. */
-void answer_problem(struct answer *a, enum problem p, const char *path, const char *request_id, const char *fmt, ...)
-    PRINTF_LIKE(5, 6);
+/* Drops what was written so far and answers with a refusal, in the words of a dialect. */
+void answer_refusal(struct answer *a, const struct dialect *d, struct refusal *r);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/form.h"
 
+#include "api/dialect.h"
 #include "base/str.h"
 #include "job/job.h"
 
@@ -99,39 +100,64 @@ static const char *field_name(enum form_field f)
     return f < FORM_OWN_COUNT ? fields[f].name : job_option_name((enum job_option)(f - FORM_OWN_COUNT));
 }
 
-enum form_field form_field_find(const char *name)
+/* How much of a client's name is NAME in NAME, NAME[] and NAME[0]. */
+static size_t without_brackets(const char *name)
 {
-    enum form_field f = 0;
-    while (f < FORM_COUNT && strcmp(field_name(f), name) != 0)
-        f++;
-    return f;
+    size_t n = strcspn(name, "[");
+    if (!name[n])
+        return n;
+    const char *end = name + n + 1 + strspn(name + n + 1, "0123456789");
+    return strcmp(end, "]") == 0 ? n : strlen(name);
+}
+
+static bool find_in_dialect(const struct form *f, const char *name, struct form_slot *ret)
+{
+    const struct dialect_field *rows = f->dialect->fields;
+    size_t n = strlen(name), listed = without_brackets(name);
+    for (size_t i = 0; rows && rows[i].name; i++) {
+        const struct dialect_field *d = &rows[i];
+        if (strlen(d->name) != (d->list ? listed : n) || memcmp(d->name, name, strlen(d->name)) != 0)
+            continue;
+        *ret = (struct form_slot){d->name, d->field, i, d->list};
+        return true;
+    }
+    return false;
+}
+
+bool form_find(const struct form *f, const char *name, struct form_slot *ret)
+{
+    if (find_in_dialect(f, name, ret))
+        return true;
+    enum form_field i = 0;
+    while (i < FORM_COUNT && strcmp(field_name(i), name) != 0)
+        i++;
+    *ret = (struct form_slot){.name = i < FORM_COUNT ? field_name(i) : NULL, .field = i};
+    return i < FORM_COUNT;
+}
+
+const char *form_extra(const struct form *f, const char *name)
+{
+    const struct dialect_field *rows = f->dialect->fields;
+    for (size_t i = 0; rows && rows[i].name; i++)
+        if (rows[i].field == FORM_COUNT && strcmp(rows[i].name, name) == 0)
+            return f->extras[i];
+    return NULL;
 }
 
 size_t form_field_max(enum form_field f)
 {
+    if (f == FORM_COUNT)
+        return FORM_VALUE_MAX;
     return f < FORM_OWN_COUNT ? fields[f].max : (size_t)JOB_OPTION_TEXT_MAX;
 }
 
-int form_set(struct form *f, enum form_field field, const char *value, size_t n, struct arena *a,
-             enum problem *ret_problem, struct err *err)
+/* One value that is not empty. */
+static int set_value(struct form *f, const struct form_slot *slot, char *copy, struct arena *a, struct err *err)
 {
-    const char *name = field_name(field);
-    *ret_problem = PROBLEM_bad_field;
-    if (f->seen[field]) {
-        *ret_problem = PROBLEM_duplicate_field;
-        return err_set(err, ERR_INVALID, "field '%s' is given twice", name);
-    }
-    f->seen[field] = true;
-    if (n > form_field_max(field))
-        return err_set(err, ERR_INVALID, "field '%s' is over %zu bytes", name, form_field_max(field));
-    if (!utf8_valid(value, n) || memchr(value, '\0', n))
-        return err_set(err, ERR_INVALID, "field '%s' is not UTF-8 text without NUL", name);
-    if (!n)
+    enum form_field field = slot->field;
+    if (field == FORM_COUNT) {
+        f->extras[slot->row] = copy;
         return 0;
-    char *copy = arena_dup(a, value, n);
-    if (!copy) {
-        *ret_problem = PROBLEM_overloaded;
-        return err_set(err, ERR_NOMEM, "no memory for field '%s'", name);
     }
     if (field >= FORM_OWN_COUNT) {
         int bad = job_options_set(&f->options, (enum job_option)(field - FORM_OWN_COUNT), copy, a, err);
@@ -145,6 +171,47 @@ int form_set(struct form *f, enum form_field field, const char *value, size_t n,
     if (queue && priority && strcmp(queue, priority) != 0)
         return err_set(err, ERR_INVALID, "fields 'queue' and 'priority' mean the same and must not differ");
     return 0;
+}
+
+/* What a list already holds; "" for other fields. */
+static const char *so_far(const struct form *f, const struct form_slot *slot)
+{
+    const char *v = NULL;
+    if (slot->list && slot->field == FORM_COUNT)
+        v = f->extras[slot->row];
+    else if (slot->list)
+        v = slot->field < FORM_OWN_COUNT ? f->values[slot->field] : f->options.values[slot->field - FORM_OWN_COUNT];
+    return v ? v : "";
+}
+
+static bool given(const struct form *f, const struct form_slot *slot)
+{
+    return slot->field == FORM_COUNT ? f->extras[slot->row] != NULL : f->seen[slot->field];
+}
+
+int form_set(struct form *f, const struct form_slot *slot, const char *value, size_t n, struct arena *a,
+             enum problem *ret_problem, struct err *err)
+{
+    const char *name = slot->name, *before = so_far(f, slot);
+    *ret_problem = PROBLEM_bad_field;
+    if (given(f, slot) && !slot->list) {
+        *ret_problem = PROBLEM_duplicate_field;
+        return err_set(err, ERR_INVALID, "field '%s' is given twice", name);
+    }
+    if (slot->field < FORM_COUNT)
+        f->seen[slot->field] = true;
+    if (n + strlen(before) + (*before ? 1 : 0) > form_field_max(slot->field))
+        return err_set(err, ERR_INVALID, "field '%s' is over %zu bytes", name, form_field_max(slot->field));
+    if (!utf8_valid(value, n) || memchr(value, '\0', n))
+        return err_set(err, ERR_INVALID, "field '%s' is not UTF-8 text without NUL", name);
+    if (!n)
+        return 0;
+    char *copy = arena_printf(a, "%s%s%.*s", before, *before ? "," : "", (int)n, value);
+    if (!copy) {
+        *ret_problem = PROBLEM_overloaded;
+        return err_set(err, ERR_NOMEM, "no memory for field '%s'", name);
+    }
+    return set_value(f, slot, copy, a, err);
 }
 
 const char *form_filename(const char *raw, struct arena *a)

@@ -31,24 +31,38 @@ enum form_field {
     FORM_COUNT = FORM_OWN_COUNT + JOB_OPTION_COUNT
 };
 
-enum { FORM_VALUE_MAX = 4096, FILENAME_MAX_BYTES = 255 };
+enum { FORM_VALUE_MAX = 4096, FILENAME_MAX_BYTES = 255, FORM_EXTRAS_MAX = 24 };
+
+struct dialect;
 
 struct form {
+    const struct dialect *dialect;
     const char *engine_names;           /* comma separated: what `engine` may say */
     const char *values[FORM_OWN_COUNT]; /* NULL: not given */
     struct job_options options;
     bool seen[FORM_COUNT];
+    const char *extras[FORM_EXTRAS_MAX]; /* by the rows of the dialect's fields that set nothing; NULL: not given */
 };
 
-/* FORM_COUNT: there is no such field. */
-enum form_field form_field_find(const char *name);
-size_t form_field_max(enum form_field f);
+/* Where a field's value goes. */
+struct form_slot {
+    const char *name;      /* as the client called it, without brackets */
+    enum form_field field; /* FORM_COUNT: an extra one ... */
+    size_t row;            /* ... of this row of the dialect's fields */
+    bool list;
+};
+
+/* false: the dialect has no such field, nor have we. `name` is borrowed by *ret when it is ours. */
+bool form_find(const struct form *f, const char *name, struct form_slot *ret);
 /*
  * Takes the whole value (n bytes, not NUL-terminated) of a field; it is copied into `a`. On failure *ret_problem says
  * which kind it is.
  */
-int form_set(struct form *f, enum form_field field, const char *value, size_t n, struct arena *a,
+int form_set(struct form *f, const struct form_slot *slot, const char *value, size_t n, struct arena *a,
              enum problem *ret_problem, struct err *err) MUST_CHECK;
+/* What was sent in an extra field of the dialect; NULL: nothing. */
+const char *form_extra(const struct form *f, const char *name);
+size_t form_field_max(enum form_field f);
 
 /* A file name from a client as it is shown: clean UTF-8 without control characters, bounded, never empty. */
 const char *form_filename(const char *raw, struct arena *a);

@@ -47,7 +47,7 @@ enum {
     METRIC_STATUSES(X)
 #undef X
         METRIC_STATUS_COUNT,
-    METRIC_ROUTES_MAX = 32, /* the routes of routes.c, then one for paths that are none */
+    METRIC_ROUTES_MAX = 128, /* the routes of routes.c, then one for paths that are none */
 };
 
 struct metrics {

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/problem.h"
 
-#include "api/jsonw.h"
 #include "base/err.h"
-
-#include <stdio.h>
 
 const struct problem_info *problem_info(enum problem p)
 {
@@ -43,23 +40,4 @@ enum problem problem_of_error(int err_code)
         break;
     }
     return PROBLEM_internal;
-}
-
-void problem_write(struct buf *b, enum problem p, const char *detail, const char *path, const char *request_id)
-{
-    const struct problem_info *info = problem_info(p);
-    struct jsonw w = {b, false};
-    char type[64];
-    snprintf(type, sizeof type, "urn:steno:problem:%s", info->code);
-    jw_open(&w, NULL, '{');
-    jw_str(&w, "type", type);
-    jw_str(&w, "title", info->title);
-    jw_int(&w, "status", info->status);
-    jw_str(&w, "detail", detail ? detail : info->advice);
-    if (path)
-        jw_str(&w, "instance", path);
-    jw_str(&w, "code", info->code);
-    jw_str(&w, "request_id", request_id);
-    jw_close(&w, '}');
-    buf_addc(b, '\n');
 }

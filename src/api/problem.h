@@ -6,8 +6,6 @@
 #ifndef API_PROBLEM_H
 #define API_PROBLEM_H
 
-#include "base/buf.h"
-
 /* name and code, HTTP status, title, what the client should do */
 #define PROBLEMS(X)                                                                                    \
     X(bad_request, 400, "Malformed request", "repair the request")                                     \
@@ -58,8 +56,5 @@ const struct problem_info *problem_info(enum problem p);
 
 /* What an ERR_ class comes to when a handler says nothing more exact. */
 enum problem problem_of_error(int err_code);
-
-/* The body of RFC 9457. `detail` NULL: the title says it all. */
-void problem_write(struct buf *b, enum problem p, const char *detail, const char *path, const char *request_id);
 
 #endif

@@ -58,7 +58,16 @@ int request_problem(struct request *rq, enum problem p, const char *fmt, ...)
         if (n < 0)
             detail[0] = '\0';
     }
-    answer_problem(&rq->answer, p, rq->path, rq->id, *detail ? "%s" : NULL, detail);
+    const struct problem_info *info = problem_info(p);
+    struct refusal r = {
+        .problem = p,
+        .status = info->status,
+        .detail = *detail ? detail : info->advice,
+        .field = rq->wrong_field,
+        .path = rq->path,
+        .request_id = rq->id,
+    };
+    answer_refusal(&rq->answer, rq->route ? rq->route->dialect : &dialect_native, &r);
     return 0;
 }
 

@@ -13,13 +13,6 @@
 
 enum { LIST_DEFAULT = 50, LIST_MAX = 1000, LIST_JSON_MAX = 64 << 20 };
 
-/* The upload has done it all: uploads end in upload.c, not here. */
-int route_submit(struct request *rq, struct err *err)
-{
-    (void)err;
-    return request_problem(rq, PROBLEM_internal, NULL);
-}
-
 static int no_such_job(struct request *rq, const char *id)
 {
     return request_problem(rq, PROBLEM_job_not_found, "there is no job '%.64s'", id);
@@ -39,6 +32,16 @@ static int answer_job(struct request *rq, unsigned status, const struct job *j, 
     }
     job_json_write(&w, NULL, j, &extra);
     return request_json(rq, status, &b, err);
+}
+
+int route_submit(struct request *rq, struct err *err)
+{
+    int rc = answer_job(rq, 202, rq->job, rq->position, err);
+    if (rc < 0)
+        return rc;
+    answer_header(&rq->answer, "Location", "/v1/jobs/%s", rq->job->id);
+    answer_header(&rq->answer, "Retry-After", "%d", JOB_RETRY_PENDING_S);
+    return 0;
 }
 
 int route_get_job(struct request *rq, struct err *err)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/routes.h"
 
+#include "api/dialect.h"
 #include "base/macros.h"
 #include "base/str.h"
 
@@ -8,20 +9,22 @@
 #include <string.h>
 
 const struct route api_routes[] = {
-    {"GET", "/", route_root, BODY_NONE, 0, "", "what this server is, with links"},
-    {"POST", "/v1/jobs", route_submit, BODY_UPLOAD, 0, "", "submit a recording"},
-    {"GET", "/v1/jobs", route_list_jobs, BODY_NONE, 0, "status limit cursor", "list jobs, the newest first"},
-    {"GET", "/v1/jobs/{id}", route_get_job, BODY_NONE, 0, "", "state and progress of a job"},
-    {"DELETE", "/v1/jobs/{id}", route_delete_job, BODY_NONE, 0, "purge",
+    {"GET", "/", &dialect_native, route_root, BODY_NONE, 0, "", "what this server is, with links"},
+    {"POST", "/v1/jobs", &dialect_native, route_submit, BODY_UPLOAD, 0, "", "submit a recording"},
+    {"GET", "/v1/jobs", &dialect_native, route_list_jobs, BODY_NONE, 0, "status limit cursor",
+     "list jobs, the newest first"},
+    {"GET", "/v1/jobs/{id}", &dialect_native, route_get_job, BODY_NONE, 0, "", "state and progress of a job"},
+    {"DELETE", "/v1/jobs/{id}", &dialect_native, route_delete_job, BODY_NONE, 0, "purge",
      "cancel a job; with purge=true also remove all that is kept of it"},
-    {"GET", "/v1/jobs/{id}/transcript", route_transcript, BODY_NONE, ROUTE_STORAGE, "format",
+    {"GET", "/v1/jobs/{id}/transcript", &dialect_native, route_transcript, BODY_NONE, ROUTE_STORAGE, "format",
      "the transcript, in the format that `format` or the Accept header names"},
-    {"GET", "/v1/errors", route_errors, BODY_NONE, 0, "all job_id limit cursor",
+    {"GET", "/v1/errors", &dialect_native, route_errors, BODY_NONE, 0, "all job_id limit cursor",
      "jobs that failed for good and were not seen to; with all=true every failure"},
-    {"GET", "/health", route_health, BODY_NONE, ROUTE_PROBE, "", "is everything well; always 200 while serving"},
-    {"GET", "/admin/health", route_admin_health, BODY_NONE, ROUTE_PROBE, "",
+    {"GET", "/health", &dialect_native, route_health, BODY_NONE, ROUTE_PROBE, "",
+     "is everything well; always 200 while serving"},
+    {"GET", "/admin/health", &dialect_native, route_admin_health, BODY_NONE, ROUTE_PROBE, "",
      "as /health, with disk space, the workers and what they run"},
-    {"GET", "/metrics", route_metrics, BODY_NONE, 0, "", "figures for Prometheus"},
+    {"GET", "/metrics", &dialect_native, route_metrics, BODY_NONE, 0, "", "figures for Prometheus"},
     {0},
 };
 
@@ -52,7 +55,7 @@ static bool match(const char *pattern, const char *path, struct route_match *m)
             return false;
         }
     }
-    return !*pattern && !*path;
+    return !*pattern && !path[*path == '/'];
 }
 
 static void allow(struct route_match *m, const char *method)

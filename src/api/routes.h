@@ -2,7 +2,8 @@
 /*
  * The routes, one table: dispatch, OPTIONS and Allow, metrics labels and the documents come from its rows.
  *
- * To add one: write its handler, declare it at the end here, add a row in routes.c. HEAD is answered by the GET row.
+ * To add one: write its handler, declare it at the end here, add a row in routes.c. HEAD is answered by the GET row. A
+ * slash at the end of a path makes no difference.
  */
 #ifndef API_ROUTES_H
 #define API_ROUTES_H
@@ -12,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct dialect;
 struct request;
 
 /*
@@ -22,7 +24,7 @@ typedef int (*route_fn)(struct request *rq, struct err *err);
 
 enum route_body {
     BODY_NONE,   /* a small one is ignored */
-    BODY_UPLOAD, /* multipart with a recording: upload.c takes it, then submits */
+    BODY_UPLOAD, /* multipart with a recording: taken and submitted by upload.c; the handler answers for rq->job */
 };
 
 enum route_flags {
@@ -33,6 +35,7 @@ enum route_flags {
 struct route {
     const char *method;
     const char *pattern; /* "/v1/jobs/{id}": {} matches one non-empty segment */
+    const struct dialect *dialect;
     route_fn run;
     enum route_body body;
     unsigned flags;

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The order is the promise: object durable, row durable, wake-up, answer. A crash leaves at worst an object without a
- * row, which the sweeper removes, or a row whose wake-up was never sent, which workers find by themselves and the
- * sweeper when it compares queue and table. So a wake-up that cannot be sent is no failure.
+ * The order is the promise: object durable, row durable, wake-up; then only the answer. A crash leaves at worst an
+ * object without a row, which the sweeper removes, or a row whose wake-up was never sent, which workers find by
+ * themselves and the sweeper when it compares queue and table. So a wake-up that cannot be sent is no failure.
  *
  * The row says from the start that it is announced. Saying so afterwards would cost another write, and worse: the
  * worker that is just being woken would find the row locked by it, skip it, and sleep.
  */
 #include "api/submit.h"
 
-#include "api/job_json.h"
 #include "api/server.h"
 #include "base/fault.h"
 #include "base/log.h"
@@ -64,33 +63,28 @@ static void announce(struct request *rq, const struct job_new *job)
         log_warn(&rq->log, "job %s is left for the sweeper to find: %s", job->id, again.msg);
 }
 
-static int answer(struct request *rq, const struct job_new *job, struct err *err)
+/* As it stands in the table now; the position is a bonus that must not spoil an accepted job. */
+static int look(struct request *rq, const struct job_new *job, struct err *err)
 {
-    /* As it stands in the table now; the position is a bonus that must not spoil an accepted job. */
-    struct job row;
-    struct err look = ERR_INIT;
-    int64_t position = -1;
-    if (store_look(rq->api->o.store, job->id, POSITION_MAX, &rq->arena, &row, &position, &look) < 0)
-        row = (struct job){.id = job->id,
-                           .state = JOB_PENDING,
-                           .queue = job->queue,
-                           .engine = job->engine,
-                           .model = job->model,
-                           .language = job->language,
-                           .task = job->task ? job->task : "transcribe",
-                           .options = job->options,
-                           .filename = job->filename,
-                           .content_type = job->content_type,
-                           .audio_bytes = job->audio_bytes,
-                           .audio_sha256 = job->audio_sha256};
-    CLEANUP(buf_clear) struct buf b = BUF_INIT(JOB_JSON_MAX);
-    struct jsonw w = {&b, false};
-    job_json_write(&w, NULL, &row, &(struct job_extra){.position = position});
-    int rc = request_json(rq, 202, &b, err);
-    if (rc < 0)
-        return rc;
-    answer_header(&rq->answer, "Location", "/v1/jobs/%s", job->id);
-    answer_header(&rq->answer, "Retry-After", "%d", JOB_RETRY_PENDING_S);
+    struct job *row = arena_alloc(&rq->arena, sizeof *row);
+    struct err away = ERR_INIT;
+    if (!row)
+        return err_set(err, ERR_NOMEM, "no memory for this request");
+    rq->job = row;
+    rq->position = -1;
+    if (store_look(rq->api->o.store, job->id, POSITION_MAX, &rq->arena, row, &rq->position, &away) < 0)
+        *row = (struct job){.id = job->id,
+                            .state = JOB_PENDING,
+                            .queue = job->queue,
+                            .engine = job->engine,
+                            .model = job->model,
+                            .language = job->language,
+                            .task = job->task ? job->task : "transcribe",
+                            .options = job->options,
+                            .filename = job->filename,
+                            .content_type = job->content_type,
+                            .audio_bytes = job->audio_bytes,
+                            .audio_sha256 = job->audio_sha256};
     return 0;
 }
 
@@ -169,7 +163,7 @@ int submit(struct request *rq, const struct submission *s, enum problem *ret_pro
     struct log_ctx lc = rq->log;
     lc.job_id = job.id;
     log_info(&lc, "accepted, %lld bytes", (long long)job.audio_bytes);
-    return answer(rq, &job, err);
+    return look(rq, &job, err);
 }
 
 int submit_admit(struct request *rq, enum problem *ret_problem, struct err *err)

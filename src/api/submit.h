@@ -14,8 +14,8 @@ struct submission {
 };
 
 /*
- * Makes the object durable, then the row, then tells the workers; answers rq with 202. On failure nothing is left
- * behind and *ret_problem may say what kind it is. Blocks.
+ * Makes the object durable, then the row, then tells the workers; sets rq->job and rq->position. On failure nothing is
+ * left behind and *ret_problem may say what kind it is. Blocks.
  */
 int submit(struct request *rq, const struct submission *s, enum problem *ret_problem, struct err *err) MUST_CHECK;
 

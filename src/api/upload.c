@@ -41,7 +41,8 @@ struct upload {
     /* the task's own: */
     struct multipart parser;
     struct form form;
-    enum form_field field; /* of the part being read; FORM_COUNT: the recording */
+    enum { PART_FILE, PART_FIELD, PART_IGNORED } part; /* that is being read */
+    struct form_slot slot;                             /* PART_FIELD */
     bool has_file;
     const char *filename, *content_type;
     struct buf value; /* of a field */
@@ -79,8 +80,13 @@ static int begin_file(struct upload *u, const struct multipart_part *part, struc
         return refuse(u, err, PROBLEM_duplicate_field, ERR_INVALID);
     }
     u->has_file = true;
-    u->field = FORM_COUNT;
+    u->part = PART_FILE;
     u->filename = form_filename(part->filename, a);
+    const struct dialect *d = u->rq->route->dialect;
+    enum problem p = PROBLEM_COUNT;
+    int rc = d->check_name ? d->check_name(u->filename, &p, err) : 0;
+    if (rc < 0)
+        return refuse(u, err, p, rc);
     size_t type_len = part->content_type ? strlen(part->content_type) : 0;
     if (type_len && type_len <= CONTENT_TYPE_MAX && utf8_valid(part->content_type, type_len))
         u->content_type = arena_strdup(a, part->content_type);
@@ -93,22 +99,25 @@ static int begin_file(struct upload *u, const struct multipart_part *part, struc
 static int on_part_begin(void *arg, const struct multipart_part *part, struct err *err)
 {
     struct upload *u = arg;
+    u->rq->wrong_field = "file";
     if (strcmp(part->name, "file") == 0)
         return begin_file(u, part, err);
-    u->field = form_field_find(part->name);
     buf_reset(&u->value);
-    if (u->field != FORM_COUNT)
+    u->part = form_find(&u->form, part->name, &u->slot) ? PART_FIELD : PART_IGNORED;
+    u->rq->wrong_field = u->slot.name;
+    if (u->part == PART_FIELD || u->rq->route->dialect->ignores_unknown)
         return 0;
     CLEANUP(buf_clear) struct buf name = BUF_INIT(1024);
     str_add_printable(&name, part->name);
     err_set(err, ERR_INVALID, "there is no field '%.64s'; the recording goes into 'file'", buf_str(&name));
+    u->rq->wrong_field = arena_strdup(&u->rq->arena, buf_str(&name));
     return refuse(u, err, PROBLEM_unknown_field, ERR_INVALID);
 }
 
 /* Decides by the first bytes, then opens the object. */
 static int open_object(struct upload *u, bool whole, struct err *err)
 {
-    const char *what = sniff_refuse(u->head, u->n_head, whole);
+    const char *what = u->rq->route->dialect->name_decides ? NULL : sniff_refuse(u->head, u->n_head, whole);
     if (what) {
         err_set(err, ERR_UNSUPPORTED, "'%.100s' is no recording but %s", u->filename, what);
         return refuse(u, err, PROBLEM_not_audio, ERR_UNSUPPORTED);
@@ -146,10 +155,12 @@ static int file_data(struct upload *u, const char *p, size_t n, struct err *err)
 static int on_part_data(void *arg, const void *data, size_t n, struct err *err)
 {
     struct upload *u = arg;
-    if (u->field == FORM_COUNT)
+    if (u->part == PART_FILE)
         return file_data(u, data, n, err);
+    if (u->part == PART_IGNORED)
+        return 0;
     /* One byte beyond the limit is enough to know that it is too long. */
-    size_t room = form_field_max(u->field) + 1 - u->value.len;
+    size_t room = form_field_max(u->slot.field) + 1 - u->value.len;
     buf_add(&u->value, data, MIN(n, room));
     return buf_ok(&u->value) ? 0 : err_set(err, ERR_NOMEM, "no memory for this request");
 }
@@ -157,10 +168,16 @@ static int on_part_data(void *arg, const void *data, size_t n, struct err *err)
 static int on_part_end(void *arg, struct err *err)
 {
     struct upload *u = arg;
-    if (u->field != FORM_COUNT) {
-        enum problem p = PROBLEM_COUNT;
-        int rc = form_set(&u->form, u->field, buf_str(&u->value), u->value.len, &u->rq->arena, &p, err);
+    enum problem p = PROBLEM_COUNT;
+    int rc = 0;
+    switch (u->part) {
+    case PART_FILE:
+        break;
+    case PART_FIELD:
+        rc = form_set(&u->form, &u->slot, buf_str(&u->value), u->value.len, &u->rq->arena, &p, err);
         return rc < 0 ? refuse(u, err, p, rc) : 0;
+    case PART_IGNORED:
+        return 0;
     }
     if (!u->file_bytes) {
         err_set(err, ERR_INVALID, "'%.100s' is empty: there is nothing to transcribe", u->filename);
@@ -202,9 +219,15 @@ static int finish(struct upload *u, struct err *err)
     if (rc < 0)
         return refuse(u, err, PROBLEM_truncated_multipart, rc);
     if (!u->has_file) {
+        u->rq->wrong_field = "file";
         err_set(err, ERR_INVALID, "there is no recording: send it in the field 'file'");
         return refuse(u, err, PROBLEM_missing_file, ERR_INVALID);
     }
+    const struct dialect *d = u->rq->route->dialect;
+    u->rq->wrong_field = NULL;
+    rc = d->complete ? d->complete(&u->form, &u->rq->arena, &u->problem, err) : 0;
+    if (rc < 0)
+        return rc;
     struct storage_put *put = TAKE(u->put); /* submit's from here on */
     const struct submission s = {
         .id = u->id,
@@ -214,7 +237,8 @@ static int finish(struct upload *u, struct err *err)
         .form = &u->form,
         .put = put,
     };
-    return submit(u->rq, &s, &u->problem, err);
+    rc = submit(u->rq, &s, &u->problem, err);
+    return rc < 0 ? rc : u->rq->route->run(u->rq, err);
 }
 
 static void drop_object(struct upload *u)
@@ -323,7 +347,9 @@ struct upload *upload_new(struct request *rq, const char *boundary)
     memset(u, 0, offsetof(struct upload, ring));
     u->rq = rq;
     u->problem = PROBLEM_COUNT;
+    u->form.dialect = rq->route->dialect;
     u->form.engine_names = rq->api->o.engine_names;
+    rq->form = &u->form;
     pthread_mutex_init(&u->mu, NULL);
     buf_init(&u->value, FORM_VALUE_MAX + 1);
     multipart_init(&u->parser, boundary, &parts, u);

@@ -146,7 +146,7 @@ REQUESTS = {
     "path with bad escape": (request("GET /v1/jobs/%zz HTTP/1.1"), 404, "no_such_route"),
     "path that is no UTF-8": (request("GET /v1/jobs/%ff HTTP/1.1"), 404, "no_such_route"),
     "absolute URL": (request("GET http://elsewhere/v1/jobs HTTP/1.1"), 404, "no_such_route"),
-    "trailing slash": (request("GET /v1/jobs/ HTTP/1.1"), 404, "no_such_route"),
+    "two slashes at the end": (request("GET /v1/jobs// HTTP/1.1"), 404, "no_such_route"),
     "CONNECT": (request("CONNECT elsewhere:443 HTTP/1.1"), 404, "no_such_route"),
     "id that is none": (request("GET /v1/jobs/1 HTTP/1.1"), 404, "job_not_found"),
     "id in capitals": (request(f"GET {JOB.upper().replace('/V1/JOBS', '/v1/jobs')} HTTP/1.1"), 404, "job_not_found"),

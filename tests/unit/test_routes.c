@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Routes, queries, problems, form fields and metrics of the API: everything that is a table. */
-#include "api/form.h"
+#include "api/dialect.h"
 #include "api/job_json.h"
 #include "api/metrics.h"
 #include "api/percent.h"
@@ -38,9 +38,11 @@ static void test_route_matching(void **state)
         {"get", "/v1/jobs", NULL, NULL, "POST, GET, HEAD, OPTIONS"},
         {"GET", "", NULL, NULL, ""},
         {"GET", "/v1", NULL, NULL, ""},
-        {"GET", "/v1/jobs/", NULL, NULL, ""},
+        {"GET", "/v1/jobs/", "/v1/jobs", NULL, NULL},
+        {"POST", "/v1/jobs/", "/v1/jobs", NULL, NULL},
+        {"GET", "/v1/jobs//", NULL, NULL, ""},
         {"GET", "/v1/jobs//transcript", NULL, NULL, ""},
-        {"GET", "/v1/jobs/abc/", NULL, NULL, ""},
+        {"GET", "/v1/jobs/abc/", "/v1/jobs/{id}", "abc", NULL},
         {"GET", "/v1/jobs/abc/transcript/x", NULL, NULL, ""},
         {"GET", "/v1/jobs/abc/transcrip", NULL, NULL, ""},
         {"GET", "/v1/jobs/{id}/x", NULL, NULL, ""},
@@ -179,7 +181,9 @@ static void test_problems(void **state)
             assert_string_not_equal(problem_info(o)->code, i->code);
     }
     CLEANUP(buf_clear) struct buf b = BUF_INIT(4096);
-    problem_write(&b, PROBLEM_queue_full, "say \"when\"", "/v1/jobs", "r1");
+    struct refusal r = {
+        .problem = PROBLEM_queue_full, .status = 503, .detail = "say \"when\"", .path = "/v1/jobs", .request_id = "r1"};
+    assert_string_equal(dialect_native.refuse(&r, &b), "application/problem+json; charset=utf-8");
     assert_string_equal(buf_str(&b),
                         "{\"type\":\"urn:steno:problem:queue_full\",\"title\":\"Queue full\",\"status\":503,"
                         "\"detail\":\"say \\\"when\\\"\",\"instance\":\"/v1/jobs\",\"code\":\"queue_full\","
@@ -204,114 +208,6 @@ static void test_every_error_class_has_a_problem(void **state)
     assert_int_equal(classes, ARRAY_LEN(cases));
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         assert_int_equal(problem_info(problem_of_error(cases[i].code))->status, cases[i].status);
-}
-
-static void test_form_fields(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *name, *value;
-        const char *kept;    /* NULL: as if not given */
-        const char *problem; /* the code; NULL: taken */
-    } cases[] = {
-        {"model", "base.en", "base.en", NULL},
-        {"model", "openai/whisper-1", "openai/whisper-1", NULL},
-        {"model", "", NULL, NULL},
-        {"model", "../x", NULL, "bad_field"},
-        {"model", "a b", NULL, "bad_field"},
-        {"language", "en", "en", NULL},
-        {"language", "EN", "en", NULL},
-        {"language", "pt-BR", "pt-BR", NULL},
-        {"language", "yue", "yue", NULL},
-        {"language", "auto", NULL, NULL},
-        {"language", "english", NULL, "bad_field"},
-        {"language", "e", NULL, "bad_field"},
-        {"language", "en-", NULL, "bad_field"},
-        {"language", "en_US", NULL, "bad_field"},
-        {"language", "en-US;drop", NULL, "bad_field"},
-        {"task", "translate", "translate", NULL},
-        {"task", "Transcribe", NULL, "bad_field"},
-        {"queue", "high", "high", NULL},
-        {"queue", "retry", NULL, "bad_field"},
-        {"queue", "urgent", NULL, "bad_field"},
-        {"priority", "normal", "normal", NULL},
-        {"priority", "1", NULL, "bad_field"},
-        {"engine", "null", "null", NULL},
-        {"engine", "auto", NULL, NULL},
-        {"engine", "nul", NULL, "bad_field"},
-        {"engine", "null,", NULL, "bad_field"},
-        {"engine", "whisper", NULL, "bad_field"},
-        {"prompt", "Steno, Thorsten; \n\xE2\x82\xAC", "Steno, Thorsten; \n\xE2\x82\xAC", NULL},
-        {"prompt", "\xFF", NULL, "bad_field"},
-        {"description", "x", "x", NULL},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct arena a = ARENA_INIT;
-        struct form f = {.engine_names = "pocketsphinx,null"};
-        struct err err = ERR_INIT;
-        enum problem p = PROBLEM_COUNT;
-        enum form_field field = form_field_find(cases[i].name);
-        assert_int_not_equal(field, FORM_COUNT);
-        int rc = form_set(&f, field, cases[i].value, strlen(cases[i].value), &a, &p, &err);
-        if ((rc < 0) != (cases[i].problem != NULL) || !str_eq(f.values[field], cases[i].kept))
-            fail_msg("%s=%s: %d '%s' %s", cases[i].name, cases[i].value, rc, f.values[field] ? f.values[field] : "-",
-                     err.msg);
-        if (rc < 0)
-            assert_string_equal(problem_info(p)->code, cases[i].problem);
-        else {
-            assert_int_equal(form_set(&f, field, "x", 1, &a, &p, &err), ERR_INVALID);
-            assert_int_equal(p, PROBLEM_duplicate_field);
-        }
-        arena_clear(&a);
-    }
-    assert_int_equal(form_field_find("file"), FORM_COUNT);
-    assert_int_equal(form_field_find("Model"), FORM_COUNT);
-}
-
-static void test_form_limits(void **state)
-{
-    (void)state;
-    struct arena a = ARENA_INIT;
-    struct form f = {.engine_names = "null"};
-    struct err err = ERR_INIT;
-    enum problem p = PROBLEM_COUNT;
-    char text[FORM_VALUE_MAX + 1];
-    memset(text, 'a', sizeof text);
-    assert_int_equal(form_set(&f, FORM_prompt, text, FORM_VALUE_MAX, &a, &p, &err), 0);
-    assert_int_equal(form_set(&f, FORM_description, text, FORM_VALUE_MAX + 1, &a, &p, &err), ERR_INVALID);
-    assert_non_null(strstr(err.msg, "over 4096 bytes"));
-    assert_int_equal(form_set(&f, FORM_model, "a\0b", 3, &a, &p, &err), ERR_INVALID);
-    assert_non_null(strstr(err.msg, "NUL"));
-    assert_int_equal(form_set(&f, FORM_queue, "high", 4, &a, &p, &err), 0);
-    assert_int_equal(form_set(&f, FORM_priority, "normal", 6, &a, &p, &err), ERR_INVALID);
-    assert_non_null(strstr(err.msg, "must not differ"));
-    arena_clear(&a);
-}
-
-static void test_file_names_are_data(void **state)
-{
-    (void)state;
-    struct arena a = ARENA_INIT;
-    assert_string_equal(form_filename("../../a\\b.wav", &a), "../../a\\b.wav");
-    assert_string_equal(form_filename("a\x01\r\n\x7F"
-                                      "b",
-                                      &a),
-                        "ab");
-    assert_string_equal(form_filename("\xFF.wav", &a), "\xEF\xBF\xBD.wav");
-    assert_string_equal(form_filename("", &a), "audio");
-    assert_string_equal(form_filename("\x01", &a), "audio");
-    assert_string_equal(form_filename(NULL, &a), "audio");
-    char text[1000] = "";
-    for (int i = 0; i < 300; i++)
-        memcpy(text + 3 * i, "\xE2\x82\xAC", 4);
-    const char *cut = form_filename(text, &a);
-    assert_int_equal(strlen(cut), FILENAME_MAX_BYTES);
-    assert_true(utf8_valid(cut, strlen(cut)));
-    text[0] = 'a'; /* so that the limit falls into a character */
-    cut = form_filename(text + 0, &a);
-    assert_true(strlen(cut) <= FILENAME_MAX_BYTES);
-    assert_true(utf8_valid(cut, strlen(cut)));
-    arena_clear(&a);
 }
 
 static void test_metrics_page(void **state)
@@ -408,9 +304,6 @@ int main(void)
         cmocka_unit_test(test_query_values),
         cmocka_unit_test(test_problems),
         cmocka_unit_test(test_every_error_class_has_a_problem),
-        cmocka_unit_test(test_form_fields),
-        cmocka_unit_test(test_form_limits),
-        cmocka_unit_test(test_file_names_are_data),
         cmocka_unit_test(test_metrics_page),
         cmocka_unit_test(test_job_json),
     };
