@@ -28,8 +28,9 @@ enum route_body {
 };
 
 enum route_flags {
-    ROUTE_PROBE = 1 << 0,   /* runs on the probe pool, which stays free when storage or database hang */
-    ROUTE_STORAGE = 1 << 1, /* asks storage: runs where uploads do, so that all else stays free when storage hangs */
+    ROUTE_PROBE = 1 << 0,    /* runs on the probe pool, which stays free when storage or database hang */
+    ROUTE_STORAGE = 1 << 1,  /* asks storage: runs where uploads do, so that all else stays free when storage hangs */
+    ROUTE_POSITION = 1 << 2, /* BODY_UPLOAD: its answer shows rq->position */
 };
 
 struct route {
