@@ -88,7 +88,8 @@ static void common_headers(struct request *rq)
 {
     struct answer *a = &rq->answer;
     answer_header(a, "X-Request-Id", "%s", rq->id);
-    answer_header(a, "Cache-Control", "no-store");
+    /* What has a tag may be kept by the client, who asks whether it is still right before using it. */
+    answer_header(a, "Cache-Control", "%s", answer_has_header(a, "ETag") ? "private, no-cache" : "no-store");
     answer_header(a, "X-Content-Type-Options", "nosniff");
     if (a->content_type)
         answer_header(a, "Content-Type", "%s", a->content_type);
@@ -182,6 +183,7 @@ static enum MHD_Result problem(struct request *rq, enum problem p, const char *d
 
 /* What the server itself wants to know of the headers; values are libmicrohttpd's and live as long as the request. */
 struct head {
+    struct arena *arena;
     unsigned n_host, n_length, n_encoding;
     const char *length, *encoding, *type, *disposition, *request_id, *accept, *if_none_match;
     bool malformed;
@@ -210,18 +212,22 @@ static enum MHD_Result read_header(void *cls, enum MHD_ValueKind kind, const cha
     const struct {
         const char *name, **slot;
         unsigned *count;
+        bool list; /* may be split over several lines */
     } known[] = {
-        {MHD_HTTP_HEADER_CONTENT_LENGTH, &h->length, &h->n_length},
-        {MHD_HTTP_HEADER_TRANSFER_ENCODING, &h->encoding, &h->n_encoding},
-        {MHD_HTTP_HEADER_CONTENT_TYPE, &h->type, NULL},
-        {MHD_HTTP_HEADER_CONTENT_DISPOSITION, &h->disposition, NULL},
-        {MHD_HTTP_HEADER_ACCEPT, &h->accept, NULL},
-        {MHD_HTTP_HEADER_IF_NONE_MATCH, &h->if_none_match, NULL},
-        {"X-Request-Id", &h->request_id, NULL},
+        {MHD_HTTP_HEADER_CONTENT_LENGTH, &h->length, &h->n_length, false},
+        {MHD_HTTP_HEADER_TRANSFER_ENCODING, &h->encoding, &h->n_encoding, false},
+        {MHD_HTTP_HEADER_CONTENT_TYPE, &h->type, NULL, false},
+        {MHD_HTTP_HEADER_CONTENT_DISPOSITION, &h->disposition, NULL, false},
+        {MHD_HTTP_HEADER_ACCEPT, &h->accept, NULL, true},
+        {MHD_HTTP_HEADER_IF_NONE_MATCH, &h->if_none_match, NULL, true},
+        {"X-Request-Id", &h->request_id, NULL, false},
     };
     for (size_t i = 0; i < ARRAY_LEN(known); i++)
         if (str_ieq(name, known[i].name)) {
-            *known[i].slot = value ? value : "";
+            bool again = known[i].list && *known[i].slot;
+            *known[i].slot = again   ? arena_printf(h->arena, "%s, %s", *known[i].slot, value ? value : "")
+                             : value ? value
+                                     : "";
             if (known[i].count)
                 ++*known[i].count;
         }
@@ -336,7 +342,7 @@ static enum MHD_Result begin(struct request *rq, const char *method, const char 
     struct err err = ERR_INIT;
     int64_t length = 0;
     enum problem p;
-    struct head head = {0};
+    struct head head = {.arena = &rq->arena};
     MHD_get_connection_values_n(rq->conn, MHD_HEADER_KIND, read_header, &head);
     set_request_id(rq, head.request_id);
     atomic_fetch_add(&rq->api->active, 1);

@@ -72,6 +72,7 @@ static void test_the_route_table_is_sound(void **state)
         assert_non_null(r->run);
         assert_non_null(r->query);
         assert_true(strlen(r->help) > 0);
+        assert_non_null(r->answers);
         for (const struct route *o = api_routes; o < r; o++)
             assert_false(strcmp(o->method, r->method) == 0 && strcmp(o->pattern, r->pattern) == 0);
     }
