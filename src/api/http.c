@@ -10,12 +10,11 @@
  */
 #include "api/http.h"
 
-#include "api/form.h"
-#include "api/multipart.h"
 #include "api/percent.h"
 #include "api/server.h"
 #include "api/submit.h"
 #include "api/upload.h"
+#include "api/wait.h"
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/str.h"
@@ -71,6 +70,27 @@ void http_task_end(struct request *rq)
     atomic_fetch_sub(&api->tasks, 1);
 }
 
+int http_socket(const struct request *rq)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(rq->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+    return info ? info->connect_fd : -1;
+}
+
+void http_handled(struct request *rq, int rc, const struct err *err)
+{
+    if (rc == ROUTE_WAITS) {
+        wait_begin(rq);
+        return;
+    }
+    if (rc < 0)
+        request_error(rq, PROBLEM_COUNT, err);
+    else if (!rq->answer.status)
+        request_problem(rq, PROBLEM_internal, NULL);
+    rq->phase = PHASE_ANSWERED;
+    http_resume(rq);
+    http_task_end(rq);
+}
+
 void http_run(struct request *rq, void (*fn)(void *), void *arg)
 {
     /* The queue has room for every request there may be; should it not, slow is better than never. */
@@ -90,7 +110,8 @@ static void common_headers(struct request *rq)
 {
     struct answer *a = &rq->answer;
     answer_header(a, "X-Request-Id", "%s", rq->id);
-    answer_header(a, "Cache-Control", "no-store");
+    /* What has a tag may be kept by the client, who asks whether it is still right before using it. */
+    answer_header(a, "Cache-Control", "%s", answer_has_header(a, "ETag") ? "private, no-cache" : "no-store");
     answer_header(a, "X-Content-Type-Options", "nosniff");
     if (a->content_type)
         answer_header(a, "Content-Type", "%s", a->content_type);
@@ -142,14 +163,14 @@ void http_send_early(struct request *rq)
     buf_adds(&b, "\r\n");
     if (strcmp(rq->method, "HEAD") != 0)
         buf_add(&b, buf_str(&a->body), a->body.len);
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(rq->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
-    if (!info || !buf_ok(&b))
+    int fd = http_socket(rq);
+    if (fd < 0 || !buf_ok(&b))
         return;
     /* Nothing else was sent on this connection since the request began: so little always fits into the socket, and
      * where it does not the client loses an error message. */
-    ssize_t sent = send(info->connect_fd, b.data, b.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t sent = send(fd, b.data, b.len, MSG_NOSIGNAL | MSG_DONTWAIT);
     (void)sent;
-    shutdown(info->connect_fd, SHUT_WR);
+    shutdown(fd, SHUT_WR);
 }
 
 static enum MHD_Result linger(struct request *rq)
@@ -184,8 +205,9 @@ static enum MHD_Result problem(struct request *rq, enum problem p, const char *d
 
 /* What the server itself wants to know of the headers; values are libmicrohttpd's and live as long as the request. */
 struct head {
+    struct arena *arena;
     unsigned n_host, n_length, n_encoding;
-    const char *length, *encoding, *type, *request_id, *accept, *if_none_match;
+    const char *length, *encoding, *type, *disposition, *request_id, *accept, *if_none_match;
     bool malformed;
 };
 
@@ -212,17 +234,22 @@ static enum MHD_Result read_header(void *cls, enum MHD_ValueKind kind, const cha
     const struct {
         const char *name, **slot;
         unsigned *count;
+        bool list; /* may be split over several lines */
     } known[] = {
-        {MHD_HTTP_HEADER_CONTENT_LENGTH, &h->length, &h->n_length},
-        {MHD_HTTP_HEADER_TRANSFER_ENCODING, &h->encoding, &h->n_encoding},
-        {MHD_HTTP_HEADER_CONTENT_TYPE, &h->type, NULL},
-        {MHD_HTTP_HEADER_ACCEPT, &h->accept, NULL},
-        {MHD_HTTP_HEADER_IF_NONE_MATCH, &h->if_none_match, NULL},
-        {"X-Request-Id", &h->request_id, NULL},
+        {MHD_HTTP_HEADER_CONTENT_LENGTH, &h->length, &h->n_length, false},
+        {MHD_HTTP_HEADER_TRANSFER_ENCODING, &h->encoding, &h->n_encoding, false},
+        {MHD_HTTP_HEADER_CONTENT_TYPE, &h->type, NULL, false},
+        {MHD_HTTP_HEADER_CONTENT_DISPOSITION, &h->disposition, NULL, false},
+        {MHD_HTTP_HEADER_ACCEPT, &h->accept, NULL, true},
+        {MHD_HTTP_HEADER_IF_NONE_MATCH, &h->if_none_match, NULL, true},
+        {"X-Request-Id", &h->request_id, NULL, false},
     };
     for (size_t i = 0; i < ARRAY_LEN(known); i++)
         if (str_ieq(name, known[i].name)) {
-            *known[i].slot = value ? value : "";
+            bool again = known[i].list && *known[i].slot;
+            *known[i].slot = again   ? arena_printf(h->arena, "%s, %s", *known[i].slot, value ? value : "")
+                             : value ? value
+                                     : "";
             if (known[i].count)
                 ++*known[i].count;
         }
@@ -266,7 +293,8 @@ static void set_request_id(struct request *rq, const char *given)
 }
 
 /* Path, query and route. PROBLEM_COUNT: all is well. */
-static enum problem find_route(struct request *rq, const char *method, char *ret_allow, struct err *err)
+static enum problem find_route(struct request *rq, const char *method, const struct head *head, char *ret_allow,
+                               struct err *err)
 {
     size_t n = strcspn(rq->uri, "?");
     const char *path = percent_decode(rq->uri, n, false, &rq->arena);
@@ -284,7 +312,8 @@ static enum problem find_route(struct request *rq, const char *method, char *ret
     for (size_t i = 0; i < m.n_params; i++)
         rq->params[i] = arena_dup(&rq->arena, m.params[i], m.param_lens[i]);
     int rc = query_parse(rq->uri[n] ? rq->uri + n + 1 : NULL, &rq->arena, &rq->query, err);
-    if (rc >= 0)
+    bool fields = (m.route->flags & ROUTE_RAW) && body_is_raw(head->type); /* upload.c knows them */
+    if (rc >= 0 && !fields)
         rc = query_allow(&rq->query, m.route->query, err);
     return rc < 0 ? PROBLEM_bad_query : PROBLEM_COUNT;
 }
@@ -302,25 +331,22 @@ static void admit_task(void *arg)
     http_task_end(rq);
 }
 
-static enum MHD_Result begin_upload(struct request *rq, const char *type, int64_t length)
+static enum MHD_Result begin_upload(struct request *rq, const struct body_head *head, int64_t length)
 {
     struct api *api = rq->api;
-    char boundary[MULTIPART_BOUNDARY_MAX + 1], detail[128];
+    char detail[128];
     struct err err = ERR_INIT;
-    int rc = multipart_boundary(type, boundary, &err);
-    if (rc < 0)
-        return problem(rq, rc == ERR_UNSUPPORTED ? PROBLEM_not_multipart : PROBLEM_bad_boundary, err.msg);
+    enum problem p;
+    if (atomic_load(&api->uploads) >= api->uploads_max)
+        return problem(rq, PROBLEM_overloaded, "too many uploads at the same time; try again later");
+    if (upload_new(rq, head, &p, &err) < 0)
+        return problem(rq, p, err.msg);
     if (!length)
         return problem(rq, PROBLEM_missing_file, "the request has no body");
     if (length > api->o.max_upload_bytes + UPLOAD_OVERHEAD_BYTES) {
         snprintf(detail, sizeof detail, "the recording is over %lld bytes", (long long)api->o.max_upload_bytes);
         return problem(rq, PROBLEM_file_too_large, detail);
     }
-    if (atomic_load(&api->uploads) >= api->uploads_max)
-        return problem(rq, PROBLEM_overloaded, "too many uploads at the same time; try again later");
-    rq->upload = upload_new(rq, boundary);
-    if (!rq->upload)
-        return problem(rq, PROBLEM_overloaded, "no memory for another upload; try again later");
     rq->phase = PHASE_BODY;
     if (!api->o.max_queue)
         return MHD_YES;
@@ -338,12 +364,12 @@ static enum MHD_Result begin(struct request *rq, const char *method, const char 
     struct err err = ERR_INIT;
     int64_t length = 0;
     enum problem p;
-    struct head head = {0};
+    struct head head = {.arena = &rq->arena};
     MHD_get_connection_values_n(rq->conn, MHD_HEADER_KIND, read_header, &head);
     set_request_id(rq, head.request_id);
     atomic_fetch_add(&rq->api->active, 1);
     rq->counted = true;
-    enum problem route_problem = find_route(rq, method, allow, &err);
+    enum problem route_problem = find_route(rq, method, &head, allow, &err);
     const char *wrong = check_head(&head, version, &length, &p);
     if (wrong) {
         rq->has_body = true; /* who knows: the connection ends here */
@@ -362,7 +388,7 @@ static enum MHD_Result begin(struct request *rq, const char *method, const char 
         return refuse(rq);
     }
     if (rq->route->body == BODY_UPLOAD)
-        return begin_upload(rq, head.type, length);
+        return begin_upload(rq, &(struct body_head){head.type, head.disposition}, length);
     if (length > IGNORED_BODY_MAX)
         return problem(rq, PROBLEM_body_too_large, NULL);
     rq->body_left = IGNORED_BODY_MAX;
@@ -410,14 +436,8 @@ static void work_task(void *arg)
     struct request *rq = arg;
     struct err err = ERR_INIT;
     int rc = rq->route->run(rq, &err);
-    if (rc < 0)
-        request_error(rq, PROBLEM_COUNT, &err);
-    else if (!rq->answer.status)
-        request_problem(rq, PROBLEM_internal, NULL);
-    rq->phase = PHASE_ANSWERED;
     atomic_fetch_sub(lane_of(rq).count, 1);
-    http_resume(rq);
-    http_task_end(rq);
+    http_handled(rq, rc, &err);
 }
 
 static enum MHD_Result dispatch(struct request *rq)

@@ -5,8 +5,8 @@
  *   store_client.c   submit, look, cancel, purge, retry      store_worker.c   claim, lease, checkpoints
  *   store_list.c     lists, counts, position                 store_finish.c   how a claim ends
  *   store_sweep.c    expired leases, what is left over       store_errors.c   dead letters
- *   store_view.c     a job for whoever polls                 store_row.c      rows to structs
- *   store.c          the shared helpers
+ *   store_view.c     a job for whoever polls                 store_keys.c     submissions that may be repeated
+ *   store_row.c      rows to structs                         store.c          the shared helpers
  *
  * Transaction functions may run again from the start, on another thread: they keep what they find in the struct
  * behind `arg`, and the public function copies it to `ret_` when the transaction is committed.
@@ -172,5 +172,9 @@ int store_add_error(struct db_tx *tx, const char *job_id, const struct job_failu
 /* Cleans and fills in what a failure lacks. */
 int store_clean_failure(struct arena *a, const struct job_failure *f, struct job_failure *ret, struct err *err)
     MUST_CHECK;
+
+/* store_submit for a job with a key: the key, then these statements, of which the first inserts the job. */
+int store_submit_with_key(struct store *s, const struct job_new *job, const struct db_stmt *stmts, size_t n,
+                          struct err *err) MUST_CHECK;
 
 #endif
