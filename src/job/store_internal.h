@@ -63,6 +63,10 @@ struct store {
 #define JOB_COLUMNS                JOB_FIELDS(JOB_FIELD_NAME) "plan"
 #define JOB_COLUMNS_LISTED         JOB_FIELDS(JOB_FIELD_NAME) "NULL" /* for lists */
 
+#define RESULT_COLUMNS                                                                                               \
+    "fence, result_key, text, language, engine, model, duration_ms, speech_ms, covered_ms, word_count, confidence, " \
+    "processing_ms, created_at, language_probability, warning"
+
 /* ---- store_row.c ---- */
 
 /* Reads the columns of one row from left to right; `failed` sticks once the arena is full. */
@@ -81,6 +85,9 @@ int row_check(const struct row_reader *r, struct err *err) MUST_CHECK;
 
 /* JOB_COLUMNS, which begin at column `first`, to a struct. */
 int row_job(const struct db_row *row, int first, struct arena *a, struct job *ret, struct err *err) MUST_CHECK;
+
+/* The same for RESULT_COLUMNS. */
+int row_result(const struct db_row *row, struct arena *a, struct job_result *ret, struct err *err) MUST_CHECK;
 
 /* For db_query: collects jobs up to the capacity of the array; one row more sets `more` and ends the query. */
 struct job_rows {
