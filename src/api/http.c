@@ -10,8 +10,6 @@
  */
 #include "api/http.h"
 
-#include "api/form.h"
-#include "api/multipart.h"
 #include "api/percent.h"
 #include "api/server.h"
 #include "api/submit.h"
@@ -149,7 +147,8 @@ static void common_headers(struct request *rq)
 {
     struct answer *a = &rq->answer;
     answer_header(a, "X-Request-Id", "%s", rq->id);
-    answer_header(a, "Cache-Control", "no-store");
+    /* What has a tag may be kept by the client, who asks whether it is still right before using it. */
+    answer_header(a, "Cache-Control", "%s", answer_has_header(a, "ETag") ? "private, no-cache" : "no-store");
     answer_header(a, "X-Content-Type-Options", "nosniff");
     if (a->content_type)
         answer_header(a, "Content-Type", "%s", a->content_type);
@@ -254,8 +253,9 @@ static enum MHD_Result problem(struct request *rq, enum problem p, const char *d
 
 /* What the server itself wants to know of the headers; values are libmicrohttpd's and live as long as the request. */
 struct head {
+    struct arena *arena;
     unsigned n_host, n_length, n_encoding;
-    const char *length, *encoding, *type, *request_id, *accept, *if_none_match;
+    const char *length, *encoding, *type, *disposition, *request_id, *accept, *if_none_match;
     bool malformed;
 };
 
@@ -282,17 +282,22 @@ static enum MHD_Result read_header(void *cls, enum MHD_ValueKind kind, const cha
     const struct {
         const char *name, **slot;
         unsigned *count;
+        bool list; /* may be split over several lines */
     } known[] = {
-        {MHD_HTTP_HEADER_CONTENT_LENGTH, &h->length, &h->n_length},
-        {MHD_HTTP_HEADER_TRANSFER_ENCODING, &h->encoding, &h->n_encoding},
-        {MHD_HTTP_HEADER_CONTENT_TYPE, &h->type, NULL},
-        {MHD_HTTP_HEADER_ACCEPT, &h->accept, NULL},
-        {MHD_HTTP_HEADER_IF_NONE_MATCH, &h->if_none_match, NULL},
-        {"X-Request-Id", &h->request_id, NULL},
+        {MHD_HTTP_HEADER_CONTENT_LENGTH, &h->length, &h->n_length, false},
+        {MHD_HTTP_HEADER_TRANSFER_ENCODING, &h->encoding, &h->n_encoding, false},
+        {MHD_HTTP_HEADER_CONTENT_TYPE, &h->type, NULL, false},
+        {MHD_HTTP_HEADER_CONTENT_DISPOSITION, &h->disposition, NULL, false},
+        {MHD_HTTP_HEADER_ACCEPT, &h->accept, NULL, true},
+        {MHD_HTTP_HEADER_IF_NONE_MATCH, &h->if_none_match, NULL, true},
+        {"X-Request-Id", &h->request_id, NULL, false},
     };
     for (size_t i = 0; i < ARRAY_LEN(known); i++)
         if (str_ieq(name, known[i].name)) {
-            *known[i].slot = value ? value : "";
+            bool again = known[i].list && *known[i].slot;
+            *known[i].slot = again   ? arena_printf(h->arena, "%s, %s", *known[i].slot, value ? value : "")
+                             : value ? value
+                                     : "";
             if (known[i].count)
                 ++*known[i].count;
         }
@@ -336,7 +341,8 @@ static void set_request_id(struct request *rq, const char *given)
 }
 
 /* Path, query and route. PROBLEM_COUNT: all is well. */
-static enum problem find_route(struct request *rq, const char *method, char *ret_allow, struct err *err)
+static enum problem find_route(struct request *rq, const char *method, const struct head *head, char *ret_allow,
+                               struct err *err)
 {
     size_t n = strcspn(rq->uri, "?");
     const char *path = percent_decode(rq->uri, n, false, &rq->arena);
@@ -354,7 +360,8 @@ static enum problem find_route(struct request *rq, const char *method, char *ret
     for (size_t i = 0; i < m.n_params; i++)
         rq->params[i] = arena_dup(&rq->arena, m.params[i], m.param_lens[i]);
     int rc = query_parse(rq->uri[n] ? rq->uri + n + 1 : NULL, &rq->arena, &rq->query, err);
-    if (rc >= 0)
+    bool fields = (m.route->flags & ROUTE_RAW) && body_is_raw(head->type); /* upload.c knows them */
+    if (rc >= 0 && !fields)
         rc = query_allow(&rq->query, m.route->query, err);
     return rc < 0 ? PROBLEM_bad_query : PROBLEM_COUNT;
 }
@@ -372,25 +379,22 @@ static void admit_task(void *arg)
     http_task_end(rq);
 }
 
-static enum MHD_Result begin_upload(struct request *rq, const char *type, int64_t length)
+static enum MHD_Result begin_upload(struct request *rq, const struct body_head *head, int64_t length)
 {
     struct api *api = rq->api;
-    char boundary[MULTIPART_BOUNDARY_MAX + 1], detail[128];
+    char detail[128];
     struct err err = ERR_INIT;
-    int rc = multipart_boundary(type, boundary, &err);
-    if (rc < 0)
-        return problem(rq, rc == ERR_UNSUPPORTED ? PROBLEM_not_multipart : PROBLEM_bad_boundary, err.msg);
+    enum problem p;
+    if (atomic_load(&api->uploads) >= api->uploads_max)
+        return problem(rq, PROBLEM_overloaded, "too many uploads at the same time; try again later");
+    if (upload_new(rq, head, &p, &err) < 0)
+        return problem(rq, p, err.msg);
     if (!length)
         return problem(rq, PROBLEM_missing_file, "the request has no body");
     if (length > api->o.max_upload_bytes + UPLOAD_OVERHEAD_BYTES) {
         snprintf(detail, sizeof detail, "the recording is over %lld bytes", (long long)api->o.max_upload_bytes);
         return problem(rq, PROBLEM_file_too_large, detail);
     }
-    if (atomic_load(&api->uploads) >= api->uploads_max)
-        return problem(rq, PROBLEM_overloaded, "too many uploads at the same time; try again later");
-    rq->upload = upload_new(rq, boundary);
-    if (!rq->upload)
-        return problem(rq, PROBLEM_overloaded, "no memory for another upload; try again later");
     rq->phase = PHASE_BODY;
     if (!api->o.max_queue)
         return MHD_YES;
@@ -408,12 +412,12 @@ static enum MHD_Result begin(struct request *rq, const char *method, const char 
     struct err err = ERR_INIT;
     int64_t length = 0;
     enum problem p;
-    struct head head = {0};
+    struct head head = {.arena = &rq->arena};
     MHD_get_connection_values_n(rq->conn, MHD_HEADER_KIND, read_header, &head);
     set_request_id(rq, head.request_id);
     atomic_fetch_add(&rq->api->active, 1);
     rq->counted = true;
-    enum problem route_problem = find_route(rq, method, allow, &err);
+    enum problem route_problem = find_route(rq, method, &head, allow, &err);
     const char *wrong = check_head(&head, version, &length, &p);
     if (wrong) {
         rq->has_body = true; /* who knows: the connection ends here */
@@ -432,7 +436,7 @@ static enum MHD_Result begin(struct request *rq, const char *method, const char 
         return refuse(rq);
     }
     if (rq->route->body == BODY_UPLOAD)
-        return begin_upload(rq, head.type, length);
+        return begin_upload(rq, &(struct body_head){head.type, head.disposition}, length);
     if (length > IGNORED_BODY_MAX)
         return problem(rq, PROBLEM_body_too_large, NULL);
     rq->body_left = IGNORED_BODY_MAX;

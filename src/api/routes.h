@@ -2,7 +2,8 @@
 /*
  * The routes, one table: dispatch, OPTIONS and Allow, metrics labels and the documents come from its rows.
  *
- * To add one: write its handler, declare it at the end here, add a row in routes.c. HEAD is answered by the GET row. A
+ * To add one: write its handler, declare it at the end here, add a row in routes.c, and describe what it answers
+ * (openapi.h). HEAD is answered by the GET row. A
  * slash at the end of a path makes no difference.
  */
 #ifndef API_ROUTES_H
@@ -29,12 +30,14 @@ enum {
 
 enum route_body {
     BODY_NONE,   /* a small one is ignored */
-    BODY_UPLOAD, /* multipart with a recording: taken and submitted by upload.c; the handler answers for rq->job */
+    BODY_UPLOAD, /* a form with a recording: taken and submitted by upload.c; the handler answers for rq->job */
 };
 
 enum route_flags {
     ROUTE_PROBE = 1 << 0,   /* runs on the probe pool, which stays free when storage or database hang */
     ROUTE_STORAGE = 1 << 1, /* asks storage: runs where uploads do, so that all else stays free when storage hangs */
+    ROUTE_TAGGED = 1 << 3,  /* answers carry an entity tag, and If-None-Match is looked at (etag.h) */
+    ROUTE_RAW = 1 << 2,     /* BODY_UPLOAD: the body may be the recording itself, with the form's fields in the query */
 };
 
 struct route {
@@ -46,6 +49,7 @@ struct route {
     unsigned flags;
     const char *query; /* the parameters it takes, blank-separated */
     const char *help;
+    const char *answers; /* what it takes and answers, for the document: openapi.h */
 };
 
 enum { ROUTE_PARAMS_MAX = 4, ROUTE_ALLOW_SIZE = 64 };
@@ -66,6 +70,7 @@ struct route_match {
 void route_find(const char *method, const char *path, struct route_match *ret);
 
 int route_root(struct request *rq, struct err *err);
+int route_openapi(struct request *rq, struct err *err);
 int route_submit(struct request *rq, struct err *err);
 int route_list_jobs(struct request *rq, struct err *err);
 int route_get_job(struct request *rq, struct err *err);

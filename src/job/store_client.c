@@ -77,6 +77,8 @@ int store_submit(struct store *s, const struct job_new *job, struct err *err)
         .args = args,
         .n_args = ARRAY_LEN(args) - !limited,
     };
+    if (j->key)
+        return store_submit_with_key(s, j, &stmt, 1, err);
     int rc = db_write_stmts(s->db, DB_DURABLE, &stmt, 1, err);
     if (rc < 0)
         return rc;

@@ -5,6 +5,7 @@
  *   store_client.c   submit, look, cancel, purge, retry      store_worker.c   claim, lease, checkpoints
  *   store_list.c     lists, counts, position                 store_finish.c   how a claim ends
  *   store_sweep.c    expired leases, what is left over       store_errors.c   dead letters
+ *   store_keys.c     submissions that may be repeated
  *   store_row.c      rows to structs                         store.c          the shared helpers
  *
  * Transaction functions may run again from the start, on another thread: they keep what they find in the struct
@@ -147,5 +148,9 @@ int store_add_error(struct db_tx *tx, const char *job_id, const struct job_failu
 /* Cleans and fills in what a failure lacks. */
 int store_clean_failure(struct arena *a, const struct job_failure *f, struct job_failure *ret, struct err *err)
     MUST_CHECK;
+
+/* store_submit for a job with a key: the key, then these statements, of which the first inserts the job. */
+int store_submit_with_key(struct store *s, const struct job_new *job, const struct db_stmt *stmts, size_t n,
+                          struct err *err) MUST_CHECK;
 
 #endif
