@@ -603,14 +603,17 @@ static void on_log(void *cls, const char *fmt, va_list ap)
     }
 }
 
-unsigned http_connections_max(void)
+unsigned http_connections_max(unsigned *live)
 {
     struct rlimit r;
+    unsigned wanted = *live;
     if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur == RLIM_INFINITY)
         return CONNECTIONS_MAX;
-    /* An upload needs a second descriptor for its object. */
-    int64_t n = ((int64_t)r.rlim_cur - SPARE_FDS) / 2;
-    return (unsigned)CLAMP(n, 16, CONNECTIONS_MAX);
+    /* A quarter is kept for live connections. Of the others, an upload needs a second descriptor for its object. */
+    int64_t files = CLAMP((int64_t)r.rlim_cur - SPARE_FDS, 0, INT32_MAX), kept = MIN((int64_t)wanted, files / 4);
+    int64_t n = CLAMP((files - kept) / 2, 16, CONNECTIONS_MAX);
+    *live = (unsigned)CLAMP(files - 2 * n, 0, (int64_t)wanted);
+    return (unsigned)n;
 }
 
 int http_start(struct api *api, int fd, unsigned connections, struct MHD_Daemon **ret, struct err *err)

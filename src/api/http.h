@@ -15,8 +15,11 @@ struct MHD_Daemon;
 
 /* Serves on a listening socket, which stays the caller's, with at most so many connections. */
 int http_start(struct api *api, int fd, unsigned connections, struct MHD_Daemon **ret, struct err *err) MUST_CHECK;
-/* How many connections there may be on all sockets together: what the limit of open files allows. */
-unsigned http_connections_max(void);
+/*
+ * How many connections there may be on all sockets together, and how many of *live live ones: what the limit of open
+ * files allows.
+ */
+unsigned http_connections_max(unsigned *live);
 /* Accepts no further connection. */
 void http_quiesce(struct MHD_Daemon *d);
 /* Closes all connections; none may be suspended. */
