@@ -27,6 +27,8 @@ struct api_opts {
     unsigned storage_threads; /* uploads, and handlers that wait for storage */
     int64_t max_upload_bytes; /* 413 beyond */
     int64_t max_queue;        /* pending jobs; 503 beyond; 0: no limit */
+    unsigned live_max;        /* live connections; 503 beyond; what the limit of open files allows, at most */
+    int64_t live_ping_ms;     /* how often one is tried */
     int64_t idle_ms;          /* connection without traffic */
     int64_t upload_ms;        /* longest upload */
     const char *engine_names; /* comma separated: what a job may ask for in `engine` */

@@ -91,6 +91,8 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
         .storage_threads = (unsigned)c->storage_threads,
         .max_upload_bytes = c->max_upload_size,
         .max_queue = c->max_queue_size,
+        .live_max = (unsigned)c->live_connections,
+        .live_ping_ms = c->live_ping,
         .idle_ms = c->idle_timeout,
         .upload_ms = c->upload_time_limit,
         .engine_names = buf_str(&names),

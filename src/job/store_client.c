@@ -154,8 +154,8 @@ static int result_fn(struct db_tx *tx, void *arg, struct err *err)
 {
     struct get_call *c = arg;
     c->found = false;
-    int rc = db_query(tx, "SELECT " RESULT_FIELDS(RESULT_FIELD_NAME) "text FROM results WHERE job_id = $1",
-                      DB_ARGS(db_text(c->id)), on_result, c, err);
+    int rc = db_query(tx, "SELECT " RESULT_COLUMNS " FROM results WHERE job_id = $1", DB_ARGS(db_text(c->id)),
+                      on_result, c, err);
     if (rc < 0 || c->found)
         return rc;
     enum job_state state;

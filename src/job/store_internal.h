@@ -85,6 +85,7 @@ struct store {
     X(TEXT, warning)
 
 #define RESULT_FIELD_NAME(kind, name) "results." #name ", "
+#define RESULT_COLUMNS                RESULT_FIELDS(RESULT_FIELD_NAME) "text"
 
 /* ---- store_view.c ---- */
 
@@ -110,7 +111,7 @@ int row_check(const struct row_reader *r, struct err *err) MUST_CHECK;
 /* JOB_COLUMNS, which begin at column `first`, to a struct. */
 int row_job(const struct db_row *row, int first, struct arena *a, struct job *ret, struct err *err) MUST_CHECK;
 
-/* RESULT_FIELDS and then the text, which begin at column `first`, to a struct. */
+/* RESULT_COLUMNS, which begin at column `first`, to a struct. */
 int row_result(const struct db_row *row, int first, struct arena *a, struct job_result *ret, struct err *err)
     MUST_CHECK;
 
