@@ -48,7 +48,7 @@ struct request {
     const char *wrong_field;   /* what a refusal is about; see dialect.h */
     const struct form *form;   /* BODY_UPLOAD: what was sent beside the recording ... */
     const struct job *job;     /* ... and the job it became, as its row stands */
-    int64_t position;          /* jobs before that one; -1: unknown, or too many to count */
+    int64_t position;          /* ROUTE_POSITION: jobs before that one; -1: unknown, or too many to count */
     const char *params[ROUTE_PARAMS_MAX];
     struct query query;
     const char *accept, *if_none_match; /* or NULL */
