@@ -31,6 +31,7 @@
     X(file_too_large, 413, "Recording too large", "send a smaller recording")                          \
     X(body_too_large, 413, "Request body too large", "send no body to this route")                     \
     X(not_audio, 415, "Not a recording", "send audio or video")                                        \
+    X(model_not_found, 422, "No such model", "see GET /v1/models for those there are")                 \
     X(impossible_request, 422, "Request impossible", "choose another model, engine, language or task") \
     X(internal, 500, "Internal error", "report it with the request id")                                \
     X(result_lost, 500, "Transcript missing", "submit the recording again, and look into the storage") \

@@ -36,7 +36,8 @@ void models_free(struct models *m); /* nobody may use one; NULL is fine */
 int models_acquire(struct models *m, const char *name, const struct cancel *cancel, struct loaded **ret,
                    struct err *err) MUST_CHECK;
 void models_release(struct models *m, struct loaded *l);
-size_t models_waiting(struct models *m); /* callers in line */
+size_t models_waiting(struct models *m);                /* callers in line */
+bool models_loaded(struct models *m, const char *name); /* is it in memory now? */
 struct whisper_batcher *loaded_batcher(const struct loaded *l);
 
 /* What the model is, loaded or not; its texts live in `a`. Never waits for a model. INVALID: no such model. */
