@@ -2,6 +2,7 @@
 #include "api/request.h"
 
 #include "api/upload.h"
+#include "api/wait.h"
 #include "base/clock.h"
 
 #include <stdarg.h>
@@ -41,6 +42,7 @@ void request_unref(struct request *rq)
     if (atomic_fetch_sub(&rq->refs, 1) > 1)
         return;
     upload_free(rq->upload);
+    wait_free(rq->wait);
     answer_clear(&rq->answer);
     arena_clear(&rq->arena);
     free(rq->uri);

@@ -22,6 +22,7 @@ struct api;
 struct form;
 struct job;
 struct upload;
+struct wait;
 struct MHD_Connection;
 
 enum { REQUEST_ID_SIZE = 65 };
@@ -61,6 +62,7 @@ struct request {
     int64_t linger_until_ms; /* monotonic */
     unsigned sent_status;    /* 0: no answer went out (see upload_gone for early ones) */
     struct upload *upload;   /* BODY_UPLOAD */
+    struct wait *wait;       /* what a handler waits for (wait.h) */
     atomic_int refs;
     bool counted; /* among the requests under way */
 };

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 struct MHD_Daemon;
+struct hub;
 
 enum { LISTEN_MAX = 16 };
 
@@ -20,6 +21,7 @@ struct api {
     char *listen, *engine_names, *version, *data_folder, *temp_folder; /* what its texts point to */
     struct metrics metrics;
     struct health *health;
+    struct hub *hub;
     struct pool *work;    /* handlers */
     struct pool *storing; /* uploads and ROUTE_STORAGE handlers: storage that hangs holds up nothing else */
     struct pool *probe;   /* ROUTE_PROBE handlers */
