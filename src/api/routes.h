@@ -24,6 +24,7 @@ typedef int (*route_fn)(struct request *rq, struct err *err);
 
 enum {
     ROUTE_WAITS = 1, /* from request_wait (wait.h) */
+    ROUTE_TAKEN = 2, /* from live_start (live.h) */
 };
 
 enum route_body {
