@@ -11,6 +11,7 @@
 #include "api/http.h"
 
 #include "api/form.h"
+#include "api/json_body.h"
 #include "api/multipart.h"
 #include "api/percent.h"
 #include "api/server.h"
@@ -285,7 +286,7 @@ static enum problem find_route(struct request *rq, const char *method, char *ret
         rq->params[i] = arena_dup(&rq->arena, m.params[i], m.param_lens[i]);
     int rc = query_parse(rq->uri[n] ? rq->uri + n + 1 : NULL, &rq->arena, &rq->query, err);
     if (rc >= 0)
-        rc = query_allow(&rq->query, m.route->query, err);
+        rc = m.route->dialect->ignores_unknown ? 0 : query_allow(&rq->query, m.route->query, err);
     return rc < 0 ? PROBLEM_bad_query : PROBLEM_COUNT;
 }
 
@@ -363,9 +364,10 @@ static enum MHD_Result begin(struct request *rq, const char *method, const char 
     }
     if (rq->route->body == BODY_UPLOAD)
         return begin_upload(rq, head.type, length);
-    if (length > IGNORED_BODY_MAX)
+    int64_t most = rq->route->body == BODY_JSON ? BODY_JSON_MAX : IGNORED_BODY_MAX;
+    if (length > most)
         return problem(rq, PROBLEM_body_too_large, NULL);
-    rq->body_left = IGNORED_BODY_MAX;
+    rq->body_left = (size_t)most;
     rq->accept = arena_strdup(&rq->arena, head.accept);
     rq->if_none_match = arena_strdup(&rq->arena, head.if_none_match);
     rq->phase = PHASE_BODY;
@@ -409,9 +411,12 @@ static void work_task(void *arg)
 {
     struct request *rq = arg;
     struct err err = ERR_INIT;
-    int rc = rq->route->run(rq, &err);
+    enum problem p = PROBLEM_COUNT;
+    int rc = rq->route->body == BODY_JSON ? json_body_read(rq, &p, &err) : 0;
+    if (rc >= 0)
+        rc = rq->route->run(rq, &err);
     if (rc < 0)
-        request_error(rq, PROBLEM_COUNT, &err);
+        request_error(rq, p, &err);
     else if (!rq->answer.status)
         request_problem(rq, PROBLEM_internal, NULL);
     rq->phase = PHASE_ANSWERED;
@@ -448,6 +453,8 @@ static enum MHD_Result body(struct request *rq, const char *data, size_t *n)
         return problem(rq, PROBLEM_body_too_large, NULL);
     }
     rq->body_left -= *n;
+    if (rq->route->body == BODY_JSON)
+        buf_add(&rq->body, data, *n);
     *n = 0;
     return MHD_YES;
 }

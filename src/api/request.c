@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/request.h"
 
+#include "api/json_body.h"
 #include "api/upload.h"
 #include "base/clock.h"
 
@@ -27,6 +28,7 @@ struct request *request_new(struct api *api, struct MHD_Connection *conn, const 
     rq->started_ms = clock_mono_ms();
     rq->log = (struct log_ctx){.component = "api", .request_id = rq->id};
     answer_init(&rq->answer);
+    buf_init(&rq->body, BODY_JSON_MAX);
     atomic_init(&rq->refs, 1);
     return rq;
 }
@@ -42,6 +44,7 @@ void request_unref(struct request *rq)
         return;
     upload_free(rq->upload);
     answer_clear(&rq->answer);
+    json_body_clear(rq);
     arena_clear(&rq->arena);
     free(rq->uri);
     free(rq);

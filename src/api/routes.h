@@ -25,6 +25,7 @@ typedef int (*route_fn)(struct request *rq, struct err *err);
 enum route_body {
     BODY_NONE,   /* a small one is ignored */
     BODY_UPLOAD, /* multipart with a recording: taken and submitted by upload.c; the handler answers for rq->job */
+    BODY_JSON,   /* a JSON object of at most BODY_JSON_MAX bytes, whatever its media type says: rq->json */
 };
 
 enum route_flags {
@@ -43,7 +44,7 @@ struct route {
     const char *help;
 };
 
-enum { ROUTE_PARAMS_MAX = 4, ROUTE_ALLOW_SIZE = 64 };
+enum { ROUTE_PARAMS_MAX = 4, ROUTE_ALLOW_SIZE = 64, BODY_JSON_MAX = 256 << 10 };
 
 extern const struct route api_routes[]; /* ends with a row without method */
 size_t route_count(void);
