@@ -72,4 +72,28 @@ int route_health(struct request *rq, struct err *err);
 int route_admin_health(struct request *rq, struct err *err);
 int route_metrics(struct request *rq, struct err *err);
 
+/* dialect_tool.c */
+int tool_submit(struct request *rq, struct err *err);
+int tool_get(struct request *rq, struct err *err);
+int tool_cancel(struct request *rq, struct err *err);
+/* dialect_pool.c */
+int pool_submit(struct request *rq, struct err *err);
+int pool_get(struct request *rq, struct err *err);
+int pool_metadata(struct request *rq, struct err *err);
+int pool_cancel(struct request *rq, struct err *err);
+int pool_list(struct request *rq, struct err *err);
+int pool_errors(struct request *rq, struct err *err);
+/* dialect_stt.c */
+int stt_upload(struct request *rq, struct err *err);
+int stt_status(struct request *rq, struct err *err);
+int stt_result(struct request *rq, struct err *err);
+/* dialect_queue.c */
+int queue_task(struct request *rq, struct err *err);
+int queue_cancel(struct request *rq, struct err *err);
+int queue_status(struct request *rq, struct err *err);
+/* dialect_audio_text.c */
+int audio_text_status(struct request *rq, struct err *err);
+int audio_text_list(struct request *rq, struct err *err);
+int audio_text_health(struct request *rq, struct err *err);
+
 #endif

@@ -224,8 +224,8 @@ static int finish(struct upload *u, struct err *err)
         return refuse(u, err, PROBLEM_missing_file, ERR_INVALID);
     }
     const struct dialect *d = u->rq->route->dialect;
-    u->rq->wrong_field = NULL;
     rc = d->complete ? d->complete(&u->form, &u->rq->arena, &u->problem, err) : 0;
+    u->rq->wrong_field = u->form.wrong;
     if (rc < 0)
         return rc;
     struct storage_put *put = TAKE(u->put); /* submit's from here on */
