@@ -10,7 +10,7 @@
 
 const struct route api_routes[] = {
     {"GET", "/", &dialect_native, route_root, BODY_NONE, 0, "", "what this server is, with links"},
-    {"POST", "/v1/jobs", &dialect_native, route_submit, BODY_UPLOAD, 0, "", "submit a recording"},
+    {"POST", "/v1/jobs", &dialect_native, route_submit, BODY_UPLOAD, ROUTE_RAW, "", "submit a recording"},
     {"GET", "/v1/jobs", &dialect_native, route_list_jobs, BODY_NONE, 0, "status limit cursor",
      "list jobs, the newest first"},
     {"GET", "/v1/jobs/{id}", &dialect_native, route_get_job, BODY_NONE, 0, "", "state and progress of a job"},

@@ -24,13 +24,14 @@ typedef int (*route_fn)(struct request *rq, struct err *err);
 
 enum route_body {
     BODY_NONE,   /* a small one is ignored */
-    BODY_UPLOAD, /* multipart with a recording: taken and submitted by upload.c; the handler answers for rq->job */
+    BODY_UPLOAD, /* a form with a recording: taken and submitted by upload.c; the handler answers for rq->job */
     BODY_JSON,   /* a JSON object of at most BODY_JSON_MAX bytes, whatever its media type says: rq->json */
 };
 
 enum route_flags {
     ROUTE_PROBE = 1 << 0,   /* runs on the probe pool, which stays free when storage or database hang */
     ROUTE_STORAGE = 1 << 1, /* asks storage: runs where uploads do, so that all else stays free when storage hangs */
+    ROUTE_RAW = 1 << 2,     /* BODY_UPLOAD: the body may be the recording itself, with the form's fields in the query */
 };
 
 struct route {
