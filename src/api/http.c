@@ -10,8 +10,7 @@
  */
 #include "api/http.h"
 
-#include "api/form.h"
-#include "api/multipart.h"
+#include "api/json_body.h"
 #include "api/percent.h"
 #include "api/server.h"
 #include "api/submit.h"
@@ -207,7 +206,7 @@ static enum MHD_Result problem(struct request *rq, enum problem p, const char *d
 /* What the server itself wants to know of the headers; values are libmicrohttpd's and live as long as the request. */
 struct head {
     unsigned n_host, n_length, n_encoding;
-    const char *length, *encoding, *type, *request_id, *accept, *if_none_match;
+    const char *length, *encoding, *type, *disposition, *request_id, *accept, *if_none_match;
     bool malformed;
 };
 
@@ -238,6 +237,7 @@ static enum MHD_Result read_header(void *cls, enum MHD_ValueKind kind, const cha
         {MHD_HTTP_HEADER_CONTENT_LENGTH, &h->length, &h->n_length},
         {MHD_HTTP_HEADER_TRANSFER_ENCODING, &h->encoding, &h->n_encoding},
         {MHD_HTTP_HEADER_CONTENT_TYPE, &h->type, NULL},
+        {MHD_HTTP_HEADER_CONTENT_DISPOSITION, &h->disposition, NULL},
         {MHD_HTTP_HEADER_ACCEPT, &h->accept, NULL},
         {MHD_HTTP_HEADER_IF_NONE_MATCH, &h->if_none_match, NULL},
         {"X-Request-Id", &h->request_id, NULL},
@@ -288,7 +288,8 @@ static void set_request_id(struct request *rq, const char *given)
 }
 
 /* Path, query and route. PROBLEM_COUNT: all is well. */
-static enum problem find_route(struct request *rq, const char *method, char *ret_allow, struct err *err)
+static enum problem find_route(struct request *rq, const char *method, const struct head *head, char *ret_allow,
+                               struct err *err)
 {
     size_t n = strcspn(rq->uri, "?");
     const char *path = percent_decode(rq->uri, n, false, &rq->arena);
@@ -306,7 +307,8 @@ static enum problem find_route(struct request *rq, const char *method, char *ret
     for (size_t i = 0; i < m.n_params; i++)
         rq->params[i] = arena_dup(&rq->arena, m.params[i], m.param_lens[i]);
     int rc = query_parse(rq->uri[n] ? rq->uri + n + 1 : NULL, &rq->arena, &rq->query, err);
-    if (rc >= 0)
+    bool fields = (m.route->flags & ROUTE_RAW) && body_is_raw(head->type); /* upload.c knows them */
+    if (rc >= 0 && !fields && !m.route->dialect->ignores_unknown)
         rc = query_allow(&rq->query, m.route->query, err);
     return rc < 0 ? PROBLEM_bad_query : PROBLEM_COUNT;
 }
@@ -324,25 +326,22 @@ static void admit_task(void *arg)
     http_task_end(rq);
 }
 
-static enum MHD_Result begin_upload(struct request *rq, const char *type, int64_t length)
+static enum MHD_Result begin_upload(struct request *rq, const struct body_head *head, int64_t length)
 {
     struct api *api = rq->api;
-    char boundary[MULTIPART_BOUNDARY_MAX + 1], detail[128];
+    char detail[128];
     struct err err = ERR_INIT;
-    int rc = multipart_boundary(type, boundary, &err);
-    if (rc < 0)
-        return problem(rq, rc == ERR_UNSUPPORTED ? PROBLEM_not_multipart : PROBLEM_bad_boundary, err.msg);
+    enum problem p;
+    if (atomic_load(&api->uploads) >= api->uploads_max)
+        return problem(rq, PROBLEM_overloaded, "too many uploads at the same time; try again later");
+    if (upload_new(rq, head, &p, &err) < 0)
+        return problem(rq, p, err.msg);
     if (!length)
         return problem(rq, PROBLEM_missing_file, "the request has no body");
     if (length > api->o.max_upload_bytes + UPLOAD_OVERHEAD_BYTES) {
         snprintf(detail, sizeof detail, "the recording is over %lld bytes", (long long)api->o.max_upload_bytes);
         return problem(rq, PROBLEM_file_too_large, detail);
     }
-    if (atomic_load(&api->uploads) >= api->uploads_max)
-        return problem(rq, PROBLEM_overloaded, "too many uploads at the same time; try again later");
-    rq->upload = upload_new(rq, boundary);
-    if (!rq->upload)
-        return problem(rq, PROBLEM_overloaded, "no memory for another upload; try again later");
     rq->phase = PHASE_BODY;
     if (!api->o.max_queue)
         return MHD_YES;
@@ -365,7 +364,7 @@ static enum MHD_Result begin(struct request *rq, const char *method, const char 
     set_request_id(rq, head.request_id);
     atomic_fetch_add(&rq->api->active, 1);
     rq->counted = true;
-    enum problem route_problem = find_route(rq, method, allow, &err);
+    enum problem route_problem = find_route(rq, method, &head, allow, &err);
     const char *wrong = check_head(&head, version, &length, &p);
     if (wrong) {
         rq->has_body = true; /* who knows: the connection ends here */
@@ -384,10 +383,11 @@ static enum MHD_Result begin(struct request *rq, const char *method, const char 
         return refuse(rq);
     }
     if (rq->route->body == BODY_UPLOAD)
-        return begin_upload(rq, head.type, length);
-    if (length > IGNORED_BODY_MAX)
+        return begin_upload(rq, &(struct body_head){head.type, head.disposition}, length);
+    int64_t most = rq->route->body == BODY_JSON ? BODY_JSON_MAX : IGNORED_BODY_MAX;
+    if (length > most)
         return problem(rq, PROBLEM_body_too_large, NULL);
-    rq->body_left = IGNORED_BODY_MAX;
+    rq->body_left = (size_t)most;
     rq->accept = arena_strdup(&rq->arena, head.accept);
     rq->if_none_match = arena_strdup(&rq->arena, head.if_none_match);
     rq->phase = PHASE_BODY;
@@ -431,7 +431,12 @@ static void work_task(void *arg)
 {
     struct request *rq = arg;
     struct err err = ERR_INIT;
-    int rc = rq->route->run(rq, &err);
+    enum problem p = PROBLEM_COUNT;
+    int rc = rq->route->body == BODY_JSON ? json_body_read(rq, &p, &err) : 0;
+    if (rc < 0)
+        rc = request_error(rq, p, &err);
+    else
+        rc = rq->route->run(rq, &err);
     atomic_fetch_sub(lane_of(rq).count, 1);
     http_handled(rq, rc, &err);
 }
@@ -464,6 +469,8 @@ static enum MHD_Result body(struct request *rq, const char *data, size_t *n)
         return problem(rq, PROBLEM_body_too_large, NULL);
     }
     rq->body_left -= *n;
+    if (rq->route->body == BODY_JSON)
+        buf_add(&rq->body, data, *n);
     *n = 0;
     return MHD_YES;
 }

@@ -49,6 +49,14 @@ void jw_seconds(struct jsonw *w, const char *key, int64_t ms)
     buf_addf(w->b, "%lld.%03lld", (long long)(ms / 1000), (long long)(ms % 1000));
 }
 
+void jw_real(struct jsonw *w, const char *key, double value)
+{
+    int64_t hundredths = (int64_t)(value * 100 + (value < 0 ? -0.5 : 0.5)), whole = hundredths / 100;
+    int rest = (int)(hundredths % 100);
+    begin(w, key);
+    buf_addf(w->b, "%s%lld.%02d", hundredths < 0 && !whole ? "-" : "", (long long)whole, rest < 0 ? -rest : rest);
+}
+
 void jw_bool(struct jsonw *w, const char *key, bool value)
 {
     begin(w, key);

@@ -9,102 +9,10 @@
  */
 #include "api/multipart.h"
 
-#include "api/percent.h"
+#include "api/header_value.h"
 #include "base/str.h"
 
-#include <ctype.h>
 #include <string.h>
-
-/* ---- header values: `form-data; name="file"; filename*=UTF-8''a%20b` ---- */
-
-static bool is_token_char(char c)
-{
-    return isalnum((unsigned char)c) || (c && strchr("!#$%&'*+-.^_`|~", c));
-}
-
-static const char *skip_blanks(const char *p)
-{
-    return p + strspn(p, " \t");
-}
-
-/* The word at *p, in lower case when asked; NULL when there is none. Moves *p behind it. */
-static char *take_token(const char **p, struct arena *a, bool lower)
-{
-    size_t n = 0;
-    while (is_token_char((*p)[n]))
-        n++;
-    char *s = n ? arena_dup(a, *p, n) : NULL;
-    for (size_t i = 0; s && lower && i < n; i++)
-        s[i] = (char)tolower((unsigned char)s[i]);
-    *p += n;
-    return s;
-}
-
-/*
- * The quoted string at *p. A backslash escapes '"' and '\' only: some clients send Windows paths with bare
- * backslashes.
- */
-static char *take_quoted(const char **p, struct arena *a)
-{
-    const char *q = *p + 1;
-    char *s = arena_alloc(a, strlen(q) + 1);
-    size_t n = 0;
-    for (; s && *q && *q != '"'; q++) {
-        if (*q == '\\' && (q[1] == '"' || q[1] == '\\'))
-            q++;
-        s[n++] = *q;
-    }
-    if (!s || *q != '"')
-        return NULL;
-    *p = q + 1;
-    return s;
-}
-
-/* "; name=value": 1 and both in `a`, 0 at the end, -1 malformed. */
-static int take_param(const char **p, struct arena *a, char **ret_name, char **ret_value)
-{
-    const char *q = skip_blanks(*p);
-    if (*q == ';')
-        q = skip_blanks(q + 1);
-    else if (*q)
-        return -1;
-    if (!*q) {
-        *p = q;
-        return 0;
-    }
-    *ret_name = take_token(&q, a, true);
-    q = skip_blanks(q);
-    if (!*ret_name || *q != '=')
-        return -1;
-    q = skip_blanks(q + 1);
-    *ret_value = *q == '"' ? take_quoted(&q, a) : take_token(&q, a, false);
-    if (!*ret_value)
-        return -1;
-    *p = q;
-    return 1;
-}
-
-/* RFC 5987: charset'language'percent-encoded. NULL when malformed or in a charset other than UTF-8 and Latin-1. */
-static const char *decode_extended(const char *value, struct arena *a)
-{
-    const char *quote = strchr(value, '\''), *text = quote ? strchr(quote + 1, '\'') : NULL;
-    if (!text)
-        return NULL;
-    size_t charset_len = (size_t)(quote - value);
-    char *s = percent_decode(text + 1, strlen(text + 1), false, a);
-    if (charset_len == 5 && strncasecmp(value, "utf-8", 5) == 0)
-        return s;
-    if (charset_len != 10 || strncasecmp(value, "iso-8859-1", 10) != 0)
-        return NULL;
-    unsigned char *out = s ? arena_alloc(a, 2 * strlen(s) + 1) : NULL;
-    for (size_t n = 0; out && *s; s++) {
-        unsigned char c = (unsigned char)*s;
-        if (c >= 0x80)
-            out[n++] = (unsigned char)(0xC0 | c >> 6);
-        out[n++] = c >= 0x80 ? (unsigned char)(0x80 | (c & 0x3F)) : c;
-    }
-    return (char *)out;
-}
 
 int multipart_boundary(const char *content_type, char ret[MULTIPART_BOUNDARY_MAX + 1], struct err *err)
 {
@@ -118,7 +26,7 @@ int multipart_boundary(const char *content_type, char ret[MULTIPART_BOUNDARY_MAX
     const char *p = content_type + n;
     char *name = NULL, *value = NULL, *boundary = NULL;
     int more;
-    while ((more = take_param(&p, &a, &name, &value)) > 0)
+    while ((more = header_take_param(&p, &a, &name, &value)) > 0)
         if (strcmp(name, "boundary") == 0) {
             more = boundary ? -1 : 1;
             boundary = value;
@@ -149,40 +57,19 @@ static int malformed(struct multipart *m, struct err *err, const char *what)
     return err_set(err, ERR_INVALID, "the multipart body is malformed: %s", what);
 }
 
-static int bad_disposition(struct multipart *m, struct err *err)
-{
-    return malformed(m, err, "a Content-Disposition line is not 'form-data; name=\"...\"'");
-}
-
 static int read_disposition(struct multipart *m, const char *value, struct err *err)
 {
-    struct arena *a = &m->part_arena;
-    const char *p = value, *plain = NULL, *extended = NULL;
-    char *kind = take_token(&p, a, true), *name = NULL, *text = NULL;
+    struct disposition d;
     if (m->has_disposition)
         return malformed(m, err, "a part has two Content-Disposition lines");
     m->has_disposition = true;
-    if (!str_eq(kind, "form-data"))
-        return bad_disposition(m, err);
-    int more;
-    while ((more = take_param(&p, a, &name, &text)) > 0) {
-        const char **slot = strcmp(name, "name") == 0        ? &m->part.name
-                            : strcmp(name, "filename") == 0  ? &plain
-                            : strcmp(name, "filename*") == 0 ? &extended
-                                                             : NULL;
-        if (slot && *slot)
-            return malformed(m, err, "a Content-Disposition line names something twice");
-        if (slot)
-            *slot = text;
-    }
-    if (more < 0 || !m->part.name || !*m->part.name)
-        return bad_disposition(m, err);
-    m->part.filename = plain;
-    if (extended) {
-        m->part.filename = decode_extended(extended, a);
-        if (!m->part.filename)
-            return malformed(m, err, "a filename* is not percent-encoded UTF-8");
-    }
+    const char *wrong = header_disposition(value, &m->part_arena, &d);
+    if (!wrong && (!str_eq(d.kind, "form-data") || !d.name || !*d.name))
+        wrong = "a Content-Disposition line is not 'form-data; name=\"...\"'";
+    if (wrong)
+        return malformed(m, err, wrong);
+    m->part.name = d.name;
+    m->part.filename = d.filename;
     return 0;
 }
 
@@ -193,10 +80,10 @@ static int read_header_line(struct multipart *m, struct err *err)
         return malformed(m, err, "a header line holds a NUL or a bare line break");
     if (*line == ' ' || *line == '\t')
         return malformed(m, err, "a header line is folded");
-    char *name = take_token(&p, &m->part_arena, true);
+    char *name = header_take_token(&p, &m->part_arena, true);
     if (!name || *p != ':')
         return malformed(m, err, "a header line is not 'Name: value'");
-    p = skip_blanks(p + 1);
+    p = header_skip_blanks(p + 1);
     if (strcmp(name, "content-disposition") == 0)
         return read_disposition(m, p, err);
     if (strcmp(name, "content-type") == 0)

@@ -19,6 +19,8 @@
     X(unknown_field, 400, "Unknown field", "leave the field out or correct its name")                  \
     X(duplicate_field, 400, "Field given twice", "send the field once")                                \
     X(bad_field, 400, "Bad value of a field", "correct the value")                                     \
+    X(missing_field, 400, "Field missing", "send the field")                                           \
+    X(malformed_json, 400, "Malformed JSON body", "send a JSON object")                                \
     X(no_such_route, 404, "No such page", "see GET / for what there is")                               \
     X(job_not_found, 404, "No such job", "check the id; purged jobs are gone")                         \
     X(method_not_allowed, 405, "Method not allowed", "use a method of the Allow header")               \
@@ -29,7 +31,7 @@
     X(job_cancelled, 409, "Job cancelled", "submit the recording again")                               \
     X(conflict, 409, "Conflict", "look at the job and try again")                                      \
     X(file_too_large, 413, "Recording too large", "send a smaller recording")                          \
-    X(body_too_large, 413, "Request body too large", "send no body to this route")                     \
+    X(body_too_large, 413, "Request body too large", "send less, or no body at all")                   \
     X(not_audio, 415, "Not a recording", "send audio or video")                                        \
     X(model_not_found, 422, "No such model", "see GET /v1/models for those there are")                 \
     X(impossible_request, 422, "Request impossible", "choose another model, engine, language or task") \

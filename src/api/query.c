@@ -36,7 +36,7 @@ int query_parse(const char *raw, struct arena *a, struct query *ret, struct err 
     return 0;
 }
 
-static bool has_word(const char *words, const char *word)
+bool query_has_word(const char *words, const char *word)
 {
     size_t n = strlen(word);
     for (const char *p = words; *p;) {
@@ -52,7 +52,7 @@ static bool has_word(const char *words, const char *word)
 int query_allow(const struct query *q, const char *names, struct err *err)
 {
     for (size_t i = 0; i < q->n; i++)
-        if (!has_word(names, q->params[i].name))
+        if (!query_has_word(names, q->params[i].name))
             return err_set(err, ERR_INVALID, "unknown query parameter '%.64s'; %s%s", q->params[i].name,
                            *names ? "this route takes: " : "this route takes none", names);
     return 0;

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { QUERY_MAX = 16 };
+enum { QUERY_MAX = 32 };
 
 struct query_param {
     const char *name, *value;
@@ -28,6 +28,7 @@ struct query {
 int query_parse(const char *raw, struct arena *a, struct query *ret, struct err *err) MUST_CHECK;
 /* INVALID when a parameter is not one of the blank-separated names. */
 int query_allow(const struct query *q, const char *names, struct err *err) MUST_CHECK;
+bool query_has_word(const char *names, const char *name);
 /* NULL: not given. */
 const char *query_get(const struct query *q, const char *name);
 /* Whole numbers from min to max, `def` when not given. */

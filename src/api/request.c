@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/request.h"
 
+#include "api/json_body.h"
 #include "api/upload.h"
 #include "api/wait.h"
 #include "base/clock.h"
@@ -28,6 +29,7 @@ struct request *request_new(struct api *api, struct MHD_Connection *conn, const 
     rq->started_ms = clock_mono_ms();
     rq->log = (struct log_ctx){.component = "api", .request_id = rq->id};
     answer_init(&rq->answer);
+    buf_init(&rq->body, BODY_JSON_MAX);
     atomic_init(&rq->refs, 1);
     return rq;
 }
@@ -44,6 +46,7 @@ void request_unref(struct request *rq)
     upload_free(rq->upload);
     wait_free(rq->wait);
     answer_clear(&rq->answer);
+    json_body_clear(rq);
     arena_clear(&rq->arena);
     free(rq->uri);
     free(rq);

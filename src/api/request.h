@@ -21,6 +21,7 @@
 struct api;
 struct form;
 struct job;
+struct json_t;
 struct upload;
 struct wait;
 struct MHD_Connection;
@@ -59,6 +60,8 @@ struct request {
     int64_t started_ms;      /* monotonic */
     bool has_body;           /* one is announced and not read yet */
     size_t body_left;        /* BODY_NONE: how much of one is put up with */
+    struct buf body;         /* BODY_JSON: as it came ... */
+    struct json_t *json;     /* ... and read (json_body.h) */
     int64_t linger_until_ms; /* monotonic */
     unsigned sent_status;    /* 0: no answer went out (see upload_gone for early ones) */
     struct upload *upload;   /* BODY_UPLOAD */

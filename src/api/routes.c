@@ -10,7 +10,7 @@
 
 const struct route api_routes[] = {
     {"GET", "/", &dialect_native, route_root, BODY_NONE, 0, "", "what this server is, with links"},
-    {"POST", "/v1/jobs", &dialect_native, route_submit, BODY_UPLOAD, 0, "", "submit a recording"},
+    {"POST", "/v1/jobs", &dialect_native, route_submit, BODY_UPLOAD, ROUTE_RAW, "", "submit a recording"},
     {"GET", "/v1/jobs", &dialect_native, route_list_jobs, BODY_NONE, 0, "status limit cursor",
      "list jobs, the newest first"},
     {"GET", "/v1/jobs/{id}", &dialect_native, route_get_job, BODY_NONE, 0, "", "state and progress of a job"},
@@ -25,6 +25,35 @@ const struct route api_routes[] = {
     {"GET", "/admin/health", &dialect_native, route_admin_health, BODY_NONE, ROUTE_PROBE, "",
      "as /health, with disk space, the workers and what they run"},
     {"GET", "/metrics", &dialect_native, route_metrics, BODY_NONE, 0, "", "figures for Prometheus"},
+
+    {"POST", "/api/v1/transcribe", &dialect_tool, tool_submit, BODY_UPLOAD, 0, "", "submit a recording"},
+    {"GET", "/api/v1/transcribe/{id}", &dialect_tool, tool_get, BODY_NONE, 0, "", "state and text of a job"},
+    {"DELETE", "/api/v1/transcribe/{id}", &dialect_tool, tool_cancel, BODY_NONE, 0, "", "cancel a job"},
+
+    {"POST", "/transcribe", &dialect_pool, pool_submit, BODY_UPLOAD, 0, "", "submit a recording"},
+    {"GET", "/transcribe/{id}", &dialect_pool, pool_get, BODY_NONE, 0, "", "state and result of a job"},
+    {"DELETE", "/transcribe/{id}", &dialect_pool, pool_cancel, BODY_NONE, 0, "", "cancel a job"},
+    {"GET", "/transcribe/{id}/metadata", &dialect_pool, pool_metadata, BODY_NONE, 0, "", "a job without its text"},
+    {"GET", "/jobs", &dialect_pool, pool_list, BODY_NONE, 0, "status limit offset skip cursor",
+     "list jobs, the newest first"},
+    {"GET", "/admin/errors", &dialect_pool, pool_errors, BODY_NONE, 0, "all limit cursor",
+     "jobs that failed for good and were not seen to; with all=true every failure"},
+
+    {"POST", "/api/stt/upload", &dialect_stt, stt_upload, BODY_UPLOAD, 0, "", "submit a recording"},
+    {"GET", "/api/stt/status/{id}", &dialect_stt, stt_status, BODY_NONE, 0, "", "state and progress of a job"},
+    {"GET", "/api/stt/result/{id}", &dialect_stt, stt_result, BODY_NONE, 0, "", "the text of a completed job"},
+
+    {"GET", "/task/{id}", &dialect_queue, queue_task, BODY_NONE, 0, "",
+     "state and result of a task, its place in the queue and the time it still takes"},
+    {"DELETE", "/task/{id}", &dialect_queue, queue_cancel, BODY_NONE, 0, "", "cancel a task"},
+    {"GET", "/queue/status", &dialect_queue, queue_status, BODY_NONE, 0, "", "how many tasks wait and run"},
+
+    {"GET", "/api/v1/job/status/{id}", &dialect_audio_text, audio_text_status, BODY_NONE, 0, "",
+     "state and text of a job"},
+    {"GET", "/api/v1/job/read", &dialect_audio_text, audio_text_list, BODY_NONE, 0, "limit offset",
+     "list jobs with their texts, the newest first"},
+    {"GET", "/api/v1", &dialect_audio_text, audio_text_health, BODY_NONE, ROUTE_PROBE, "",
+     "is everything well; always 200 while serving"},
     {0},
 };
 

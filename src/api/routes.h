@@ -29,12 +29,14 @@ enum {
 
 enum route_body {
     BODY_NONE,   /* a small one is ignored */
-    BODY_UPLOAD, /* multipart with a recording: taken and submitted by upload.c; the handler answers for rq->job */
+    BODY_UPLOAD, /* a form with a recording: taken and submitted by upload.c; the handler answers for rq->job */
+    BODY_JSON,   /* a JSON object of at most BODY_JSON_MAX bytes, whatever its media type says: rq->json */
 };
 
 enum route_flags {
     ROUTE_PROBE = 1 << 0,   /* runs on the probe pool, which stays free when storage or database hang */
     ROUTE_STORAGE = 1 << 1, /* asks storage: runs where uploads do, so that all else stays free when storage hangs */
+    ROUTE_RAW = 1 << 2,     /* BODY_UPLOAD: the body may be the recording itself, with the form's fields in the query */
 };
 
 struct route {
@@ -48,7 +50,7 @@ struct route {
     const char *help;
 };
 
-enum { ROUTE_PARAMS_MAX = 4, ROUTE_ALLOW_SIZE = 64 };
+enum { ROUTE_PARAMS_MAX = 4, ROUTE_ALLOW_SIZE = 64, BODY_JSON_MAX = 256 << 10 };
 
 extern const struct route api_routes[]; /* ends with a row without method */
 size_t route_count(void);
@@ -75,5 +77,29 @@ int route_errors(struct request *rq, struct err *err);
 int route_health(struct request *rq, struct err *err);
 int route_admin_health(struct request *rq, struct err *err);
 int route_metrics(struct request *rq, struct err *err);
+
+/* dialect_tool.c */
+int tool_submit(struct request *rq, struct err *err);
+int tool_get(struct request *rq, struct err *err);
+int tool_cancel(struct request *rq, struct err *err);
+/* dialect_pool.c */
+int pool_submit(struct request *rq, struct err *err);
+int pool_get(struct request *rq, struct err *err);
+int pool_metadata(struct request *rq, struct err *err);
+int pool_cancel(struct request *rq, struct err *err);
+int pool_list(struct request *rq, struct err *err);
+int pool_errors(struct request *rq, struct err *err);
+/* dialect_stt.c */
+int stt_upload(struct request *rq, struct err *err);
+int stt_status(struct request *rq, struct err *err);
+int stt_result(struct request *rq, struct err *err);
+/* dialect_queue.c */
+int queue_task(struct request *rq, struct err *err);
+int queue_cancel(struct request *rq, struct err *err);
+int queue_status(struct request *rq, struct err *err);
+/* dialect_audio_text.c */
+int audio_text_status(struct request *rq, struct err *err);
+int audio_text_list(struct request *rq, struct err *err);
+int audio_text_health(struct request *rq, struct err *err);
 
 #endif

@@ -13,7 +13,6 @@
 
 #include "api/form.h"
 #include "api/http.h"
-#include "api/multipart.h"
 #include "api/server.h"
 #include "api/sniff.h"
 #include "api/submit.h"
@@ -39,7 +38,7 @@ struct upload {
     bool refused;    /* rq->answer stands */
     bool sent;       /* ... and went out: the body had not ended */
     /* the task's own: */
-    struct multipart parser;
+    struct body body;
     struct form form;
     enum { PART_FILE, PART_FIELD, PART_IGNORED } part; /* that is being read */
     struct form_slot slot;                             /* PART_FIELD */
@@ -81,7 +80,8 @@ static int begin_file(struct upload *u, const struct multipart_part *part, struc
     }
     u->has_file = true;
     u->part = PART_FILE;
-    u->filename = form_filename(part->filename, a);
+    if (!u->filename)
+        u->filename = form_filename(part->filename, a);
     const struct dialect *d = u->rq->route->dialect;
     enum problem p = PROBLEM_COUNT;
     int rc = d->check_name ? d->check_name(u->filename, &p, err) : 0;
@@ -206,26 +206,26 @@ static int take_bytes(struct upload *u, const char *p, size_t n, struct err *err
         err_set(err, ERR_TOO_LARGE, "the request body is over %lld bytes", (long long)max);
         return refuse(u, err, PROBLEM_file_too_large, ERR_TOO_LARGE);
     }
-    int rc = multipart_feed(&u->parser, p, n, err);
+    int rc = body_feed(&u->body, p, n, err);
     if (rc == ERR_INVALID && u->problem == PROBLEM_COUNT)
-        u->problem = PROBLEM_malformed_multipart;
+        u->problem = u->body.malformed;
     return rc;
 }
 
 /* The whole body was read. */
 static int finish(struct upload *u, struct err *err)
 {
-    int rc = multipart_finish(&u->parser, err);
+    int rc = body_finish(&u->body, err);
     if (rc < 0)
-        return refuse(u, err, PROBLEM_truncated_multipart, rc);
+        return u->problem == PROBLEM_COUNT ? refuse(u, err, u->body.cut_off, rc) : rc;
     if (!u->has_file) {
         u->rq->wrong_field = "file";
         err_set(err, ERR_INVALID, "there is no recording: send it in the field 'file'");
         return refuse(u, err, PROBLEM_missing_file, ERR_INVALID);
     }
     const struct dialect *d = u->rq->route->dialect;
-    u->rq->wrong_field = NULL;
     rc = d->complete ? d->complete(&u->form, &u->rq->arena, &u->problem, err) : 0;
+    u->rq->wrong_field = u->form.wrong;
     if (rc < 0)
         return rc;
     struct storage_put *put = TAKE(u->put); /* submit's from here on */
@@ -347,11 +347,44 @@ static void upload_task(void *arg)
 
 /* ---- the HTTP thread ---- */
 
-struct upload *upload_new(struct request *rq, const char *boundary)
+/* The fields of a raw body: what the query holds beside the route's own parameters. */
+static int take_query(struct upload *u, enum problem *ret_problem, struct err *err)
+{
+    struct request *rq = u->rq;
+    for (size_t i = 0; i < rq->query.n; i++) {
+        const struct query_param *p = &rq->query.params[i];
+        if (query_has_word(rq->route->query, p->name))
+            continue;
+        rq->wrong_field = p->name;
+        if (strcmp(p->name, "filename") == 0) {
+            u->filename = *p->value ? form_filename(p->value, &rq->arena) : NULL;
+            continue;
+        }
+        *ret_problem = PROBLEM_unknown_field;
+        if (!form_find(&u->form, p->name, &u->slot))
+            return err_set(err, ERR_INVALID, "there is no field '%.64s'; the recording's name goes into 'filename'",
+                           p->name);
+        int rc = form_set(&u->form, &u->slot, p->value, strlen(p->value), &rq->arena, ret_problem, err);
+        if (rc < 0)
+            return rc;
+    }
+    rq->wrong_field = NULL;
+    return 0;
+}
+
+static int read_head(struct upload *u, const struct body_head *head, enum problem *ret_problem, struct err *err)
+{
+    bool raw_too = u->rq->route->flags & ROUTE_RAW;
+    int rc = body_init(&u->body, head, raw_too, &parts, u, ret_problem, err);
+    return rc >= 0 && raw_too && body_is_raw(head->type) ? take_query(u, ret_problem, err) : rc;
+}
+
+int upload_new(struct request *rq, const struct body_head *head, enum problem *ret_problem, struct err *err)
 {
     struct upload *u = malloc(sizeof *u);
+    *ret_problem = PROBLEM_overloaded;
     if (!u)
-        return NULL;
+        return err_set(err, ERR_NOMEM, "no memory for another upload; try again later");
     /* The ring stays untouched: its pages come into being as they are used. */
     memset(u, 0, offsetof(struct upload, ring));
     u->rq = rq;
@@ -361,10 +394,10 @@ struct upload *upload_new(struct request *rq, const char *boundary)
     rq->form = &u->form;
     pthread_mutex_init(&u->mu, NULL);
     buf_init(&u->value, FORM_VALUE_MAX + 1);
-    multipart_init(&u->parser, boundary, &parts, u);
     id_new(u->id);
     atomic_fetch_add(&rq->api->uploads, 1);
-    return u;
+    rq->upload = u; /* freed with it */
+    return read_head(u, head, ret_problem, err);
 }
 
 void upload_free(struct upload *u)
@@ -373,7 +406,7 @@ void upload_free(struct upload *u)
         return;
     /* Nothing is left in storage by now: submitted, refused, or removed by the task that upload_gone began. */
     atomic_fetch_sub(&u->rq->api->uploads, 1);
-    multipart_clear(&u->parser);
+    body_clear(&u->body);
     buf_clear(&u->value);
     pthread_mutex_destroy(&u->mu);
     free(u);

@@ -2,7 +2,7 @@
 /*
  * The body of a submission on its way into storage.
  *
- * The HTTP thread copies what it reads into a ring; a pool task takes it out, runs the multipart parser over it and
+ * The HTTP thread copies what it reads into a ring; a pool task takes it out, takes it apart (body.h) and
  * writes the recording to storage. When the ring is full the connection is suspended until there is room, so
  * memory is bounded and the client is slowed down to what storage takes. The task runs only while there is something in
  * the ring: a slow client costs no thread.
@@ -12,6 +12,7 @@
 #ifndef API_UPLOAD_H
 #define API_UPLOAD_H
 
+#include "api/body.h"
 #include "api/request.h"
 
 enum { UPLOAD_RING_BYTES = 256 << 10, UPLOAD_OVERHEAD_BYTES = 1 << 20 };
@@ -24,8 +25,8 @@ enum upload_state {
     UPLOAD_CUT,      /* the server stops: close the connection */
 };
 
-/* NULL: no memory. `boundary` as from multipart_boundary. */
-struct upload *upload_new(struct request *rq, const char *boundary);
+/* Makes rq->upload, on the HTTP thread. On failure *ret_problem says which kind it is. */
+int upload_new(struct request *rq, const struct body_head *head, enum problem *ret_problem, struct err *err) MUST_CHECK;
 /* NULL is fine. No task may be under way. */
 void upload_free(struct upload *u);
 

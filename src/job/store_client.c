@@ -139,37 +139,16 @@ int store_get(struct store *s, const char *id, struct arena *a, struct job *ret,
 static int on_result(const struct db_row *row, void *arg, struct err *err)
 {
     struct get_call *c = arg;
-    struct row_reader r = {.row = row, .arena = c->arena};
     c->found = true;
-    struct job_result x = {0};
-    x.fence = row_int(&r);
-    x.result_key = row_text(&r);
-    x.text = row_text(&r);
-    x.language = row_text(&r);
-    x.engine = row_text(&r);
-    x.model = row_text(&r);
-    x.duration_ms = row_int(&r);
-    x.speech_ms = row_int(&r);
-    x.covered_ms = row_int(&r);
-    x.word_count = row_int(&r);
-    x.confidence = row_real(&r, -1);
-    x.processing_ms = row_int(&r);
-    x.created_at = row_int(&r);
-    x.language_probability = row_real(&r, 0);
-    x.warning = row_text(&r);
-    c->result = x;
-    return row_check(&r, err);
+    return row_result(row, 0, c->arena, &c->result, err);
 }
 
 static int result_fn(struct db_tx *tx, void *arg, struct err *err)
 {
     struct get_call *c = arg;
     c->found = false;
-    int rc = db_query(tx,
-                      "SELECT fence, result_key, text, language, engine, model, duration_ms, speech_ms, covered_ms, "
-                      "word_count, confidence, processing_ms, created_at, language_probability, warning FROM results "
-                      "WHERE job_id = $1",
-                      DB_ARGS(db_text(c->id)), on_result, c, err);
+    int rc = db_query(tx, "SELECT " RESULT_COLUMNS " FROM results r WHERE r.job_id = $1", DB_ARGS(db_text(c->id)),
+                      on_result, c, err);
     if (rc < 0 || c->found)
         return rc;
     enum job_state state;

@@ -82,6 +82,13 @@ int row_check(const struct row_reader *r, struct err *err) MUST_CHECK;
 /* JOB_COLUMNS, which begin at column `first`, to a struct. */
 int row_job(const struct db_row *row, int first, struct arena *a, struct job *ret, struct err *err) MUST_CHECK;
 
+/* A row of `results r`, and its columns, which begin at column `first`, to a struct. */
+#define RESULT_COLUMNS                                                                                         \
+    "r.fence, r.result_key, r.text, r.language, r.engine, r.model, r.duration_ms, r.speech_ms, r.covered_ms, " \
+    "r.word_count, r.confidence, r.processing_ms, r.created_at, r.language_probability, r.warning"
+int row_result(const struct db_row *row, int first, struct arena *a, struct job_result *ret, struct err *err)
+    MUST_CHECK;
+
 /* For db_query: collects jobs up to the capacity of the array; one row more sets `more` and ends the query. */
 struct job_rows {
     struct arena *arena;

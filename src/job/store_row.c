@@ -48,6 +48,29 @@ int row_job(const struct db_row *row, int first, struct arena *a, struct job *re
     return row_check(&r, err);
 }
 
+int row_result(const struct db_row *row, int first, struct arena *a, struct job_result *ret, struct err *err)
+{
+    struct row_reader r = {.row = row, .arena = a, .col = first};
+    struct job_result x = {0};
+    x.fence = row_int(&r);
+    x.result_key = row_text(&r);
+    x.text = row_text(&r);
+    x.language = row_text(&r);
+    x.engine = row_text(&r);
+    x.model = row_text(&r);
+    x.duration_ms = row_int(&r);
+    x.speech_ms = row_int(&r);
+    x.covered_ms = row_int(&r);
+    x.word_count = row_int(&r);
+    x.confidence = row_real(&r, -1);
+    x.processing_ms = row_int(&r);
+    x.created_at = row_int(&r);
+    x.language_probability = row_real(&r, 0);
+    x.warning = row_text(&r);
+    *ret = x;
+    return row_check(&r, err);
+}
+
 int job_rows_init(struct job_rows *r, struct arena *a, int cap, struct err *err)
 {
     *r = (struct job_rows){.arena = a, .cap = (size_t)cap};

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The dialect of a service whose clients put recordings into storage themselves, by a presigned URL, and then start a
+ * job on them: /api/v1/audio and /api/v1/job.
+ */
+#include "api/dialect.h"
+#include "api/fastapi.h"
+#include "api/health.h"
+#include "api/job_core.h"
+#include "api/jsonw.h"
+#include "api/server.h"
+
+enum { ANSWER_MAX = 64 << 20, LIST_DEFAULT = 50, LIST_MAX = 200, OFFSET_MAX = 1000000, LIST_ARENA_MAX = 256 << 20 };
+
+static int not_found(struct request *rq)
+{
+    return request_problem(rq, PROBLEM_job_not_found, "Job not found");
+}
+
+static void write_job(struct jsonw *w, const struct shown_job *v)
+{
+    const struct job *j = &v->job;
+    jw_open(w, NULL, '{');
+    jw_str(w, "id", j->id);
+    jw_str(w, "filename", j->filename);
+    jw_str(w, "status", job_state_name(j->state));
+    jw_time(w, "creation_date", j->created_at);
+    jw_time(w, "update_date", j->updated_at);
+    jw_str(w, "result_text", v->result ? v->result->text : NULL);
+    if (v->result)
+        jw_int(w, "processing_time_seconds", (v->result->processing_ms + 500) / 1000);
+    else
+        jw_null(w, "processing_time_seconds");
+    jw_str(w, "error_message", j->error_message);
+    jw_str(w, "language", shown_job_language(v));
+    jw_str(w, "whisper_model", shown_job_model(v));
+    jw_str(w, "description", j->description);
+    jw_close(w, '}');
+}
+
+int audio_text_status(struct request *rq, struct err *err)
+{
+    struct shown_job v;
+    int rc = shown_job_get(rq, rq->params[0], &v, err);
+    if (rc == ERR_NOT_FOUND)
+        return not_found(rq);
+    if (rc < 0)
+        return rc;
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);
+    struct jsonw w = {&b, false};
+    write_job(&w, &v);
+    return request_json(rq, 200, &b, err);
+}
+
+/* A bare list, the newest first, with the texts: one read of jobs and one of results. */
+int audio_text_list(struct request *rq, struct err *err)
+{
+    int64_t limit = 0;
+    struct job_filter f = {.any_state = true};
+    struct job_page page;
+    rq->wrong_field = "limit";
+    int rc = query_int(&rq->query, "limit", 1, LIST_MAX, LIST_DEFAULT, &limit, err);
+    if (rc >= 0) {
+        rq->wrong_field = "offset";
+        rc = query_int(&rq->query, "offset", 0, OFFSET_MAX, 0, &f.offset, err);
+    }
+    if (rc < 0)
+        return request_error(rq, PROBLEM_bad_query, err);
+    f.limit = (int)limit;
+    rq->arena.max = LIST_ARENA_MAX;
+    rc = store_list(rq->api->o.store, &f, &rq->arena, &page, err);
+    if (rc < 0)
+        return rc;
+    struct job_result *results = arena_alloc(&rq->arena, (page.n + 1) * sizeof *results);
+    if (!results)
+        return err_set(err, ERR_NOMEM, "no memory for this request");
+    rc = store_page_results(rq->api->o.store, &page, &rq->arena, results, err);
+    if (rc < 0)
+        return rc;
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(LIST_ARENA_MAX);
+    struct jsonw w = {&b, false};
+    jw_open(&w, NULL, '[');
+    for (size_t i = 0; i < page.n; i++) {
+        const struct shown_job v = {
+            .job = page.jobs[i], .position = -1, .result = results[i].text ? &results[i] : NULL};
+        write_job(&w, &v);
+    }
+    jw_close(&w, ']');
+    return request_json(rq, 200, &b, err);
+}
+
+int audio_text_health(struct request *rq, struct err *err)
+{
+    struct health_report parts[HEALTH_PART_COUNT];
+    health_ask(rq->api->health, false, parts);
+    bool ok = true;
+    for (size_t i = 0; i < HEALTH_PART_COUNT; i++)
+        ok = ok && (!parts[i].name || parts[i].ok);
+    health_clear(parts);
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);
+    struct jsonw w = {&b, false};
+    jw_open(&w, NULL, '{');
+    jw_str(&w, "status", ok ? "ok" : "degraded");
+    jw_str(&w, "version", rq->api->o.version);
+    jw_close(&w, '}');
+    return request_json(rq, 200, &b, err);
+}
+
+const struct dialect dialect_audio_text = {
+    .name = "audio_text",
+    .refuse = fastapi_refuse,
+    .ignores_unknown = true,
+    .name_decides = true,
+    .check_name = fastapi_check_name,
+};

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+"""What the tests of the dialects share."""
+
+import subprocess
+import time
+
+from steno_server import FIXTURE
+
+SOUND = b"RIFF\x24\0\0\0WAVE" + bytes(100)
+UNKNOWN = "01a20200-06f7-759f-84ff-46d2b7b4ac6b"
+ENDED = ("completed", "failed", "cancelled")
+
+
+def poll(look, word, key="status", timeout=120):
+    """What look() gives once its state is that word; another end is a failure."""
+    end = time.monotonic() + timeout
+    while True:
+        shown = look()
+        if shown[key] == word:
+            return shown
+        assert shown[key].lower() not in ENDED and time.monotonic() < end, shown
+        time.sleep(0.05)
+
+
+def whisper_models(folder):
+    """Flags of a server with real engines: `medium` and `base` know many languages (and write nonsense), `small` is
+    English and means what it writes."""
+    for size in ("medium", "base"):
+        subprocess.run([FIXTURE / "make_model", "random", "nano-multi", folder / f"ggml-{size}.bin"], check=True)
+    (folder / "ggml-small.bin").symlink_to(FIXTURE / "fixture.bin")
+    return ["--engine=whisper", "--threads=2", f"--model-path={folder}", "--retry-base=50ms", "--retry-cap=50ms"]
+
+
+def recording(name):
+    return (FIXTURE / "wav" / f"{name}.wav").read_bytes()
