@@ -30,6 +30,7 @@ struct api_opts {
     int64_t max_queue;        /* pending jobs; 503 beyond; 0: no limit */
     int64_t idle_ms;          /* connection without traffic */
     int64_t upload_ms;        /* longest upload */
+    int64_t sync_ms;          /* longest wait of a request that is answered when its job has ended; 0: no limit */
     const char *engine_names; /* comma separated: what a job may ask for in `engine` */
     const char *version;
     const struct model_names *models; /* what names of models mean; NULL: no setting is made */

@@ -92,6 +92,7 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
         .max_queue = c->max_queue_size,
         .idle_ms = c->idle_timeout,
         .upload_ms = c->upload_time_limit,
+        .sync_ms = c->sync_time_limit,
         .engine_names = buf_str(&names),
         .version = STENO_VERSION,
         .data_folder = c->data,

@@ -156,6 +156,9 @@
       "Largest recording that is accepted.")                                                                           \
     X("Uploads", upload_time_limit, DURATION, "1h", CONF_SEC, 7 * CONF_DAY, CONF_SEC, NULL, 0,                         \
       "Longest time one upload may take. Leftovers of broken uploads are removed once they are older than this.")      \
+    X("Uploads", sync_time_limit, DURATION, "10m", CONF_SEC, 7 * CONF_DAY, CONF_SEC, "unlimited=0", 0,                  \
+      "How long a request waits that is answered with the transcript itself, as on OpenAI's routes. After that the "   \
+      "job goes on, and the answer is an error that names it.")                                                        \
     X("Uploads", idle_timeout, DURATION, "60s", CONF_SEC, CONF_HOUR, CONF_SEC, NULL, 0,                                \
       "A connection on which nothing moves for this long is closed.")                                                  \
     X("Uploads", http_threads, INT, "2", 1, 64, 0, NULL, 0,                                                            \

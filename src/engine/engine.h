@@ -132,6 +132,7 @@ int engine_detect(struct engine *e, const struct engine_request *r, const struct
 struct engine_model {
     const char *name;
     int64_t bytes, parameters; /* 0: not known */
+    int64_t changed_s;         /* when its file was changed last, since 1970; 0: not known */
     bool multilingual, can_translate, loaded;
 };
 

@@ -22,6 +22,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -230,7 +231,8 @@ static int pocketsphinx_models(struct engine *e, struct arena *a, struct engine_
     struct engine_model *m = arena_alloc(a, sizeof *m);
     if (!m)
         return err_set(err, ERR_NOMEM, "no memory for a list of models");
-    *m = (struct engine_model){.name = POCKETSPHINX_MODEL};
+    struct stat st;
+    *m = (struct engine_model){.name = POCKETSPHINX_MODEL, .changed_s = stat(ps->dir, &st) == 0 ? st.st_mtime : 0};
     pthread_mutex_lock(&ps->mu);
     for (size_t i = 0; i < ps->n_slots; i++)
         m->loaded = m->loaded || ps->slots[i].up;

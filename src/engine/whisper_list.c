@@ -141,6 +141,7 @@ static int copy_locked(const struct model_list *l, struct arena *a, struct engin
         v[n] = (struct engine_model){.name = arena_strdup(a, e->name),
                                      .bytes = e->bytes,
                                      .parameters = e->parameters,
+                                     .changed_s = e->changed.tv_sec,
                                      .multilingual = e->multilingual,
                                      .can_translate = e->can_translate};
         if (!v[n++].name)

@@ -12,6 +12,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+enum { DESCRIBED_MAX = 100 /* models: more have no room in a heartbeat */ };
+
 struct engines {
     const struct engine_opts *opts;
     const struct model_names *names;
@@ -155,7 +157,8 @@ static void describe_model(struct buf *b, const struct engine *e, const struct e
     str_add_json(b, m->name);
     buf_adds(b, ",\"engine\":");
     str_add_json(b, engine_info(e)->name);
-    buf_addf(b, ",\"bytes\":%lld,\"parameters\":%lld", (long long)m->bytes, (long long)m->parameters);
+    buf_addf(b, ",\"bytes\":%lld,\"parameters\":%lld,\"created\":%lld", (long long)m->bytes, (long long)m->parameters,
+             (long long)m->changed_s);
     buf_addf(b, ",\"multilingual\":%s,\"can_translate\":%s,\"loaded\":%s,\"default\":%s}",
              m->multilingual ? "true" : "false", m->can_translate ? "true" : "false", m->loaded ? "true" : "false",
              str_eq(m->name, engine_model(e, &any)) ? "true" : "false");
@@ -171,7 +174,7 @@ void engines_describe_models(struct engines *e, struct buf *b)
     if (engines_get(e, NULL, &standard, &ignored) < 0 || engine_models(standard, &a, &v, &n, &ignored) < 0)
         n = 0;
     buf_addc(b, '[');
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < MIN(n, (size_t)DESCRIBED_MAX); i++) {
         if (i)
             buf_addc(b, ',');
         describe_model(b, standard, &v[i]);
