@@ -108,10 +108,33 @@ static void add_logprobs(struct out *o, const struct transcript *t)
     jw_close(&o->w, ']');
 }
 
+/* All that were heard, the main one first. */
+static void add_languages(struct jsonw *w, const struct transcript *t)
+{
+    const char *seen[TRANSCRIPT_LANGUAGES] = {t->language};
+    size_t n = t->language ? 1 : 0;
+    for (size_t i = 0; i < t->n_segments && n < ARRAY_LEN(seen); i++) {
+        const char *code = t->segments[i].language;
+        size_t k = 0;
+        while (code && k < n && strcmp(seen[k], code) != 0)
+            k++;
+        if (code && k == n)
+            seen[n++] = code;
+    }
+    jw_open(w, "languages", '[');
+    for (size_t i = 0; i < n; i++) {
+        jw_open(w, NULL, '{');
+        jw_str(w, "code", seen[i]);
+        jw_close(w, '}');
+    }
+    jw_close(w, ']');
+}
+
 static void write_json(struct out *o, const struct transcript *t, const struct openai_want *want)
 {
     jw_open(&o->w, NULL, '{');
     add_text(o, t);
+    add_languages(&o->w, t);
     if (want->logprobs)
         add_logprobs(o, t);
     add_usage(&o->w, t->duration_ms);
