@@ -138,6 +138,17 @@ int engines_get(struct engines *e, const char *name, struct engine **ret, struct
     return rc;
 }
 
+void engines_describe_models(struct engines *e, struct buf *b)
+{
+    bool any = false;
+    buf_addc(b, '{');
+    pthread_mutex_lock(&e->mu);
+    for (size_t i = 0; i < e->n && !any; i++)
+        any = e->open[i] && engine_describe(e->open[i], b);
+    pthread_mutex_unlock(&e->mu);
+    buf_addc(b, '}');
+}
+
 void engines_describe(struct engines *e, struct buf *b)
 {
     static const struct engine_request any = {.task = "transcribe"};

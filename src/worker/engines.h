@@ -24,5 +24,7 @@ void engines_free(struct engines *e); /* no call may be under way; NULL is fine 
 int engines_get(struct engines *e, const char *name, struct engine **ret, struct err *err) MUST_CHECK;
 /* Appends {"engine": "model", ...} for the open ones. */
 void engines_describe(struct engines *e, struct buf *b);
+/* Appends an object about the models that are loaded (engine_describe); {} when no open engine keeps any. */
+void engines_describe_models(struct engines *e, struct buf *b);
 
 #endif
