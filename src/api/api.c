@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Opening and closing. Stopping has an order, because libmicrohttpd must not be stopped while a connection is
- * suspended, and a suspended connection is resumed by a task: no new connections; running requests get their time; no
- * new tasks; the tasks end; only then the connections are closed, and last the pools, which may still remove what cut
- * uploads left in storage.
+ * suspended, and a suspended connection is resumed by a task: no new connections; waiting requests are answered and
+ * running ones get their time; no new tasks; the tasks end; only then the connections are closed, and last the pools,
+ * which may still remove what cut uploads left in storage.
  */
 #include "api/api.h"
 
 #include "api/http.h"
+#include "api/hub.h"
 #include "api/server.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -25,6 +26,7 @@ static void free_all(struct api *a)
 {
     for (size_t i = 0; i < a->n_listeners; i++)
         listen_close(&a->listeners[i]);
+    hub_free(a->hub);
     pool_free(a->probe);
     pool_free(a->storing);
     pool_free(a->work);
@@ -58,7 +60,7 @@ static int start(struct api *a, struct err *err)
 {
     /* Every handler and every upload has at most one task in the queue: nothing is ever refused for lack of room. */
     unsigned connections = http_connections_max();
-    size_t room = (size_t)a->work_max + 2 * (size_t)a->uploads_max;
+    size_t room = (size_t)a->work_max + 3 * (size_t)a->uploads_max; /* a wait that ends has one, too */
     const struct health_opts health = {
         .store = a->o.store,
         .storage = a->o.storage,
@@ -76,6 +78,8 @@ static int start(struct api *a, struct err *err)
         rc = pool_new("api-probe", PROBE_THREADS, (size_t)a->work_max + PROBE_WAITING, &a->probe, err);
     if (rc >= 0)
         rc = health_new(&health, &a->health, err);
+    if (rc >= 0)
+        rc = hub_new(&(struct hub_opts){.store = a->o.store, .broker = a->o.broker}, &a->hub, err);
     if (rc >= 0)
         rc = listen_open(a->o.listen, a->listeners, LISTEN_MAX, &a->n_listeners, err);
     for (size_t i = 0; i < a->n_listeners && rc >= 0; i++)
@@ -115,6 +119,8 @@ void api_close(struct api *a, int64_t drain_ms)
     for (size_t i = 0; i < a->n_listeners; i++)
         if (a->daemons[i])
             http_quiesce(a->daemons[i]);
+    if (a->hub)
+        hub_drain(a->hub);
     wait_for_zero(&a->active, drain_ms);
     atomic_store(&a->stopping, true);
     wait_for_zero(&a->tasks, -1);

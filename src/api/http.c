@@ -16,6 +16,7 @@
 #include "api/signed_upload.h"
 #include "api/submit.h"
 #include "api/upload.h"
+#include "api/wait.h"
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/str.h"
@@ -70,6 +71,27 @@ void http_task_end(struct request *rq)
     struct api *api = rq->api;
     request_unref(rq);
     atomic_fetch_sub(&api->tasks, 1);
+}
+
+int http_socket(const struct request *rq)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(rq->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+    return info ? info->connect_fd : -1;
+}
+
+void http_handled(struct request *rq, int rc, const struct err *err)
+{
+    if (rc == ROUTE_WAITS) {
+        wait_begin(rq);
+        return;
+    }
+    if (rc < 0)
+        request_error(rq, PROBLEM_COUNT, err);
+    else if (!rq->answer.status)
+        request_problem(rq, PROBLEM_internal, NULL);
+    rq->phase = PHASE_ANSWERED;
+    http_resume(rq);
+    http_task_end(rq);
 }
 
 void http_run(struct request *rq, void (*fn)(void *), void *arg)
@@ -143,14 +165,14 @@ void http_send_early(struct request *rq)
     buf_adds(&b, "\r\n");
     if (strcmp(rq->method, "HEAD") != 0)
         buf_add(&b, buf_str(&a->body), a->body.len);
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(rq->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
-    if (!info || !buf_ok(&b))
+    int fd = http_socket(rq);
+    if (fd < 0 || !buf_ok(&b))
         return;
     /* Nothing else was sent on this connection since the request began: so little always fits into the socket, and
      * where it does not the client loses an error message. */
-    ssize_t sent = send(info->connect_fd, b.data, b.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t sent = send(fd, b.data, b.len, MSG_NOSIGNAL | MSG_DONTWAIT);
     (void)sent;
-    shutdown(info->connect_fd, SHUT_WR);
+    shutdown(fd, SHUT_WR);
 }
 
 static enum MHD_Result linger(struct request *rq)
@@ -424,16 +446,12 @@ static void work_task(void *arg)
     int rc = rq->takes_json ? json_body_read(rq, &p, &err) : 0;
     if (rc >= 0 && rq->route->body == BODY_UPLOAD)
         rc = upload_submit_json(rq, &p, &err);
-    if (rc >= 0)
-        rc = rq->route->run(rq, &err);
     if (rc < 0)
-        request_error(rq, p, &err);
-    else if (!rq->answer.status)
-        request_problem(rq, PROBLEM_internal, NULL);
-    rq->phase = PHASE_ANSWERED;
+        rc = request_error(rq, p, &err);
+    else
+        rc = rq->route->run(rq, &err);
     atomic_fetch_sub(lane_of(rq).count, 1);
-    http_resume(rq);
-    http_task_end(rq);
+    http_handled(rq, rc, &err);
 }
 
 static enum MHD_Result dispatch(struct request *rq)

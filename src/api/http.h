@@ -36,6 +36,11 @@ bool http_task_begin(struct request *rq) MUST_CHECK;
 /* Begins a task that resumes nothing: allowed at any time. */
 void http_task_force(struct request *rq);
 void http_task_end(struct request *rq);
+/* What comes after a handler, by its return: the answer goes out and the task ends, or the request waits. Nothing of
+ * the request may be touched after it. */
+void http_handled(struct request *rq, int rc, const struct err *err);
+/* The socket of a suspended request; it stays libmicrohttpd's. */
+int http_socket(const struct request *rq);
 /* Runs fn(arg) on the work pool. */
 void http_run(struct request *rq, void (*fn)(void *), void *arg);
 /* The same on the pool of those that wait for storage. */

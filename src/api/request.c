@@ -3,6 +3,7 @@
 
 #include "api/json_body.h"
 #include "api/upload.h"
+#include "api/wait.h"
 #include "base/clock.h"
 
 #include <stdarg.h>
@@ -43,6 +44,7 @@ void request_unref(struct request *rq)
     if (atomic_fetch_sub(&rq->refs, 1) > 1)
         return;
     upload_free(rq->upload);
+    wait_free(rq->wait);
     answer_clear(&rq->answer);
     json_body_clear(rq);
     arena_clear(&rq->arena);

@@ -24,6 +24,7 @@ struct job;
 struct job_upload;
 struct json_t;
 struct upload;
+struct wait;
 struct MHD_Connection;
 
 enum { REQUEST_ID_SIZE = 65 };
@@ -67,6 +68,7 @@ struct request {
     int64_t linger_until_ms; /* monotonic */
     unsigned sent_status;    /* 0: no answer went out (see upload_gone for early ones) */
     struct upload *upload;   /* BODY_UPLOAD */
+    struct wait *wait;       /* what a handler waits for (wait.h) */
     atomic_int refs;
     bool counted; /* among the requests under way */
 };

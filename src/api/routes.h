@@ -18,9 +18,14 @@ struct request;
 
 /*
  * Answers rq->answer, on a pool thread; may block on database and storage. A negative return is an error that the
- * caller turns into a problem (problem_of_error).
+ * caller turns into a problem (problem_of_error), 0 says that the answer stands, ROUTE_WAITS that it is made later.
  */
 typedef int (*route_fn)(struct request *rq, struct err *err);
+
+enum {
+    ROUTE_WAITS = 1, /* from request_wait (wait.h) */
+    ROUTE_TAKEN = 2, /* from live_start (live.h) */
+};
 
 enum route_body {
     BODY_NONE,   /* a small one is ignored */

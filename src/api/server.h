@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 struct MHD_Daemon;
+struct hub;
 
 enum { LISTEN_MAX = 16 };
 
@@ -22,6 +23,7 @@ struct api {
     unsigned char sign_key[SIGN_KEY_SIZE];
     struct metrics metrics;
     struct health *health;
+    struct hub *hub;
     struct pool *work;    /* handlers */
     struct pool *storing; /* uploads and ROUTE_STORAGE handlers: storage that hangs holds up nothing else */
     struct pool *probe;   /* ROUTE_PROBE handlers */

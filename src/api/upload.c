@@ -331,11 +331,20 @@ static void upload_task(void *arg)
         return;
     }
     bool over = u->ended && !u->gone;
+    int rc = 0;
     if (over && !u->refused) {
         pthread_mutex_unlock(&u->mu);
-        if (finish(u, &err) < 0)
+        rc = finish(u, &err);
+        if (rc < 0)
             answer_failure(u, &err);
         pthread_mutex_lock(&u->mu);
+    }
+    if (rc > 0) {
+        /* The handler goes on later: the connection stays suspended, and the task under way. */
+        u->running = u->suspended = false;
+        pthread_mutex_unlock(&u->mu);
+        http_handled(rq, rc, &err);
+        return;
     }
     if (over)
         rq->phase = PHASE_ANSWERED;

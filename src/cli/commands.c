@@ -114,8 +114,8 @@ const struct cmd commands[] = {
      "Prints the address it listens on. SIGTERM and Ctrl-C let running work finish or hand it back; a second one "
      "kills. "
      "SIGHUP reads the configuration again."},
-    {"api", "", "serve HTTP only", NEED_CONF | NEED_DATA | NEED_STORE | NEED_STORAGE | NEED_BROKER | CMD_ROLE, NULL,
-     cmd_api, NULL},
+    {"api", "", "serve HTTP only",
+     NEED_CONF | NEED_DATA | NEED_STORE | NEED_STORAGE | NEED_BROKER | NEED_EVENTS | CMD_ROLE, NULL, cmd_api, NULL},
     {"worker", "", "run jobs only",
      NEED_CONF | NEED_DATA | NEED_STORE | NEED_STORAGE | NEED_TOKENS | CMD_ROLE | CMD_ENGINE, NULL, cmd_worker,
      "SIGTERM lets running chunks finish for drain_timeout and hands the rest back; a second one hands back at once."},

@@ -148,6 +148,18 @@ int store_pace(struct store *s, struct store_pace *ret, struct err *err) MUST_CH
 int store_look(struct store *s, const char *id, int64_t max_position, struct arena *a, struct job *ret,
                int64_t *ret_position, struct err *err) MUST_CHECK;
 
+/* ---- those who watch jobs ---- */
+
+/* How far a job is. */
+struct job_stand {
+    bool found;
+    enum job_state state;
+    int64_t seq;
+};
+enum { STORE_STANDS_MAX = 32 };
+/* Of up to STORE_STANDS_MAX jobs, in the order of ids. */
+int store_stands(struct store *s, const char *const *ids, size_t n, struct job_stand *ret, struct err *err) MUST_CHECK;
+
 /* ---- workers ---- */
 
 /* Names one claim. `holder` and `id` are owned by whoever made the struct. */
