@@ -36,6 +36,7 @@ static void free_all(struct api *a)
     free(a->version);
     free(a->data_folder);
     free(a->temp_folder);
+    free(a->public_url);
     free(a);
 }
 
@@ -48,6 +49,7 @@ static struct api *new_api(const struct api_opts *o)
     a->o.version = a->version = xstrdup(o->version);
     a->o.data_folder = a->data_folder = xstrdup(o->data_folder);
     a->o.temp_folder = a->temp_folder = xstrdup(o->temp_folder);
+    a->o.public_url = a->public_url = xstrdup(o->public_url ? o->public_url : "");
     unsigned threads = MAX(o->work_threads, 1);
     a->work_max = (int)threads * WORK_PER_THREAD;
     a->uploads_max = (int)http_connections_max();
@@ -67,7 +69,9 @@ static int start(struct api *a, struct err *err)
         .temp_folder = a->o.temp_folder,
         .room_bytes = a->o.max_upload_bytes,
     };
-    int rc = pool_new("api-work", MAX(a->o.work_threads, 1), room, &a->work, err);
+    int rc = sign_key_open(a->o.data_folder, a->sign_key, err);
+    if (rc >= 0)
+        rc = pool_new("api-work", MAX(a->o.work_threads, 1), room, &a->work, err);
     if (rc >= 0)
         rc = pool_new("api-storing", MAX(a->o.storage_threads, 1), room, &a->storing, err);
     if (rc >= 0)

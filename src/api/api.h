@@ -27,6 +27,8 @@ struct api_opts {
     unsigned work_threads;    /* handlers */
     unsigned storage_threads; /* uploads, and handlers that wait for storage */
     int64_t max_upload_bytes; /* 413 beyond */
+    int64_t upload_url_ms;    /* how long a URL for an upload past the api is good */
+    const char *public_url;   /* of this server, for clients; "": what they call it themselves */
     int64_t max_queue;        /* pending jobs; 503 beyond; 0: no limit */
     int64_t idle_ms;          /* connection without traffic */
     int64_t upload_ms;        /* longest upload */

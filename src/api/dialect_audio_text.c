@@ -7,10 +7,22 @@
 #include "api/fastapi.h"
 #include "api/health.h"
 #include "api/job_core.h"
+#include "api/json_body.h"
 #include "api/jsonw.h"
 #include "api/server.h"
+#include "api/signed_upload.h"
 
-enum { ANSWER_MAX = 64 << 20, LIST_DEFAULT = 50, LIST_MAX = 200, OFFSET_MAX = 1000000, LIST_ARENA_MAX = 256 << 20 };
+#include <string.h>
+
+enum {
+    ANSWER_MAX = 64 << 20,
+    LIST_DEFAULT = 50,
+    LIST_MAX = 200,
+    OFFSET_MAX = 1000000,
+    LIST_ARENA_MAX = 256 << 20,
+    TYPE_MAX = 255,
+    URL_MAX = 8192
+};
 
 static int not_found(struct request *rq)
 {
@@ -36,6 +48,106 @@ static void write_job(struct jsonw *w, const struct shown_job *v)
     jw_str(w, "whisper_model", shown_job_model(v));
     jw_str(w, "description", j->description);
     jw_close(w, '}');
+}
+
+/* ---- uploads ---- */
+
+static int answer_url(struct request *rq, const char *filename, const char *type, int64_t size, struct err *err)
+{
+    struct upload_url u;
+    enum problem p = PROBLEM_COUNT;
+    filename = form_filename(filename, &rq->arena);
+    int rc = fastapi_check_name(filename, &p, err);
+    if (rc >= 0)
+        rc = upload_url_new(rq, filename, type, size, &u, &p, err);
+    if (rc < 0)
+        return request_error(rq, p, err);
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);
+    struct jsonw w = {&b, false};
+    jw_open(&w, NULL, '{');
+    jw_str(&w, "url", u.url);
+    jw_str(&w, "key", u.key);
+    jw_time(&w, "expires_at", u.expires_at);
+    jw_close(&w, '}');
+    return request_json(rq, 200, &b, err);
+}
+
+int audio_text_url(struct request *rq, struct err *err)
+{
+    const char *filename, *type;
+    int64_t size;
+    enum problem p = PROBLEM_COUNT;
+    int rc = json_body_text(rq, "filename", true, FILENAME_MAX_BYTES, &filename, &p, err);
+    if (rc >= 0)
+        rc = json_body_text(rq, "content_type", false, TYPE_MAX, &type, &p, err);
+    if (rc >= 0)
+        rc = json_body_int(rq, "file_size", false, &size, &p, err);
+    return rc < 0 ? request_error(rq, p, err) : answer_url(rq, filename, type, size, err);
+}
+
+int audio_text_url_by_query(struct request *rq, struct err *err)
+{
+    const char *filename = query_get(&rq->query, "filename"), *type = query_get(&rq->query, "content_type");
+    int64_t size;
+    rq->wrong_field = "filename";
+    if (!filename)
+        return request_problem(rq, PROBLEM_bad_query, "Field required");
+    rq->wrong_field = "file_size";
+    if (query_int(&rq->query, "file_size", 0, INT64_MAX, -1, &size, err) < 0)
+        return request_error(rq, PROBLEM_bad_query, err);
+    rq->wrong_field = NULL;
+    return answer_url(rq, filename, type, size, err);
+}
+
+/* ---- jobs ---- */
+
+static int take_field(struct request *rq, struct form *f, const char *name, const char *ours, enum problem *ret_problem,
+                      struct err *err)
+{
+    struct form_slot slot;
+    const char *value;
+    int rc = json_body_text(rq, name, false, FORM_VALUE_MAX, &value, ret_problem, err);
+    if (rc < 0 || !value || !form_find(f, ours, &slot))
+        return rc;
+    rc = form_set(f, &slot, value, strlen(value), &rq->arena, ret_problem, err);
+    if (rc < 0)
+        rq->wrong_field = name;
+    return rc;
+}
+
+int audio_text_submit(struct request *rq, struct err *err)
+{
+    const char *filename, *url;
+    enum problem p = PROBLEM_COUNT;
+    struct form *f = arena_alloc(&rq->arena, sizeof *f);
+    if (!f)
+        return err_set(err, ERR_NOMEM, "no memory for this request");
+    f->dialect = &dialect_audio_text;
+    f->engine_names = rq->api->o.engine_names;
+    int rc = json_body_text(rq, "filename", true, FILENAME_MAX_BYTES, &filename, &p, err);
+    if (rc >= 0)
+        rc = json_body_text(rq, "url", true, URL_MAX, &url, &p, err);
+    if (rc >= 0)
+        rc = take_field(rq, f, "mode", "model", &p, err);
+    if (rc >= 0)
+        rc = take_field(rq, f, "language", "language", &p, err);
+    if (rc >= 0)
+        rc = take_field(rq, f, "description", "description", &p, err);
+    if (rc >= 0) {
+        filename = form_filename(filename, &rq->arena);
+        rc = fastapi_check_name(filename, &p, err);
+    }
+    if (rc >= 0)
+        rc = upload_submit(rq, url, filename, f, &p, err);
+    if (rc < 0)
+        return request_error(rq, p, err);
+    struct shown_job v = {.job = *rq->job, .position = rq->position};
+    /* What a submission always was there, also when a worker has the job already. */
+    v.job.state = JOB_PENDING;
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);
+    struct jsonw w = {&b, false};
+    write_job(&w, &v);
+    return request_json(rq, 200, &b, err);
 }
 
 int audio_text_status(struct request *rq, struct err *err)

@@ -13,6 +13,7 @@
 #include "api/json_body.h"
 #include "api/percent.h"
 #include "api/server.h"
+#include "api/signed_upload.h"
 #include "api/submit.h"
 #include "api/upload.h"
 #include "api/wait.h"
@@ -24,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -206,7 +208,7 @@ static enum MHD_Result problem(struct request *rq, enum problem p, const char *d
 /* What the server itself wants to know of the headers; values are libmicrohttpd's and live as long as the request. */
 struct head {
     unsigned n_host, n_length, n_encoding;
-    const char *length, *encoding, *type, *disposition, *request_id, *accept, *if_none_match;
+    const char *host, *length, *encoding, *type, *disposition, *request_id, *accept, *if_none_match;
     bool malformed;
 };
 
@@ -228,12 +230,11 @@ static enum MHD_Result read_header(void *cls, enum MHD_ValueKind kind, const cha
     /* libmicrohttpd lets these pass; others on the way may read them in another way. */
     if (!is_token(name, name_len))
         h->malformed = true;
-    if (str_ieq(name, MHD_HTTP_HEADER_HOST))
-        h->n_host++;
     const struct {
         const char *name, **slot;
         unsigned *count;
     } known[] = {
+        {MHD_HTTP_HEADER_HOST, &h->host, &h->n_host},
         {MHD_HTTP_HEADER_CONTENT_LENGTH, &h->length, &h->n_length},
         {MHD_HTTP_HEADER_TRANSFER_ENCODING, &h->encoding, &h->n_encoding},
         {MHD_HTTP_HEADER_CONTENT_TYPE, &h->type, NULL},
@@ -320,7 +321,8 @@ static void admit_task(void *arg)
     struct request *rq = arg;
     struct err err = ERR_INIT;
     enum problem p = PROBLEM_COUNT;
-    if (submit_admit(rq, &p, &err) < 0)
+    int rc = rq->route->body == BODY_OBJECT ? upload_url_admit(rq, &p, &err) : submit_admit(rq, &p, &err);
+    if (rc < 0)
         request_error(rq, p, &err);
     http_resume(rq);
     http_task_end(rq);
@@ -343,7 +345,7 @@ static enum MHD_Result begin_upload(struct request *rq, const struct body_head *
         return problem(rq, PROBLEM_file_too_large, detail);
     }
     rq->phase = PHASE_BODY;
-    if (!api->o.max_queue)
+    if (!api->o.max_queue && rq->route->body != BODY_OBJECT)
         return MHD_YES;
     if (!http_task_begin(rq))
         return problem(rq, PROBLEM_shutting_down, NULL);
@@ -351,6 +353,13 @@ static enum MHD_Result begin_upload(struct request *rq, const struct body_head *
     http_suspend(rq);
     http_run(rq, admit_task, rq);
     return MHD_YES;
+}
+
+static bool is_json(const char *type)
+{
+    static const char json[] = "application/json";
+    size_t n = sizeof json - 1;
+    return type && strncasecmp(type, json, n) == 0 && (!type[n] || strchr("; \t", type[n]));
 }
 
 static enum MHD_Result begin(struct request *rq, const char *method, const char *version)
@@ -382,14 +391,16 @@ static enum MHD_Result begin(struct request *rq, const char *method, const char 
             answer_header(&rq->answer, "Allow", "%s", allow);
         return refuse(rq);
     }
-    if (rq->route->body == BODY_UPLOAD)
+    rq->takes_json = rq->route->body == BODY_JSON || ((rq->route->flags & ROUTE_JSON) && is_json(head.type));
+    if (rq->route->body == BODY_OBJECT || (rq->route->body == BODY_UPLOAD && !rq->takes_json))
         return begin_upload(rq, &(struct body_head){head.type, head.disposition}, length);
-    int64_t most = rq->route->body == BODY_JSON ? BODY_JSON_MAX : IGNORED_BODY_MAX;
+    int64_t most = rq->takes_json ? BODY_JSON_MAX : IGNORED_BODY_MAX;
     if (length > most)
         return problem(rq, PROBLEM_body_too_large, NULL);
     rq->body_left = (size_t)most;
     rq->accept = arena_strdup(&rq->arena, head.accept);
     rq->if_none_match = arena_strdup(&rq->arena, head.if_none_match);
+    rq->host = arena_strdup(&rq->arena, head.host);
     rq->phase = PHASE_BODY;
     return MHD_YES;
 }
@@ -422,7 +433,7 @@ static struct lane lane_of(const struct request *rq)
     struct api *a = rq->api;
     if (rq->route->flags & ROUTE_PROBE)
         return (struct lane){a->probe, &a->probing};
-    if (rq->route->flags & ROUTE_STORAGE)
+    if ((rq->route->flags & ROUTE_STORAGE) || rq->takes_json)
         return (struct lane){a->storing, &a->storage_working};
     return (struct lane){a->work, &a->working};
 }
@@ -432,7 +443,9 @@ static void work_task(void *arg)
     struct request *rq = arg;
     struct err err = ERR_INIT;
     enum problem p = PROBLEM_COUNT;
-    int rc = rq->route->body == BODY_JSON ? json_body_read(rq, &p, &err) : 0;
+    int rc = rq->takes_json ? json_body_read(rq, &p, &err) : 0;
+    if (rc >= 0 && rq->route->body == BODY_UPLOAD)
+        rc = upload_submit_json(rq, &p, &err);
     if (rc < 0)
         rc = request_error(rq, p, &err);
     else
@@ -469,7 +482,7 @@ static enum MHD_Result body(struct request *rq, const char *data, size_t *n)
         return problem(rq, PROBLEM_body_too_large, NULL);
     }
     rq->body_left -= *n;
-    if (rq->route->body == BODY_JSON)
+    if (rq->takes_json)
         buf_add(&rq->body, data, *n);
     *n = 0;
     return MHD_YES;

@@ -21,6 +21,8 @@
     X(bad_field, 400, "Bad value of a field", "correct the value")                                     \
     X(missing_field, 400, "Field missing", "send the field")                                           \
     X(malformed_json, 400, "Malformed JSON body", "send a JSON object")                                \
+    X(bad_upload_url, 403, "Bad upload URL", "ask for a new one")                                      \
+    X(upload_not_found, 404, "No such upload", "ask for an upload URL first; it may have expired")     \
     X(no_such_route, 404, "No such page", "see GET / for what there is")                               \
     X(job_not_found, 404, "No such job", "check the id; purged jobs are gone")                         \
     X(method_not_allowed, 405, "Method not allowed", "use a method of the Allow header")               \
@@ -29,6 +31,8 @@
     X(job_not_finished, 409, "Job not finished", "wait and ask again")                                 \
     X(job_failed, 409, "Job failed", "see `error` of the job")                                         \
     X(job_cancelled, 409, "Job cancelled", "submit the recording again")                               \
+    X(upload_missing, 409, "Nothing uploaded", "put the recording there first")                        \
+    X(upload_used, 409, "Upload used", "ask for an upload URL for each job")                           \
     X(conflict, 409, "Conflict", "look at the job and try again")                                      \
     X(file_too_large, 413, "Recording too large", "send a smaller recording")                          \
     X(body_too_large, 413, "Request body too large", "send less, or no body at all")                   \

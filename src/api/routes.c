@@ -10,7 +10,7 @@
 
 const struct route api_routes[] = {
     {"GET", "/", &dialect_native, route_root, BODY_NONE, 0, "", "what this server is, with links"},
-    {"POST", "/v1/jobs", &dialect_native, route_submit, BODY_UPLOAD, ROUTE_RAW, "", "submit a recording"},
+    {"POST", "/v1/jobs", &dialect_native, route_submit, BODY_UPLOAD, ROUTE_RAW | ROUTE_JSON, "", "submit a recording"},
     {"GET", "/v1/jobs", &dialect_native, route_list_jobs, BODY_NONE, 0, "status limit cursor",
      "list jobs, the newest first"},
     {"GET", "/v1/jobs/{id}", &dialect_native, route_get_job, BODY_NONE, 0, "", "state and progress of a job"},
@@ -18,6 +18,10 @@ const struct route api_routes[] = {
      "cancel a job; with purge=true also remove all that is kept of it"},
     {"GET", "/v1/jobs/{id}/transcript", &dialect_native, route_transcript, BODY_NONE, ROUTE_STORAGE, "format",
      "the transcript, in the format that `format` or the Accept header names"},
+    {"POST", "/v1/uploads", &dialect_native, route_new_upload, BODY_JSON, ROUTE_STORAGE, "",
+     "a URL by which the client puts a recording into storage itself"},
+    {"PUT", "/v1/uploads/{id}/content", &dialect_native, route_put_upload, BODY_OBJECT, 0, "expires signature",
+     "such a URL, where the storage has none of its own"},
     {"GET", "/v1/errors", &dialect_native, route_errors, BODY_NONE, 0, "all job_id limit cursor",
      "jobs that failed for good and were not seen to; with all=true every failure"},
     {"POST", "/v1/audio/transcriptions", &dialect_openai, route_openai_audio, BODY_UPLOAD, 0, "",
@@ -57,6 +61,12 @@ const struct route api_routes[] = {
     {"DELETE", "/task/{id}", &dialect_queue, queue_cancel, BODY_NONE, 0, "", "cancel a task"},
     {"GET", "/queue/status", &dialect_queue, queue_status, BODY_NONE, 0, "", "how many tasks wait and run"},
 
+    {"POST", "/api/v1/audio/presigned-url", &dialect_audio_text, audio_text_url, BODY_JSON, ROUTE_STORAGE, "",
+     "a URL by which the client puts a recording into storage itself"},
+    {"GET", "/api/v1/audio/get_presigned_url", &dialect_audio_text, audio_text_url_by_query, BODY_NONE, ROUTE_STORAGE,
+     "filename content_type file_size", "the same"},
+    {"POST", "/api/v1/job/transcribe", &dialect_audio_text, audio_text_submit, BODY_JSON, ROUTE_STORAGE, "",
+     "submit a recording that is in storage"},
     {"GET", "/api/v1/job/status/{id}", &dialect_audio_text, audio_text_status, BODY_NONE, 0, "",
      "state and text of a job"},
     {"GET", "/api/v1/job/read", &dialect_audio_text, audio_text_list, BODY_NONE, 0, "limit offset",

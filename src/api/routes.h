@@ -30,12 +30,14 @@ enum {
 enum route_body {
     BODY_NONE,   /* a small one is ignored */
     BODY_UPLOAD, /* a form with a recording: taken and submitted by upload.c; the handler answers for rq->job */
+    BODY_OBJECT, /* a recording by itself, for a URL of ours (signed_upload.h): stored when the handler is called */
     BODY_JSON,   /* a JSON object of at most BODY_JSON_MAX bytes, whatever its media type says: rq->json */
 };
 
 enum route_flags {
     ROUTE_PROBE = 1 << 0,   /* runs on the probe pool, which stays free when storage or database hang */
     ROUTE_STORAGE = 1 << 1, /* asks storage: runs where uploads do, so that all else stays free when storage hangs */
+    ROUTE_JSON = 1 << 3,    /* BODY_UPLOAD: the body may be a JSON object that names an upload (signed_upload.h) */
     ROUTE_RAW = 1 << 2,     /* BODY_UPLOAD: the body may be the recording itself, with the form's fields in the query */
 };
 
@@ -81,6 +83,9 @@ int route_health(struct request *rq, struct err *err);
 int route_admin_health(struct request *rq, struct err *err);
 int route_metrics(struct request *rq, struct err *err);
 
+/* signed_upload.c */
+int route_new_upload(struct request *rq, struct err *err);
+int route_put_upload(struct request *rq, struct err *err);
 /* dialect_tool.c */
 int tool_submit(struct request *rq, struct err *err);
 int tool_get(struct request *rq, struct err *err);
@@ -101,6 +106,9 @@ int queue_task(struct request *rq, struct err *err);
 int queue_cancel(struct request *rq, struct err *err);
 int queue_status(struct request *rq, struct err *err);
 /* dialect_audio_text.c */
+int audio_text_url(struct request *rq, struct err *err);
+int audio_text_url_by_query(struct request *rq, struct err *err);
+int audio_text_submit(struct request *rq, struct err *err);
 int audio_text_status(struct request *rq, struct err *err);
 int audio_text_list(struct request *rq, struct err *err);
 int audio_text_health(struct request *rq, struct err *err);

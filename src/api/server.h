@@ -7,6 +7,7 @@
 #include "api/health.h"
 #include "api/listen.h"
 #include "api/metrics.h"
+#include "api/signed_upload.h"
 #include "base/thread.h"
 
 #include <stdatomic.h>
@@ -17,8 +18,9 @@ struct hub;
 enum { LISTEN_MAX = 16 };
 
 struct api {
-    struct api_opts o;                                                 /* after api_open nothing in it changes */
-    char *listen, *engine_names, *version, *data_folder, *temp_folder; /* what its texts point to */
+    struct api_opts o; /* after api_open nothing in it changes */
+    char *listen, *engine_names, *version, *data_folder, *temp_folder, *public_url; /* what its texts point to */
+    unsigned char sign_key[SIGN_KEY_SIZE];
     struct metrics metrics;
     struct health *health;
     struct hub *hub;

@@ -141,12 +141,15 @@ int submit(struct request *rq, const struct submission *s, enum problem *ret_pro
         storage_put_abort(s->put);
         return rc;
     }
-    rc = storage_put_commit(s->put, &info, err);
+    rc = s->put ? storage_put_commit(s->put, &info, err) : 0;
     if (rc < 0) {
         *ret_problem = PROBLEM_storage_unavailable;
         return rc;
     }
-    job.audio_sha256 = info.sha256;
+    if (s->stored)
+        info = *s->stored;
+    job.audio_sha256 = s->sum ? s->sum : info.sha256;
+    job.uploaded = s->stored != NULL;
     job.audio_bytes = info.size;
     rc = FAULT_POINT(upload_stored, err);
     if (rc >= 0)
@@ -155,7 +158,7 @@ int submit(struct request *rq, const struct submission *s, enum problem *ret_pro
         struct err again = ERR_INIT;
         *ret_problem = rc == ERR_BUSY ? PROBLEM_queue_full : PROBLEM_COUNT;
         /* When nobody knows whether the row is there, the object stays: the sweeper knows later. */
-        if (rc != ERR_UNCERTAIN && storage_delete(storage, s->key, &again) < 0)
+        if (rc != ERR_UNCERTAIN && s->put && storage_delete(storage, s->key, &again) < 0)
             log_warn(&rq->log, "'%s' is left for the sweeper: %s", s->key, again.msg);
         return rc;
     }

@@ -90,6 +90,8 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
         .storage_threads = (unsigned)c->storage_threads,
         .max_upload_bytes = c->max_upload_size,
         .max_queue = c->max_queue_size,
+        .upload_url_ms = c->upload_url_time,
+        .public_url = c->public_url,
         .idle_ms = c->idle_timeout,
         .upload_ms = c->upload_time_limit,
         .sync_ms = c->sync_time_limit,

@@ -159,6 +159,11 @@
     X("Uploads", sync_time_limit, DURATION, "10m", CONF_SEC, 7 * CONF_DAY, CONF_SEC, "unlimited=0", 0,                  \
       "How long a request waits that is answered with the transcript itself, as on OpenAI's routes. After that the "   \
       "job goes on, and the answer is an error that names it.")                                                        \
+    X("Uploads", upload_url_time, DURATION, "1h", CONF_SEC, 7 * CONF_DAY, CONF_SEC, NULL, 0,                           \
+      "How long a URL is good by which a client puts a recording into storage itself.")                                \
+    X("Uploads", public_url, URL, "", 0, CONF_PATHS, 0, "http|https", 0,                                               \
+      "Address of this server for clients, in the URLs it hands out, such as `https://stt.example.org`. When empty: "  \
+      "what the client called it.")                                                                                    \
     X("Uploads", idle_timeout, DURATION, "60s", CONF_SEC, CONF_HOUR, CONF_SEC, NULL, 0,                                \
       "A connection on which nothing moves for this long is closed.")                                                  \
     X("Uploads", http_threads, INT, "2", 1, 64, 0, NULL, 0,                                                            \

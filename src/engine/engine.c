@@ -102,6 +102,13 @@ const struct engine_info *engine_info(const struct engine *e)
     return &e->ops->info;
 }
 
+bool engine_describe(struct engine *e, struct buf *b)
+{
+    if (e->ops->describe)
+        e->ops->describe(e, b);
+    return e->ops->describe != NULL;
+}
+
 unsigned engine_slots(const struct engine *e)
 {
     return e->slots;

@@ -14,6 +14,7 @@
 #define ENGINE_ENGINE_H
 
 #include "audio/audio.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/stop.h"
@@ -109,6 +110,11 @@ struct engine_language {
 int engine_open(const struct engine_opts *opts, struct engine **ret, struct err *err) MUST_CHECK;
 void engine_close(struct engine *e); /* no call may be under way; NULL is fine */
 const struct engine_info *engine_info(const struct engine *e);
+/*
+ * Appends members of a JSON object about the models it keeps loaded: hits, misses, evictions, max_size, loaded, size.
+ * false: it keeps none.
+ */
+bool engine_describe(struct engine *e, struct buf *b);
 unsigned engine_slots(const struct engine *e);
 /* The model a request would use, as it is named in results. Borrowed from e or the request. */
 const char *engine_model(const struct engine *e, const struct engine_request *r);

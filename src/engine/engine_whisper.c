@@ -421,6 +421,11 @@ static int whisper_engine_detect(struct engine *e, const struct engine_request *
     return rc < 0 ? rc : 1;
 }
 
+static void whisper_engine_describe(struct engine *e, struct buf *b)
+{
+    models_describe(of(e)->models, b);
+}
+
 const struct engine_ops engine_whisper_ops = {
     .info =
         {
@@ -440,4 +445,5 @@ const struct engine_ops engine_whisper_ops = {
     .run = whisper_engine_run,
     .detect = whisper_engine_detect,
     .models = whisper_engine_models,
+    .describe = whisper_engine_describe,
 };

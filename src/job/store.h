@@ -64,6 +64,7 @@ struct job_new {
     const char *filename, *content_type, *audio_key, *audio_sha256;
     int64_t audio_bytes;
     int64_t max_queue; /* BUSY when that many jobs are pending already; 0: no limit */
+    bool uploaded;     /* the object was announced by store_add_upload under this id, and is used now */
     bool announced;    /* the caller sends the wake-up as soon as this returns, or calls store_not_announced */
 };
 
@@ -81,6 +82,17 @@ int store_get(struct store *s, const char *id, struct arena *a, struct job *ret,
 /* CONFLICT while the job is not completed. */
 int store_get_result(struct store *s, const char *id, struct arena *a, struct job_result *ret, struct err *err)
     MUST_CHECK;
+
+/* ---- objects that clients put into storage ---- */
+
+/* CONFLICT: the id or the key exists. */
+int store_add_upload(struct store *s, const struct job_upload *u, struct err *err) MUST_CHECK;
+int store_get_upload(struct store *s, const char *id, struct arena *a, struct job_upload *ret, struct err *err)
+    MUST_CHECK;
+/* The object is there now. CONFLICT: a job has it already; NOT_FOUND. */
+int store_upload_arrived(struct store *s, const char *id, int64_t size, const char *etag, struct err *err) MUST_CHECK;
+/* Forgets uploads that expired before `before_ms` (wall clock) and became no job; their objects are nobody's then. */
+int store_drop_uploads(struct store *s, int64_t before_ms, struct err *err) MUST_CHECK;
 
 struct job_filter {
     bool any_state;

@@ -182,6 +182,17 @@ void engines_describe_models(struct engines *e, struct buf *b)
     buf_addc(b, ']');
 }
 
+void engines_describe_pool(struct engines *e, struct buf *b)
+{
+    bool any = false;
+    buf_addc(b, '{');
+    pthread_mutex_lock(&e->mu);
+    for (size_t i = 0; i < e->n && !any; i++)
+        any = e->open[i] && engine_describe(e->open[i], b);
+    pthread_mutex_unlock(&e->mu);
+    buf_addc(b, '}');
+}
+
 void engines_describe(struct engines *e, struct buf *b)
 {
     static const struct engine_request any = {.task = "transcribe"};

@@ -36,5 +36,7 @@ int engines_choose(struct engines *e, const char *name, const struct model_wish 
 void engines_describe(struct engines *e, struct buf *b);
 /* Appends a list of the models of the default engine: [{"name": ..., "engine": ..., ...}, ...]. */
 void engines_describe_models(struct engines *e, struct buf *b);
+/* Appends an object about the models that are loaded (engine_describe); {} when no open engine keeps any. */
+void engines_describe_pool(struct engines *e, struct buf *b);
 
 #endif
