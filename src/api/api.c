@@ -20,6 +20,7 @@ enum {
     PROBE_THREADS = 2,
     PROBE_WAITING = 64,
     LOOK_MS = 5,
+    LIVE_MS = 5000, /* more than the hub gives live connections to come to their end */
 };
 
 static void free_all(struct api *a)
@@ -122,6 +123,7 @@ void api_close(struct api *a, int64_t drain_ms)
     if (a->hub)
         hub_drain(a->hub);
     wait_for_zero(&a->active, drain_ms);
+    wait_for_zero(&a->live, LIVE_MS);
     atomic_store(&a->stopping, true);
     wait_for_zero(&a->tasks, -1);
     for (size_t i = 0; i < a->n_listeners; i++)

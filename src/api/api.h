@@ -30,6 +30,7 @@ struct api_opts {
     int64_t upload_url_ms;    /* how long a URL for an upload past the api is good */
     const char *public_url;   /* of this server, for clients; "": what they call it themselves */
     int64_t max_queue;        /* pending jobs; 503 beyond; 0: no limit */
+    unsigned live_max;        /* live connections; 503 beyond; what the limit of open files allows, at most */
     int64_t idle_ms;          /* connection without traffic */
     int64_t upload_ms;        /* longest upload */
     int64_t sync_ms;          /* longest wait of a request that is answered when its job has ended; 0: no limit */

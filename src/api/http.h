@@ -41,6 +41,15 @@ void http_task_end(struct request *rq);
 void http_handled(struct request *rq, int rc, const struct err *err);
 /* The socket of a suspended request; it stays libmicrohttpd's. */
 int http_socket(const struct request *rq);
+/*
+ * Takes it away: the descriptor is the caller's, and libmicrohttpd is left with one that leads nowhere. The handler
+ * must return ROUTE_TAKEN after it; rq->answer.status counts as what was answered. NOMEM: descriptors ran out.
+ */
+int http_take_socket(struct request *rq, struct err *err) MUST_CHECK;
+/* Appends the head of rq->answer, with all headers but a length. */
+void http_head(struct request *rq, struct buf *b);
+/* A header of a suspended request, the first of its name; NULL: it has none. Lives as long as the request. */
+const char *http_header(const struct request *rq, const char *name);
 /* Runs fn(arg) on the work pool. */
 void http_run(struct request *rq, void (*fn)(void *), void *arg);
 /* The same on the pool of those that wait for storage. */

@@ -40,6 +40,7 @@
     X(model_not_found, 422, "No such model", "see GET /v1/models for those there are")                 \
     X(impossible_request, 422, "Request impossible", "choose another model, engine, language or task") \
     X(bad_recording, 422, "Recording cannot be transcribed", "send another recording")                 \
+    X(upgrade_required, 426, "Upgrade required", "send a WebSocket handshake")                         \
     X(internal, 500, "Internal error", "report it with the request id")                                \
     X(transcription_failed, 500, "Transcription failed", "look at the job")                            \
     X(result_lost, 500, "Transcript missing", "submit the recording again, and look into the storage") \

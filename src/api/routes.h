@@ -75,6 +75,8 @@ int route_list_jobs(struct request *rq, struct err *err);
 int route_get_job(struct request *rq, struct err *err);
 int route_delete_job(struct request *rq, struct err *err);
 int route_transcript(struct request *rq, struct err *err);
+int route_job_websocket(struct request *rq, struct err *err);
+int route_job_events(struct request *rq, struct err *err);
 int route_errors(struct request *rq, struct err *err);
 int route_openai_audio(struct request *rq, struct err *err);
 int route_models(struct request *rq, struct err *err);

@@ -31,6 +31,7 @@ struct api {
     int uploads_max;      /* uploads under way; 503 beyond */
     atomic_int working, storage_working, probing, uploads;
     atomic_int active;    /* requests under way */
+    atomic_int live;      /* live connections; 503 beyond o.live_max */
     atomic_int tasks;     /* see http.h */
     atomic_bool draining; /* connections are closed after their next answer */
     atomic_bool stopping; /* no task begins any more */

@@ -92,6 +92,7 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
         .max_queue = c->max_queue_size,
         .upload_url_ms = c->upload_url_time,
         .public_url = c->public_url,
+        .live_max = 16384,
         .idle_ms = c->idle_timeout,
         .upload_ms = c->upload_time_limit,
         .sync_ms = c->sync_time_limit,

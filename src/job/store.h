@@ -37,6 +37,7 @@
 #ifndef JOB_STORE_H
 #define JOB_STORE_H
 
+#include "base/id.h"
 #include "base/mem.h"
 #include "db/db.h"
 #include "job/job.h"
@@ -159,6 +160,37 @@ struct job_stand {
 enum { STORE_STANDS_MAX = 32 };
 /* Of up to STORE_STANDS_MAX jobs, in the order of ids. */
 int store_stands(struct store *s, const char *const *ids, size_t n, struct job_stand *ret, struct err *err) MUST_CHECK;
+
+/*
+ * A job as its followers are told of it, chunk by chunk in the order of the recording. Chunks are saved in the order in
+ * which they are done, so the k-th of them (from 0) has the k-th smallest of their event numbers: it grows with k, it
+ * never changes once it is there, and whoever has number N has all chunks up to it.
+ */
+struct follow_opts {
+    int64_t after;  /* the number that was told last ... */
+    bool from_now;  /* ... or none: no chunk is wanted that could have been told before */
+    int max_chunks; /* 0..FOLLOW_CHUNKS_MAX; 0: no chunks are wanted */
+};
+enum { FOLLOW_CHUNKS_MAX = 8 };
+struct follow {
+    struct job job; /* without its plan */
+    struct job_chunk chunks[FOLLOW_CHUNKS_MAX];
+    int64_t numbers[FOLLOW_CHUNKS_MAX]; /* of these chunks */
+    size_t n_chunks;                    /* those after `after`, as far as there is none missing in between */
+    bool more;                          /* another one is there */
+    int64_t number;                     /* before the first of them was told; job.seq when there is none */
+    int64_t last_number;                /* after the last of them; job.seq when no later one is saved */
+    bool has_result;                    /* set when all chunks were told */
+    struct job_result result;
+};
+int store_follow(struct store *s, const char *id, const struct follow_opts *o, struct arena *a, struct follow *ret,
+                 struct err *err) MUST_CHECK;
+/* The ids of the jobs that will be claimed next, in that order. */
+enum { STORE_QUEUE_MAX = 1000 };
+struct job_id {
+    char id[ID_SIZE];
+};
+int store_queue(struct store *s, struct job_id ret[STORE_QUEUE_MAX], size_t *ret_n, struct err *err) MUST_CHECK;
 
 /* ---- workers ---- */
 
