@@ -72,6 +72,40 @@ static const char *refuse(struct refusal *r, struct buf *b)
     return "application/json";
 }
 
+/* ---- jobs without a transcript ---- */
+
+/* By the error class of a job. Others are failures of ours. */
+static const struct {
+    const char *class;
+    enum problem problem;
+    bool retry;
+} failures[] = {
+    {"corrupt", PROBLEM_bad_recording, false},      {"too_large", PROBLEM_bad_recording, false},
+    {"invalid", PROBLEM_impossible_request, false}, {"unsupported", PROBLEM_impossible_request, false},
+    {"unavailable", PROBLEM_unavailable, true},     {"busy", PROBLEM_overloaded, true},
+    {"out_of_memory", PROBLEM_overloaded, true},    {"timeout", PROBLEM_job_late, false},
+};
+
+const char *openai_reason(const struct job *j)
+{
+    if (j->state == JOB_CANCELLED)
+        return "the job was cancelled";
+    return j->error_message ? j->error_message : j->error_class ? j->error_class : "it is not known why";
+}
+
+enum problem openai_problem(const struct job *j, bool *ret_retry)
+{
+    *ret_retry = false;
+    if (j->state == JOB_CANCELLED)
+        return PROBLEM_job_cancelled;
+    for (size_t i = 0; i < ARRAY_LEN(failures); i++)
+        if (str_eq(failures[i].class, j->error_class)) {
+            *ret_retry = failures[i].retry;
+            return failures[i].problem;
+        }
+    return PROBLEM_transcription_failed;
+}
+
 /* ---- the form ---- */
 
 static const char *cannot(const char *field)

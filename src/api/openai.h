@@ -2,7 +2,8 @@
 /*
  * Inside the dialect of OpenAI's API: what a request for a transcription asks for, and how its result is written.
  *
- * dialect_openai.c knows fields and refusals, openai_json.c the answers, and route_openai.c puts them together.
+ * dialect_openai.c knows fields and refusals, openai_json.c the answers, openai_stream.c the streamed ones, and
+ * route_openai.c puts them together.
  */
 #ifndef API_OPENAI_H
 #define API_OPENAI_H
@@ -10,6 +11,7 @@
 #include "api/answer.h"
 #include "api/form.h"
 #include "api/jsonw.h"
+#include "api/live.h"
 #include "transcript/transcript.h"
 
 /* word in `response_format`, media type */
@@ -47,5 +49,15 @@ void openai_write_error(struct buf *b, unsigned status, const char *code, const 
 void openai_write_logprob(struct jsonw *w, const struct word *word, bool blank);
 /* {"word", "start", "end"} */
 void openai_write_word(struct jsonw *w, const struct word *word);
+
+/* "usage": {"type": "duration", "seconds": 8.59} */
+void openai_write_usage(struct jsonw *w, int64_t duration_ms);
+
+/* What the end of a job without a transcript is called; *ret_retry: the same request may go well later. */
+enum problem openai_problem(const struct job *j, bool *ret_retry);
+const char *openai_reason(const struct job *j);
+
+/* How a streamed answer is worded. */
+const struct live_format *openai_stream(const struct openai_want *want);
 
 #endif

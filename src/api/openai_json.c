@@ -61,7 +61,7 @@ static void add_text(struct out *o, const struct transcript *t)
     buf_addc(&o->b, '"');
 }
 
-static void add_usage(struct jsonw *w, int64_t duration_ms)
+void openai_write_usage(struct jsonw *w, int64_t duration_ms)
 {
     jw_open(w, "usage", '{');
     jw_str(w, "type", "duration");
@@ -137,7 +137,7 @@ static void write_json(struct out *o, const struct transcript *t, const struct o
     add_languages(&o->w, t);
     if (want->logprobs)
         add_logprobs(o, t);
-    add_usage(&o->w, t->duration_ms);
+    openai_write_usage(&o->w, t->duration_ms);
     add_origin(&o->w, t);
     jw_close(&o->w, '}');
     buf_addc(&o->b, '\n');
@@ -204,7 +204,7 @@ static void write_verbose(struct out *o, const struct transcript *t, const struc
         }
         jw_close(w, ']');
     }
-    add_usage(w, t->duration_ms);
+    openai_write_usage(w, t->duration_ms);
     add_origin(w, t);
     jw_close(w, '}');
     buf_addc(&o->b, '\n');

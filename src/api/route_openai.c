@@ -37,29 +37,13 @@ static int no_retry(struct request *rq)
 
 /* ---- jobs that ended without a transcript ---- */
 
-/* By the error class of the job. Others are failures of ours. */
-static const struct {
-    const char *class;
-    enum problem problem;
-    bool retry;
-} failures[] = {
-    {"corrupt", PROBLEM_bad_recording, false},      {"too_large", PROBLEM_bad_recording, false},
-    {"invalid", PROBLEM_impossible_request, false}, {"unsupported", PROBLEM_impossible_request, false},
-    {"unavailable", PROBLEM_unavailable, true},     {"busy", PROBLEM_overloaded, true},
-    {"out_of_memory", PROBLEM_overloaded, true},    {"timeout", PROBLEM_job_late, false},
-};
-
 static int answer_failed(struct request *rq, const struct job *j)
 {
-    const char *class = j->error_class ? j->error_class : "", *why = j->error_message ? j->error_message : class;
-    size_t i = 0;
-    while (i < ARRAY_LEN(failures) && strcmp(failures[i].class, class) != 0)
-        i++;
-    bool known = i < ARRAY_LEN(failures);
-    enum problem p = known ? failures[i].problem : PROBLEM_transcription_failed;
+    bool retry;
+    enum problem p = openai_problem(j, &retry);
     rq->wrong_field = p == PROBLEM_bad_recording ? "file" : NULL;
-    request_problem(rq, p, "%s (job %s)", why, j->id);
-    if (!known || !failures[i].retry)
+    request_problem(rq, p, "%s (job %s)", openai_reason(j), j->id);
+    if (!retry)
         return no_retry(rq);
     answer_header(&rq->answer, "X-Job-Id", "%s", j->id);
     return 0;
@@ -118,10 +102,8 @@ static int answer_ended(struct request *rq, struct err *err)
     case JOB_COMPLETED:
         return answer_transcript(rq, &v, err);
     case JOB_FAILED:
-        return answer_failed(rq, &v.job);
     case JOB_CANCELLED:
-        request_problem(rq, PROBLEM_job_cancelled, "job %s was cancelled", v.job.id);
-        return no_retry(rq);
+        return answer_failed(rq, &v.job);
     case JOB_PENDING:
     case JOB_PROCESSING:
     case JOB_STATE_COUNT:
@@ -156,7 +138,23 @@ static int at_end(struct request *rq, enum wait_end end, struct err *err)
     return answer_ended(rq, err);
 }
 
+/* The client of a stream has gone. */
+static void on_left(struct api *api, const char *job_id)
+{
+    static const struct log_ctx lc = {.component = "api"};
+    struct err err = ERR_INIT;
+    if (job_cancel_in(api, &lc, job_id, &err) < 0 && err.code != ERR_NOT_FOUND)
+        log_warn(&lc, "job %s goes on though its client left: %s", job_id, err.msg);
+}
+
 int route_openai_audio(struct request *rq, struct err *err)
 {
+    const struct openai_want want = openai_want(rq->form);
+    if (want.stream) {
+        const struct live_opts o = {
+            .job_id = asked_id(rq), .transport = LIVE_SSE, .format = openai_stream(&want), .left = on_left};
+        answer_header(&rq->answer, "X-Job-Id", "%s", asked_id(rq));
+        return live_start(rq, &o, err);
+    }
     return request_wait(rq, asked_id(rq), rq->api->o.sync_ms ? rq->api->o.sync_ms : INT32_MAX, at_end, err);
 }

@@ -254,6 +254,146 @@ static void test_errors(void **state)
     }
 }
 
+/* ---- streams ---- */
+
+struct stream {
+    const struct live_format *format;
+    struct job job;
+    struct job_result result;
+    int64_t memo;
+    struct buf all;
+};
+
+static void tell(struct stream *s, live_fn fn, const struct live_chunk *chunk)
+{
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(65536);
+    const struct live_view v = {.job = &s->job, .result = &s->result, .chunk = chunk, .memo = &s->memo};
+    fn(&v, &b);
+    buf_addf(&s->all, "%s|", buf_str(&b));
+}
+
+static void tell_chunk(struct stream *s, int64_t idx, const char *text)
+{
+    const struct word word = {.start_ms = 100, .end_ms = 200, .text = text, .probability = 1};
+    const struct segment segment = {.start_ms = 100, .end_ms = 300, .text = text, .words = &word, .n_words = 1};
+    const struct live_chunk c = {.idx = idx, .text = text, .segments = &segment, .n_segments = *text ? 1 : 0};
+    tell(s, s->format->chunk, &c);
+}
+
+static struct stream stream(const char *text, const struct openai_want *want)
+{
+    return (struct stream){.format = openai_stream(want),
+                           .job = {.id = "j1", .state = JOB_COMPLETED},
+                           .result = {.text = text, .duration_ms = 1500, .model = "base"},
+                           .all = BUF_INIT(65536)};
+}
+
+#define DELTA(text) "{\"type\":\"transcript.text.delta\",\"delta\":\"" text "\"}"
+#define DONE(text)                                                                                                  \
+    "{\"type\":\"transcript.text.done\",\"text\":\"" text "\",\"usage\":{\"type\":\"duration\",\"seconds\":1.500}," \
+    "\"model\":\"base\"}\n\n[DONE]"
+
+static void test_a_stream(void **state)
+{
+    (void)state;
+    const struct openai_want want = {.format = OPENAI_JSON, .stream = true};
+    struct stream s = stream("one two", &want);
+    tell_chunk(&s, 0, "one");
+    tell_chunk(&s, 1, "");
+    tell_chunk(&s, 2, "two");
+    tell(&s, s.format->end, NULL);
+    assert_string_equal(buf_str(&s.all), DELTA("one") "||" DELTA(" two") "|" DONE("one two") "|");
+    buf_clear(&s.all);
+}
+
+/* A stream that lost a chunk on the way is made whole at its end. */
+static void test_the_end_sends_what_is_missing(void **state)
+{
+    (void)state;
+    const struct openai_want want = {.format = OPENAI_TEXT, .stream = true};
+    struct stream s = stream("one two three", &want);
+    tell_chunk(&s, 0, "one");
+    tell(&s, s.format->end, NULL);
+    assert_string_equal(buf_str(&s.all), DELTA("one") "|" DELTA(" two three") "\n\n" DONE("one two three") "|");
+    buf_clear(&s.all);
+}
+
+static void test_extras_of_a_stream(void **state)
+{
+    (void)state;
+    struct openai_want want = {.format = OPENAI_VERBOSE_JSON, .stream = true, .segments = true};
+    struct stream s = stream("one", &want);
+    tell_chunk(&s, 4, "one");
+    assert_string_equal(buf_str(&s.all),
+                        DELTA("one") "\n\n{\"type\":\"transcript.text.segment\",\"id\":\"seg_4_0\",\"start\":0.100,"
+                                     "\"end\":0.300,\"text\":\"one\"}|");
+    buf_clear(&s.all);
+    want.words = true;
+    s = stream("one", &want);
+    tell_chunk(&s, 0, "one");
+    assert_non_null(strstr(buf_str(&s.all), "\"words\":[{\"word\":\"one\",\"start\":0.100,\"end\":0.200}]}|"));
+    buf_clear(&s.all);
+    want = (struct openai_want){.format = OPENAI_JSON, .stream = true, .logprobs = true};
+    s = stream("one", &want);
+    tell_chunk(&s, 0, "a");
+    tell_chunk(&s, 1, "b");
+    assert_string_equal(buf_str(&s.all),
+                        "{\"type\":\"transcript.text.delta\",\"delta\":\"a\",\"logprobs\":[{\"token\":"
+                        "\"a\",\"logprob\":0.000000,\"bytes\":[97]}]}|"
+                        "{\"type\":\"transcript.text.delta\",\"delta\":\" b\",\"logprobs\":[{\"token\":"
+                        "\" b\",\"logprob\":0.000000,\"bytes\":[32,98]}]}|");
+    buf_clear(&s.all);
+}
+
+/* Another plan: its chunks would repeat what was sent. */
+static void test_a_job_that_begins_anew(void **state)
+{
+    (void)state;
+    const struct openai_want want = {.format = OPENAI_JSON, .stream = true};
+    struct stream s = stream("uno due", &want);
+    tell_chunk(&s, 0, "one");
+    tell_chunk(&s, 0, "uno");
+    tell_chunk(&s, 1, "due");
+    tell(&s, s.format->end, NULL);
+    assert_non_null(
+        strstr(buf_str(&s.all), DELTA("one") "|||{\"error\":{\"message\":\"the transcription was begun anew"));
+    assert_non_null(strstr(buf_str(&s.all), "/v1/jobs/j1/transcript"));
+    buf_clear(&s.all);
+}
+
+static void test_a_job_that_fails(void **state)
+{
+    (void)state;
+    static const struct {
+        enum job_state state;
+        const char *class, *type, *code;
+        bool retry;
+    } rows[] = {
+        {JOB_FAILED, "corrupt", "invalid_request_error", "bad_recording", false},
+        {JOB_FAILED, "invalid", "invalid_request_error", "impossible_request", false},
+        {JOB_FAILED, "unavailable", "server_error", "unavailable", true},
+        {JOB_FAILED, "timeout", "server_error", "job_late", false},
+        {JOB_FAILED, "crashed", "server_error", "transcription_failed", false},
+        {JOB_FAILED, NULL, "server_error", "transcription_failed", false},
+        {JOB_CANCELLED, NULL, "invalid_request_error", "job_cancelled", false},
+    };
+    const struct openai_want want = {.format = OPENAI_JSON, .stream = true};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct stream s = stream(NULL, &want);
+        char type[64], code[64];
+        bool retry;
+        s.job = (struct job){.id = "j1", .state = rows[i].state, .error_class = rows[i].class};
+        assert_int_equal(openai_problem(&s.job, &retry) < PROBLEM_COUNT, true);
+        assert_int_equal(retry, rows[i].retry);
+        tell(&s, s.format->end, NULL);
+        snprintf(type, sizeof type, "\"type\":\"%s\"", rows[i].type);
+        snprintf(code, sizeof code, "\"code\":\"%s\"}}", rows[i].code);
+        if (!strstr(buf_str(&s.all), type) || !strstr(buf_str(&s.all), code) || !strstr(buf_str(&s.all), "(job j1)"))
+            fail_msg("%zu: %s", i, buf_str(&s.all));
+        buf_clear(&s.all);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -262,6 +402,11 @@ int main(void)
         cmocka_unit_test(test_what_follows_for_the_job),
         cmocka_unit_test(test_translations),
         cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_a_stream),
+        cmocka_unit_test(test_the_end_sends_what_is_missing),
+        cmocka_unit_test(test_extras_of_a_stream),
+        cmocka_unit_test(test_a_job_that_begins_anew),
+        cmocka_unit_test(test_a_job_that_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
