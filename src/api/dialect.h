@@ -45,6 +45,6 @@ struct dialect {
 
 extern const struct dialect dialect_native; /* RFC 9457, our own names */
 /* Of services whose clients work unchanged; each in a file of its own. */
-extern const struct dialect dialect_tool, dialect_pool, dialect_stt, dialect_queue, dialect_audio_text;
+extern const struct dialect dialect_tool, dialect_pool, dialect_stt, dialect_queue, dialect_direct, dialect_audio_text;
 
 #endif

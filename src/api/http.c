@@ -300,7 +300,7 @@ static enum problem find_route(struct request *rq, const char *method, const str
     if (!rq->method || !path || *path != '/' || !utf8_valid(path, strlen(path)))
         return PROBLEM_no_such_route;
     rq->path = path;
-    route_find(method, path, &m);
+    route_find(method, path, rq->direct, &m);
     memcpy(ret_allow, m.allow, sizeof m.allow);
     if (!m.route)
         return *m.allow ? PROBLEM_method_not_allowed : PROBLEM_no_such_route;
@@ -336,12 +336,17 @@ static enum MHD_Result begin_upload(struct request *rq, const struct body_head *
     enum problem p;
     if (atomic_load(&api->uploads) >= api->uploads_max)
         return problem(rq, PROBLEM_overloaded, "too many uploads at the same time; try again later");
+    if (rq->direct) {
+        rq->direct_counted = true;
+        if (atomic_fetch_add(&api->direct, 1) >= api->o.direct_max)
+            return problem(rq, PROBLEM_overloaded, "too many transcriptions at the same time; try again later");
+    }
     if (upload_new(rq, head, &p, &err) < 0)
         return problem(rq, p, err.msg);
     if (!length)
         return problem(rq, PROBLEM_missing_file, "the request has no body");
-    if (length > api->o.max_upload_bytes + UPLOAD_OVERHEAD_BYTES) {
-        snprintf(detail, sizeof detail, "the recording is over %lld bytes", (long long)api->o.max_upload_bytes);
+    if (length > request_max_upload(rq) + UPLOAD_OVERHEAD_BYTES) {
+        snprintf(detail, sizeof detail, "the recording is over %lld bytes", (long long)request_max_upload(rq));
         return problem(rq, PROBLEM_file_too_large, detail);
     }
     rq->phase = PHASE_BODY;
@@ -391,6 +396,9 @@ static enum MHD_Result begin(struct request *rq, const char *method, const char 
             answer_header(&rq->answer, "Allow", "%s", allow);
         return refuse(rq);
     }
+    rq->accept = arena_strdup(&rq->arena, head.accept);
+    rq->if_none_match = arena_strdup(&rq->arena, head.if_none_match);
+    rq->host = arena_strdup(&rq->arena, head.host);
     rq->takes_json = rq->route->body == BODY_JSON || ((rq->route->flags & ROUTE_JSON) && is_json(head.type));
     if (rq->route->body == BODY_OBJECT || (rq->route->body == BODY_UPLOAD && !rq->takes_json))
         return begin_upload(rq, &(struct body_head){head.type, head.disposition}, length);
@@ -398,9 +406,6 @@ static enum MHD_Result begin(struct request *rq, const char *method, const char 
     if (length > most)
         return problem(rq, PROBLEM_body_too_large, NULL);
     rq->body_left = (size_t)most;
-    rq->accept = arena_strdup(&rq->arena, head.accept);
-    rq->if_none_match = arena_strdup(&rq->arena, head.if_none_match);
-    rq->host = arena_strdup(&rq->arena, head.host);
     rq->phase = PHASE_BODY;
     return MHD_YES;
 }
@@ -492,7 +497,11 @@ static enum MHD_Result body(struct request *rq, const char *data, size_t *n)
 
 static void *on_uri(void *cls, const char *uri, struct MHD_Connection *conn)
 {
-    return request_new(cls, conn, uri);
+    const struct http_door *door = cls;
+    struct request *rq = request_new(door->api, conn, uri);
+    if (rq)
+        rq->direct = door->direct;
+    return rq;
 }
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url, const char *method,
@@ -537,6 +546,8 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
     int64_t ms = clock_mono_ms() - rq->started_ms;
     if (rq->counted)
         atomic_fetch_sub(&api->active, 1);
+    if (rq->direct_counted)
+        atomic_fetch_sub(&api->direct, 1);
     if (status) {
         metrics_request(&api->metrics, rq->route ? route_index(rq->route) : route_count(), status, ms);
         log_debug(&rq->log, "%s %s %u in %lld ms", rq->method, rq->path, status, (long long)ms);
@@ -578,8 +589,9 @@ unsigned http_connections_max(void)
     return (unsigned)CLAMP(n, 16, CONNECTIONS_MAX);
 }
 
-int http_start(struct api *api, int fd, unsigned connections, struct MHD_Daemon **ret, struct err *err)
+int http_start(struct http_door *door, int fd, unsigned connections, struct MHD_Daemon **ret, struct err *err)
 {
+    struct api *api = door->api;
     unsigned threads = MAX(api->o.http_threads, 1);
     struct MHD_OptionItem pool[] = {
         {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)threads, NULL},
@@ -588,7 +600,7 @@ int http_start(struct api *api, int fd, unsigned connections, struct MHD_Daemon 
     struct MHD_Daemon *d = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL,
         on_request, api, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_URI_LOG_CALLBACK, on_uri, api, MHD_OPTION_NOTIFY_COMPLETED, on_completed, api,
+        MHD_OPTION_URI_LOG_CALLBACK, on_uri, door, MHD_OPTION_NOTIFY_COMPLETED, on_completed, api,
         MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
         MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)((api->o.idle_ms + 999) / 1000), MHD_OPTION_ARRAY, pool, MHD_OPTION_END);

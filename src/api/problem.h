@@ -45,6 +45,7 @@
     X(overloaded, 503, "Server busy", "try again later")                                               \
     X(storage_unavailable, 503, "Storage unavailable", "try again later")                              \
     X(unavailable, 503, "Service unavailable", "try again later")                                      \
+    X(takes_too_long, 504, "Transcription took too long", "submit it as a job")                        \
     X(shutting_down, 503, "Server stops", "try again later")
 
 enum problem {

@@ -64,6 +64,13 @@ const struct route api_routes[] = {
      "list jobs with their texts, the newest first"},
     {"GET", "/api/v1", &dialect_audio_text, audio_text_health, BODY_NONE, ROUTE_PROBE, "",
      "is everything well; always 200 while serving"},
+
+    {"POST", "/transcribe", &dialect_direct, direct_transcribe, BODY_UPLOAD, ROUTE_DIRECT, "",
+     "submit a recording and wait for its text"},
+    {"GET", "/health", &dialect_direct, direct_health, BODY_NONE, ROUTE_DIRECT | ROUTE_PROBE, "",
+     "is everything well; always 200 while serving"},
+    {"GET", "/config", &dialect_direct, direct_config, BODY_NONE, ROUTE_DIRECT, "",
+     "limits, and what engines there are"},
     {0},
 };
 
@@ -103,13 +110,13 @@ static void allow(struct route_match *m, const char *method)
     snprintf(m->allow + n, sizeof m->allow - n, "%s%s", n ? ", " : "", method);
 }
 
-void route_find(const char *method, const char *path, struct route_match *ret)
+void route_find(const char *method, const char *path, bool direct, struct route_match *ret)
 {
     struct route_match m = {.route = NULL}, try;
     bool head = strcmp(method, "HEAD") == 0;
     for (const struct route *r = api_routes; r->method; r++) {
         try = (struct route_match){.route = r};
-        if (!match(r->pattern, path, &try))
+        if (direct != !!(r->flags & ROUTE_DIRECT) || !match(r->pattern, path, &try))
             continue;
         allow(&m, r->method);
         if (strcmp(r->method, "GET") == 0)

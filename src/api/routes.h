@@ -37,6 +37,7 @@ enum route_body {
 enum route_flags {
     ROUTE_PROBE = 1 << 0,   /* runs on the probe pool, which stays free when storage or database hang */
     ROUTE_STORAGE = 1 << 1, /* asks storage: runs where uploads do, so that all else stays free when storage hangs */
+    ROUTE_DIRECT = 1 << 4,  /* of the direct service, at its own listeners and nowhere else */
     ROUTE_JSON = 1 << 3,    /* BODY_UPLOAD: the body may be a JSON object that names an upload (signed_upload.h) */
     ROUTE_RAW = 1 << 2,     /* BODY_UPLOAD: the body may be the recording itself, with the form's fields in the query */
 };
@@ -66,8 +67,8 @@ struct route_match {
     size_t n_params;
     char allow[ROUTE_ALLOW_SIZE]; /* "GET, HEAD, OPTIONS"; "" when no row has this path */
 };
-/* `path` is decoded and has no query. */
-void route_find(const char *method, const char *path, struct route_match *ret);
+/* `path` is decoded and has no query. `direct`: among the routes of the direct service, else among all others. */
+void route_find(const char *method, const char *path, bool direct, struct route_match *ret);
 
 int route_root(struct request *rq, struct err *err);
 int route_submit(struct request *rq, struct err *err);
@@ -102,6 +103,10 @@ int stt_result(struct request *rq, struct err *err);
 int queue_task(struct request *rq, struct err *err);
 int queue_cancel(struct request *rq, struct err *err);
 int queue_status(struct request *rq, struct err *err);
+/* dialect_direct.c */
+int direct_transcribe(struct request *rq, struct err *err);
+int direct_health(struct request *rq, struct err *err);
+int direct_config(struct request *rq, struct err *err);
 /* dialect_audio_text.c */
 int audio_text_url(struct request *rq, struct err *err);
 int audio_text_url_by_query(struct request *rq, struct err *err);

@@ -51,7 +51,7 @@ static void test_route_matching(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct route_match m;
-        route_find(cases[i].method, cases[i].path, &m);
+        route_find(cases[i].method, cases[i].path, false, &m);
         if (!str_eq(m.route ? m.route->pattern : NULL, cases[i].pattern))
             fail_msg("%s %s: %s", cases[i].method, cases[i].path, m.route ? m.route->pattern : "none");
         if (cases[i].allow)
