@@ -33,6 +33,8 @@ struct api_opts {
     int64_t upload_url_ms;     /* how long a URL for an upload past the api is good */
     const char *public_url;    /* of this server, for clients; "": what they call it themselves */
     int64_t max_queue;         /* pending jobs; 503 beyond; 0: no limit */
+    unsigned live_max;         /* live connections; 503 beyond; what the limit of open files allows, at most */
+    int64_t live_ping_ms;      /* how often one is tried */
     int64_t idle_ms;           /* connection without traffic */
     int64_t upload_ms;         /* longest upload */
     const char *engine_names;  /* comma separated: what a job may ask for in `engine` */

@@ -32,9 +32,10 @@ struct dialect {
     const char *name;
     /* Writes the body and returns its media type. Any thread. */
     const char *(*refuse)(struct refusal *r, struct buf *body);
-    const struct dialect_field *fields; /* beside the native names, which mean the same everywhere; may be NULL */
-    bool ignores_unknown;               /* fields nobody knows, as many servers do; else they are refused */
-    bool name_decides;                  /* any content is taken: what cannot be decoded fails in the worker */
+    const char *error_type, *error_schema; /* of that body, for the document (openapi.h); the type without parameters */
+    const struct dialect_field *fields;    /* beside the native names, which mean the same everywhere; may be NULL */
+    bool ignores_unknown;                  /* fields nobody knows, as many servers do; else they are refused */
+    bool name_decides;                     /* any content is taken: what cannot be decoded fails in the worker */
     /*
      * Looks at a recording's name before its content is taken, and at the form when all of it is there (defaults, what
      * follows from extra fields). INVALID or UNSUPPORTED refuse it; *ret_problem may say what kind it is. May be NULL.

@@ -191,6 +191,7 @@ static const struct dialect_field fields[] = {{"model_size", FORM_model, false},
 const struct dialect dialect_direct = {
     .name = "direct",
     .refuse = fastapi_refuse,
+    .error_schema = "FastApiError",
     .fields = fields,
     .ignores_unknown = true,
     .name_decides = true,

@@ -38,6 +38,7 @@
     X(body_too_large, 413, "Request body too large", "send less, or no body at all")                   \
     X(not_audio, 415, "Not a recording", "send audio or video")                                        \
     X(impossible_request, 422, "Request impossible", "choose another model, engine, language or task") \
+    X(upgrade_required, 426, "Upgrade required", "send a WebSocket handshake")                         \
     X(internal, 500, "Internal error", "report it with the request id")                                \
     X(result_lost, 500, "Transcript missing", "submit the recording again, and look into the storage") \
     X(bad_transfer_encoding, 501, "Unknown transfer encoding", "send the body plain or chunked")       \

@@ -35,6 +35,7 @@ enum request_phase {
     PHASE_ADMIT,    /* a task decides whether an upload may begin (suspended) */
     PHASE_BODY,     /* the body is coming in */
     PHASE_WORK,     /* a task makes the answer (suspended) */
+    PHASE_TAKEN,    /* the socket is somebody else's */
     PHASE_ANSWERED, /* the answer stands and waits to be queued */
     PHASE_LINGER,   /* the answer went out early; the rest of the body is read and thrown away */
 };

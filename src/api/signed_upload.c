@@ -232,10 +232,7 @@ int upload_url_store(struct request *rq, struct storage_put *put, enum problem *
     rc = store_upload_arrived(rq->api->o.store, u->id, info.size, info.sha256, err);
     if (rc == ERR_CONFLICT)
         *ret_problem = PROBLEM_upload_used;
-    if (rc < 0)
-        return rc;
-    answer_header(&rq->answer, "ETag", "\"%s\"", info.sha256);
-    return 0;
+    return rc;
 }
 
 int route_put_upload(struct request *rq, struct err *err)

@@ -99,6 +99,8 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
         .max_queue = c->max_queue_size,
         .upload_url_ms = c->upload_url_time,
         .public_url = c->public_url,
+        .live_max = (unsigned)c->live_connections,
+        .live_ping_ms = c->live_ping,
         .idle_ms = c->idle_timeout,
         .upload_ms = c->upload_time_limit,
         .engine_names = buf_str(&names),

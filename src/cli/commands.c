@@ -177,6 +177,8 @@ const struct cmd commands[] = {
      "MODEL is a name such as base.en, looked up in the model folder (setting model_path), or a path with a '/'; "
      "without "
      "one every model in the folder is measured. Run it on an idle machine."},
+    {"openapi", "", "print the OpenAPI document of the HTTP API", 0, NULL, cmd_openapi,
+     "The same that a server gives out at /openapi.json."},
     {"version", "", "print the version", 0, version_flags, cmd_version, NULL},
     {"help", "[COMMAND] [SUBCOMMAND]", "explain a command; 'steno help settings' explains all settings", 0, NULL,
      cmd_help, NULL},

@@ -113,6 +113,7 @@ int cmd_model_info(struct app *app, int argc, char **argv, struct err *err);
 int cmd_model_pull(struct app *app, int argc, char **argv, struct err *err);
 int cmd_model_verify(struct app *app, int argc, char **argv, struct err *err);
 int cmd_bench(struct app *app, int argc, char **argv, struct err *err);
+int cmd_openapi(struct app *app, int argc, char **argv, struct err *err);
 int cmd_version(struct app *app, int argc, char **argv, struct err *err);
 int cmd_help(struct app *app, int argc, char **argv, struct err *err);
 /* Not for people. */

@@ -164,6 +164,11 @@
       "what the client called it.")                                                                                    \
     X("Uploads", idle_timeout, DURATION, "60s", CONF_SEC, CONF_HOUR, CONF_SEC, NULL, 0,                                \
       "A connection on which nothing moves for this long is closed.")                                                  \
+    X("Uploads", live_connections, INT, "16384", 0, 1000000, 0, NULL, 0,                                               \
+      "How many connections may follow jobs at the same time, by WebSocket or server-sent events. The limit of open "  \
+      "files must allow them.")                                                                                       \
+    X("Uploads", live_ping, DURATION, "20s", 100, CONF_HOUR, CONF_SEC, NULL, 0,                                        \
+      "How often such a connection is tried while there is nothing to tell; one that does not answer is closed.")      \
     X("Uploads", http_threads, INT, "2", 1, 64, 0, NULL, 0,                                                            \
       "Threads that read and write network connections.")                                                              \
     X("Uploads", work_threads, INT, "8", 1, 256, 0, NULL, 0,                                                           \

@@ -37,6 +37,7 @@
 #ifndef JOB_STORE_H
 #define JOB_STORE_H
 
+#include "base/id.h"
 #include "base/mem.h"
 #include "db/db.h"
 #include "job/job.h"
@@ -57,20 +58,53 @@ void store_free(struct store *s); /* NULL is fine */
 
 /* ---- clients ---- */
 
+/*
+ * Submissions that may be repeated. A client names one by a key, so that sending it again makes no second job. Who
+ * sends it first claims the key for a lease, which it renews while the recording comes in; store_submit binds the key
+ * to the job in the transaction that makes the job. The answer is kept beside it. A key whose lease ran out without a
+ * job, and one that is older than `keep_ms`, is free again; purging the job frees it too.
+ */
+struct job_key {
+    const char *scope, *name; /* two clients' routes may use the same name */
+    const char *holder;       /* the request, named by nothing else */
+    int64_t lease_ms, keep_ms;
+};
+struct kept_answer {
+    const char *fingerprint, *job_id;
+    int64_t status; /* 0: only the job is known, its answer is not kept */
+    const char *content_type, *headers, *body;
+};
+/*
+ * 1: claimed; 0: it has a job, *ret tells; BUSY: another request holds it, for *ret_wait_ms unless that one renews.
+ * Durable as a lease is: a power cut may free a key that has no job yet.
+ */
+int store_key_claim(struct store *s, const struct job_key *key, struct arena *a, struct kept_answer *ret,
+                    int64_t *ret_wait_ms, struct err *err) MUST_CHECK;
+/* LOST: the lease had run out, and another request took the key. */
+int store_key_renew(struct store *s, const struct job_key *key, struct err *err) MUST_CHECK;
+/* Gives up a claim that came to no job; fine also when it is lost. */
+int store_key_release(struct store *s, const struct job_key *key, struct err *err) MUST_CHECK;
+/* Keeps the answer to the submission that bound the key; texts are UTF-8. Fine also when the key is gone. */
+int store_key_answer(struct store *s, const struct job_key *key, const struct kept_answer *answer, struct err *err)
+    MUST_CHECK;
+
 struct job_new {
     const char *id; /* the caller made it (it is part of audio_key) */
     enum job_queue queue;
     const char *engine, *model, *language, *task, *prompt, *description, *options; /* task NULL: "transcribe" */
     const char *filename, *content_type, *audio_key, *audio_sha256;
     int64_t audio_bytes;
-    int64_t max_queue; /* BUSY when that many jobs are pending already; 0: no limit */
-    bool uploaded;     /* the object was announced by store_add_upload under this id, and is used now */
-    bool announced;    /* the caller sends the wake-up as soon as this returns, or calls store_not_announced */
+    int64_t max_queue;         /* BUSY when that many jobs are pending already; 0: no limit */
+    const struct job_key *key; /* claimed; or NULL */
+    const char *fingerprint;   /* with `key`: of what was sent */
+    bool uploaded;             /* the object was announced by store_add_upload under this id, and is used now */
+    bool announced;            /* the caller sends the wake-up as soon as this returns, or calls store_not_announced */
 };
 
 /*
- * Inserts a pending job, durably. BUSY: queue full. CONFLICT: the id exists. May be repeated with the same struct when
- * the answer was UNCERTAIN: a row with the same id, audio_key and audio_sha256 is this submission, and success.
+ * Inserts a pending job, durably. BUSY: queue full. CONFLICT: the id exists. LOST: the key is no longer ours. May be
+ * repeated with the same struct when the answer was UNCERTAIN: a row with the same id, audio_key and audio_sha256 is
+ * this submission, and success.
  */
 int store_submit(struct store *s, const struct job_new *job, struct err *err) MUST_CHECK;
 /* The wake-up was sent. Fine also when the job has moved on. */
@@ -159,6 +193,37 @@ struct job_stand {
 enum { STORE_STANDS_MAX = 32 };
 /* Of up to STORE_STANDS_MAX jobs, in the order of ids. */
 int store_stands(struct store *s, const char *const *ids, size_t n, struct job_stand *ret, struct err *err) MUST_CHECK;
+
+/*
+ * A job as its followers are told of it, chunk by chunk in the order of the recording. Chunks are saved in the order in
+ * which they are done, so the k-th of them (from 0) has the k-th smallest of their event numbers: it grows with k, it
+ * never changes once it is there, and whoever has number N has all chunks up to it.
+ */
+struct follow_opts {
+    int64_t after;  /* the number that was told last ... */
+    bool from_now;  /* ... or none: no chunk is wanted that could have been told before */
+    int max_chunks; /* 0..FOLLOW_CHUNKS_MAX; 0: no chunks are wanted */
+};
+enum { FOLLOW_CHUNKS_MAX = 8 };
+struct follow {
+    struct job job; /* without its plan */
+    struct job_chunk chunks[FOLLOW_CHUNKS_MAX];
+    int64_t numbers[FOLLOW_CHUNKS_MAX]; /* of these chunks */
+    size_t n_chunks;                    /* those after `after`, as far as there is none missing in between */
+    bool more;                          /* another one is there */
+    int64_t number;                     /* before the first of them was told; job.seq when there is none */
+    int64_t last_number;                /* after the last of them; job.seq when no later one is saved */
+    bool has_result;                    /* set when all chunks were told */
+    struct job_result result;
+};
+int store_follow(struct store *s, const char *id, const struct follow_opts *o, struct arena *a, struct follow *ret,
+                 struct err *err) MUST_CHECK;
+/* The ids of the jobs that will be claimed next, in that order. */
+enum { STORE_QUEUE_MAX = 1000 };
+struct job_id {
+    char id[ID_SIZE];
+};
+int store_queue(struct store *s, struct job_id ret[STORE_QUEUE_MAX], size_t *ret_n, struct err *err) MUST_CHECK;
 
 /* ---- workers ---- */
 
@@ -275,6 +340,8 @@ int store_audio_before(struct store *s, int64_t before_ms, int max, struct arena
                        struct err *err) MUST_CHECK;
 /* Gives the recording of an ended job up; the caller deletes the object after it. CONFLICT: the job still needs it. */
 int store_give_up_audio(struct store *s, const char *id, struct err *err) MUST_CHECK;
+/* Forgets keys of submissions whose time is over. */
+int store_drop_keys(struct store *s, struct err *err) MUST_CHECK;
 /* Forgets workers that were silent for longer. */
 int store_drop_workers(struct store *s, int64_t silent_ms, struct err *err) MUST_CHECK;
 

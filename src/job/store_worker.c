@@ -181,8 +181,8 @@ int store_save_chunk(struct store *s, const struct claim *c, const struct job_ch
          .row = store_on_ints,
          .row_arg = &r},
         {.sql = "INSERT INTO chunks (job_id, idx, start_sample, end_sample, fence, result, engine_state, engine_ms, "
-                "finished_at) SELECT id, CAST($4 AS BIGINT), CAST($5 AS BIGINT), CAST($6 AS BIGINT), fence, "
-                "CAST($7 AS TEXT), CAST($8 AS TEXT), CAST($9 AS BIGINT), CAST($10 AS BIGINT) FROM jobs" FENCED
+                "finished_at, seq) SELECT id, CAST($4 AS BIGINT), CAST($5 AS BIGINT), CAST($6 AS BIGINT), fence, "
+                "CAST($7 AS TEXT), CAST($8 AS TEXT), CAST($9 AS BIGINT), CAST($10 AS BIGINT), seq FROM jobs" FENCED
                 "AND chunks_total > $4",
          .args = (const struct db_val[]){FENCED_ARGS(c), db_int(k->idx), db_int(k->start_sample), db_int(k->end_sample),
                                          db_text(k->result), db_text(k->engine_state), db_int(k->engine_ms), now},
