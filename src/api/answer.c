@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { RETRY_AFTER_S = 5 };
@@ -44,6 +45,14 @@ void answer_header(struct answer *a, const char *name, const char *fmt, ...)
         if ((unsigned char)*p < 0x20 || *p == 0x7F)
             *p = '?';
     a->headers[a->n_headers++] = (struct answer_header){name, value};
+}
+
+bool answer_has_header(const struct answer *a, const char *name)
+{
+    for (size_t i = 0; i < a->n_headers; i++)
+        if (strcmp(a->headers[i].name, name) == 0)
+            return true;
+    return false;
 }
 
 /* From here on the body lives in a file nobody else can see. */

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { ANSWER_HEADERS_MAX = 12, ANSWER_MEMORY_MAX = 256 << 10, ANSWER_BODY_MAX = 1 << 30 };
+enum { ANSWER_HEADERS_MAX = 20, ANSWER_MEMORY_MAX = 256 << 10, ANSWER_BODY_MAX = 1 << 30 };
 
 struct answer_header {
     const char *name;
@@ -36,6 +36,7 @@ void answer_init(struct answer *a);
 void answer_clear(struct answer *a);
 /* `name` is static, the value copied; control characters in it become '?'. */
 void answer_header(struct answer *a, const char *name, const char *fmt, ...) PRINTF_LIKE(3, 4);
+bool answer_has_header(const struct answer *a, const char *name);
 /* Appends to the body; beyond ANSWER_MEMORY_MAX it moves to a temporary file. UNAVAILABLE: no room for that. */
 int answer_write(struct answer *a, const void *data, size_t n, struct err *err) MUST_CHECK;
 /* The same with all that b holds, mostly without copying; b is empty after it. */

@@ -32,7 +32,8 @@ struct dialect {
     const char *name;
     /* Writes the body and returns its media type. Any thread. */
     const char *(*refuse)(struct refusal *r, struct buf *body);
-    const struct dialect_field *fields;       /* beside the native names, which mean the same everywhere; may be NULL */
+    const char *error_type, *error_schema; /* of that body, for the document (openapi.h); the type without parameters */
+    const struct dialect_field *fields;    /* beside the native names, which mean the same everywhere; may be NULL */
     const char *(*cannot)(const char *field); /* why a field of that table cannot be had; NULL: it can. May be NULL */
     bool ignores_unknown;                     /* fields nobody knows, as many servers do; else they are refused */
     bool name_decides;                        /* any content is taken: what cannot be decoded fails in the worker */
@@ -47,6 +48,6 @@ struct dialect {
 extern const struct dialect dialect_native; /* RFC 9457, our own names */
 extern const struct dialect dialect_openai, dialect_openai_translation;
 /* Of services whose clients work unchanged; each in a file of its own. */
-extern const struct dialect dialect_tool, dialect_pool, dialect_stt, dialect_queue, dialect_audio_text;
+extern const struct dialect dialect_tool, dialect_pool, dialect_stt, dialect_queue, dialect_direct, dialect_audio_text;
 
 #endif

@@ -4,11 +4,13 @@
  * job on them: /api/v1/audio and /api/v1/job.
  */
 #include "api/dialect.h"
+#include "api/dialect_queue.h"
 #include "api/fastapi.h"
 #include "api/health.h"
 #include "api/job_core.h"
 #include "api/json_body.h"
 #include "api/jsonw.h"
+#include "api/live.h"
 #include "api/server.h"
 #include "api/signed_upload.h"
 
@@ -21,7 +23,8 @@ enum {
     OFFSET_MAX = 1000000,
     LIST_ARENA_MAX = 256 << 20,
     TYPE_MAX = 255,
-    URL_MAX = 8192
+    URL_MAX = 8192,
+    MESSAGE_MAX = 256
 };
 
 static int not_found(struct request *rq)
@@ -29,10 +32,10 @@ static int not_found(struct request *rq)
     return request_problem(rq, PROBLEM_job_not_found, "Job not found");
 }
 
-static void write_job(struct jsonw *w, const struct shown_job *v)
+static void write_job(struct jsonw *w, const char *key, const struct shown_job *v)
 {
     const struct job *j = &v->job;
-    jw_open(w, NULL, '{');
+    jw_open(w, key, '{');
     jw_str(w, "id", j->id);
     jw_str(w, "filename", j->filename);
     jw_str(w, "status", job_state_name(j->state));
@@ -146,7 +149,7 @@ int audio_text_submit(struct request *rq, struct err *err)
     v.job.state = JOB_PENDING;
     CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);
     struct jsonw w = {&b, false};
-    write_job(&w, &v);
+    write_job(&w, NULL, &v);
     return request_json(rq, 200, &b, err);
 }
 
@@ -160,7 +163,7 @@ int audio_text_status(struct request *rq, struct err *err)
         return rc;
     CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);
     struct jsonw w = {&b, false};
-    write_job(&w, &v);
+    write_job(&w, NULL, &v);
     return request_json(rq, 200, &b, err);
 }
 
@@ -195,24 +198,55 @@ int audio_text_list(struct request *rq, struct err *err)
     for (size_t i = 0; i < page.n; i++) {
         const struct shown_job v = {
             .job = page.jobs[i], .position = -1, .result = results[i].text ? &results[i] : NULL};
-        write_job(&w, &v);
+        write_job(&w, NULL, &v);
     }
     jw_close(&w, ']');
     return request_json(rq, 200, &b, err);
 }
 
+/* ---- live ---- */
+
+static void update(const struct live_view *v, struct buf *b)
+{
+    char message[MESSAGE_MAX];
+    struct jsonw w = {b, false};
+    queue_message(v->job, v->position, message, sizeof message);
+    jw_open(&w, NULL, '{');
+    jw_str(&w, "job_id", v->job->id);
+    jw_str(&w, "type", "job_update");
+    jw_int(&w, "seq", v->seq);
+    jw_str(&w, "status", job_state_name(v->job->state));
+    jw_int(&w, "progress", v->percent);
+    jw_str(&w, "message", message);
+    if (job_state_terminal(v->job->state)) {
+        const struct shown_job shown = {.job = *v->job, .position = -1, .result = v->result};
+        jw_str(&w, "result_text", v->result ? v->result->text : NULL);
+        jw_str(&w, "error_message", v->job->error_message);
+        write_job(&w, "result", &shown);
+    }
+    jw_close(&w, '}');
+}
+
+static const struct live_format live = {
+    .name = "audio_text",
+    .snapshot = update,
+    .state = update,
+    .position = update,
+    .progress = update,
+    .end = update,
+};
+
+int audio_text_websocket(struct request *rq, struct err *err)
+{
+    return live_route_websocket(rq, rq->params[0], &live, err);
+}
+
 int audio_text_health(struct request *rq, struct err *err)
 {
-    struct health_report parts[HEALTH_PART_COUNT];
-    health_ask(rq->api->health, false, parts);
-    bool ok = true;
-    for (size_t i = 0; i < HEALTH_PART_COUNT; i++)
-        ok = ok && (!parts[i].name || parts[i].ok);
-    health_clear(parts);
     CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);
     struct jsonw w = {&b, false};
     jw_open(&w, NULL, '{');
-    jw_str(&w, "status", ok ? "ok" : "degraded");
+    jw_str(&w, "status", health_ok(rq->api->health) ? "ok" : "degraded");
     jw_str(&w, "version", rq->api->o.version);
     jw_close(&w, '}');
     return request_json(rq, 200, &b, err);
@@ -221,6 +255,7 @@ int audio_text_health(struct request *rq, struct err *err)
 const struct dialect dialect_audio_text = {
     .name = "audio_text",
     .refuse = fastapi_refuse,
+    .error_schema = "FastApiError",
     .ignores_unknown = true,
     .name_decides = true,
     .check_name = fastapi_check_name,

@@ -26,4 +26,5 @@ static const char *refuse(struct refusal *r, struct buf *b)
     return "application/problem+json; charset=utf-8";
 }
 
-const struct dialect dialect_native = {.name = "native", .refuse = refuse};
+const struct dialect dialect_native = {
+    .name = "native", .refuse = refuse, .error_type = "application/problem+json", .error_schema = "Problem"};

@@ -405,15 +405,10 @@ static int complete_translation(struct form *f, struct arena *a, enum problem *p
     return complete(f, a, p, err);
 }
 
-const struct dialect dialect_openai = {.name = "openai",
-                                       .refuse = refuse,
-                                       .fields = fields,
-                                       .cannot = cannot,
-                                       .ignores_unknown = true,
-                                       .complete = complete};
-const struct dialect dialect_openai_translation = {.name = "openai translation",
-                                                   .refuse = refuse,
-                                                   .fields = fields,
-                                                   .cannot = cannot,
-                                                   .ignores_unknown = true,
-                                                   .complete = complete_translation};
+#define OPENAI_DIALECT                                                                                   \
+    .refuse = refuse, .error_type = "application/json", .error_schema = "OpenAiError", .fields = fields, \
+    .cannot = cannot, .ignores_unknown = true
+
+const struct dialect dialect_openai = {.name = "openai", OPENAI_DIALECT, .complete = complete};
+const struct dialect dialect_openai_translation = {
+    .name = "openai translation", OPENAI_DIALECT, .complete = complete_translation};

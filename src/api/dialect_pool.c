@@ -253,6 +253,7 @@ static const struct dialect_field fields[] = {
 const struct dialect dialect_pool = {
     .name = "pool",
     .refuse = fastapi_refuse,
+    .error_schema = "FastApiError",
     .fields = fields,
     .ignores_unknown = true,
     .name_decides = true,

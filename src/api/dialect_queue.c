@@ -7,6 +7,7 @@
 
 #include "api/fastapi.h"
 #include "api/jsonw.h"
+#include "api/live.h"
 #include "api/server.h"
 #include "base/clock.h"
 
@@ -169,9 +170,51 @@ int queue_status(struct request *rq, struct err *err)
     return request_json(rq, 200, &b, err);
 }
 
+/* ---- live ---- */
+
+/* Whoever watches reads `data` alone. */
+static void update(const struct live_view *v, struct buf *b)
+{
+    char message[MESSAGE_MAX];
+    struct jsonw w = {b, false};
+    queue_message(v->job, v->position, message, sizeof message);
+    jw_open(&w, NULL, '{');
+    jw_str(&w, "type", "task_update");
+    jw_str(&w, "task_id", v->job->id);
+    jw_int(&w, "seq", v->seq);
+    jw_open(&w, "data", '{');
+    jw_str(&w, "status", queue_state(v->job->state));
+    jw_int(&w, "progress", v->percent);
+    jw_str(&w, "message", message);
+    if (v->position >= 0)
+        jw_int(&w, "queue_position", v->position + 1);
+    else
+        jw_null(&w, "queue_position");
+    if (v->result)
+        write_result(&w, v->result);
+    jw_str(&w, "error", v->job->error_message);
+    jw_close(&w, '}');
+    jw_close(&w, '}');
+}
+
+static const struct live_format live = {
+    .name = "queue",
+    .snapshot = update,
+    .state = update,
+    .position = update,
+    .progress = update,
+    .end = update,
+};
+
+int queue_websocket(struct request *rq, struct err *err)
+{
+    return live_route_websocket(rq, rq->params[0], &live, err);
+}
+
 const struct dialect dialect_queue = {
     .name = "queue",
     .refuse = fastapi_refuse,
+    .error_schema = "FastApiError",
     .ignores_unknown = true,
     .name_decides = true,
     .check_name = fastapi_check_name,

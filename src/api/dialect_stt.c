@@ -92,6 +92,7 @@ static int complete(struct form *f, struct arena *a, enum problem *ret_problem, 
 const struct dialect dialect_stt = {
     .name = "stt",
     .refuse = fastapi_refuse,
+    .error_schema = "FastApiError",
     .ignores_unknown = true,
     .name_decides = true,
     .check_name = check_name,

@@ -81,6 +81,7 @@ int tool_cancel(struct request *rq, struct err *err)
 const struct dialect dialect_tool = {
     .name = "tool",
     .refuse = fastapi_refuse,
+    .error_schema = "FastApiError",
     .ignores_unknown = true,
     .name_decides = true,
     .check_name = fastapi_check_name,

@@ -340,6 +340,17 @@ void health_ask(struct health *h, bool all, struct health_report ret[HEALTH_PART
     pthread_mutex_unlock(&h->mu);
 }
 
+bool health_ok(struct health *h)
+{
+    struct health_report parts[HEALTH_PART_COUNT];
+    health_ask(h, false, parts);
+    bool ok = true;
+    for (size_t i = 0; i < HEALTH_PART_COUNT; i++)
+        ok = ok && (!parts[i].name || parts[i].ok);
+    health_clear(parts);
+    return ok;
+}
+
 void health_clear(struct health_report reports[HEALTH_PART_COUNT])
 {
     for (size_t i = 0; i < HEALTH_PART_COUNT; i++)

@@ -74,6 +74,8 @@ void health_free(struct health *h);
  * /health shows are asked; the others stay empty, with a NULL name. Caller clears the reports. Any thread.
  */
 void health_ask(struct health *h, bool all, struct health_report ret[HEALTH_PART_COUNT]);
+/* Are the parts that GET /health shows all well? Blocks as health_ask. */
+bool health_ok(struct health *h);
 void health_clear(struct health_report reports[HEALTH_PART_COUNT]);
 
 #endif

@@ -150,7 +150,8 @@ static void common_headers(struct request *rq)
 {
     struct answer *a = &rq->answer;
     answer_header(a, "X-Request-Id", "%s", rq->id);
-    answer_header(a, "Cache-Control", "no-store");
+    /* What has a tag may be kept by the client, who asks whether it is still right before using it. */
+    answer_header(a, "Cache-Control", "%s", answer_has_header(a, "ETag") ? "private, no-cache" : "no-store");
     answer_header(a, "X-Content-Type-Options", "nosniff");
     if (a->content_type)
         answer_header(a, "Content-Type", "%s", a->content_type);
@@ -255,6 +256,7 @@ static enum MHD_Result problem(struct request *rq, enum problem p, const char *d
 
 /* What the server itself wants to know of the headers; values are libmicrohttpd's and live as long as the request. */
 struct head {
+    struct arena *arena;
     unsigned n_host, n_length, n_encoding;
     const char *host, *length, *encoding, *type, *disposition, *request_id, *accept, *if_none_match;
     bool malformed;
@@ -281,19 +283,23 @@ static enum MHD_Result read_header(void *cls, enum MHD_ValueKind kind, const cha
     const struct {
         const char *name, **slot;
         unsigned *count;
+        bool list; /* may be split over several lines */
     } known[] = {
-        {MHD_HTTP_HEADER_HOST, &h->host, &h->n_host},
-        {MHD_HTTP_HEADER_CONTENT_LENGTH, &h->length, &h->n_length},
-        {MHD_HTTP_HEADER_TRANSFER_ENCODING, &h->encoding, &h->n_encoding},
-        {MHD_HTTP_HEADER_CONTENT_TYPE, &h->type, NULL},
-        {MHD_HTTP_HEADER_CONTENT_DISPOSITION, &h->disposition, NULL},
-        {MHD_HTTP_HEADER_ACCEPT, &h->accept, NULL},
-        {MHD_HTTP_HEADER_IF_NONE_MATCH, &h->if_none_match, NULL},
-        {"X-Request-Id", &h->request_id, NULL},
+        {MHD_HTTP_HEADER_HOST, &h->host, &h->n_host, false},
+        {MHD_HTTP_HEADER_CONTENT_LENGTH, &h->length, &h->n_length, false},
+        {MHD_HTTP_HEADER_TRANSFER_ENCODING, &h->encoding, &h->n_encoding, false},
+        {MHD_HTTP_HEADER_CONTENT_TYPE, &h->type, NULL, false},
+        {MHD_HTTP_HEADER_CONTENT_DISPOSITION, &h->disposition, NULL, false},
+        {MHD_HTTP_HEADER_ACCEPT, &h->accept, NULL, true},
+        {MHD_HTTP_HEADER_IF_NONE_MATCH, &h->if_none_match, NULL, true},
+        {"X-Request-Id", &h->request_id, NULL, false},
     };
     for (size_t i = 0; i < ARRAY_LEN(known); i++)
         if (str_ieq(name, known[i].name)) {
-            *known[i].slot = value ? value : "";
+            bool again = known[i].list && *known[i].slot;
+            *known[i].slot = again   ? arena_printf(h->arena, "%s, %s", *known[i].slot, value ? value : "")
+                             : value ? value
+                                     : "";
             if (known[i].count)
                 ++*known[i].count;
         }
@@ -348,7 +354,7 @@ static enum problem find_route(struct request *rq, const char *method, const str
     if (!rq->method || !path || *path != '/' || !utf8_valid(path, strlen(path)))
         return PROBLEM_no_such_route;
     rq->path = path;
-    route_find(method, path, &m);
+    route_find(method, path, rq->direct, &m);
     memcpy(ret_allow, m.allow, sizeof m.allow);
     if (!m.route)
         return *m.allow ? PROBLEM_method_not_allowed : PROBLEM_no_such_route;
@@ -384,12 +390,17 @@ static enum MHD_Result begin_upload(struct request *rq, const struct body_head *
     enum problem p;
     if (atomic_load(&api->uploads) >= api->uploads_max)
         return problem(rq, PROBLEM_overloaded, "too many uploads at the same time; try again later");
+    if (rq->direct) {
+        rq->direct_counted = true;
+        if (atomic_fetch_add(&api->direct, 1) >= api->o.direct_max)
+            return problem(rq, PROBLEM_overloaded, "too many transcriptions at the same time; try again later");
+    }
     if (upload_new(rq, head, &p, &err) < 0)
         return problem(rq, p, err.msg);
     if (!length)
         return problem(rq, PROBLEM_missing_file, "the request has no body");
-    if (length > api->o.max_upload_bytes + UPLOAD_OVERHEAD_BYTES) {
-        snprintf(detail, sizeof detail, "the recording is over %lld bytes", (long long)api->o.max_upload_bytes);
+    if (length > request_max_upload(rq) + UPLOAD_OVERHEAD_BYTES) {
+        snprintf(detail, sizeof detail, "the recording is over %lld bytes", (long long)request_max_upload(rq));
         return problem(rq, PROBLEM_file_too_large, detail);
     }
     rq->phase = PHASE_BODY;
@@ -416,7 +427,7 @@ static enum MHD_Result begin(struct request *rq, const char *method, const char 
     struct err err = ERR_INIT;
     int64_t length = 0;
     enum problem p;
-    struct head head = {0};
+    struct head head = {.arena = &rq->arena};
     MHD_get_connection_values_n(rq->conn, MHD_HEADER_KIND, read_header, &head);
     set_request_id(rq, head.request_id);
     atomic_fetch_add(&rq->api->active, 1);
@@ -439,6 +450,9 @@ static enum MHD_Result begin(struct request *rq, const char *method, const char 
             answer_header(&rq->answer, "Allow", "%s", allow);
         return refuse(rq);
     }
+    rq->accept = arena_strdup(&rq->arena, head.accept);
+    rq->if_none_match = arena_strdup(&rq->arena, head.if_none_match);
+    rq->host = arena_strdup(&rq->arena, head.host);
     rq->takes_json = rq->route->body == BODY_JSON || ((rq->route->flags & ROUTE_JSON) && is_json(head.type));
     if (rq->route->body == BODY_OBJECT || (rq->route->body == BODY_UPLOAD && !rq->takes_json))
         return begin_upload(rq, &(struct body_head){head.type, head.disposition}, length);
@@ -446,9 +460,6 @@ static enum MHD_Result begin(struct request *rq, const char *method, const char 
     if (length > most)
         return problem(rq, PROBLEM_body_too_large, NULL);
     rq->body_left = (size_t)most;
-    rq->accept = arena_strdup(&rq->arena, head.accept);
-    rq->if_none_match = arena_strdup(&rq->arena, head.if_none_match);
-    rq->host = arena_strdup(&rq->arena, head.host);
     rq->phase = PHASE_BODY;
     return MHD_YES;
 }
@@ -540,7 +551,11 @@ static enum MHD_Result body(struct request *rq, const char *data, size_t *n)
 
 static void *on_uri(void *cls, const char *uri, struct MHD_Connection *conn)
 {
-    return request_new(cls, conn, uri);
+    const struct http_door *door = cls;
+    struct request *rq = request_new(door->api, conn, uri);
+    if (rq)
+        rq->direct = door->direct;
+    return rq;
 }
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url, const char *method,
@@ -587,6 +602,8 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
     int64_t ms = clock_mono_ms() - rq->started_ms;
     if (rq->counted)
         atomic_fetch_sub(&api->active, 1);
+    if (rq->direct_counted)
+        atomic_fetch_sub(&api->direct, 1);
     if (status) {
         metrics_request(&api->metrics, rq->route ? route_index(rq->route) : route_count(), status, ms);
         log_debug(&rq->log, "%s %s %u in %lld ms", rq->method, rq->path, status, (long long)ms);
@@ -619,18 +636,22 @@ static void on_log(void *cls, const char *fmt, va_list ap)
     }
 }
 
-unsigned http_connections_max(void)
+unsigned http_connections_max(unsigned *live)
 {
     struct rlimit r;
+    unsigned wanted = *live;
     if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur == RLIM_INFINITY)
         return CONNECTIONS_MAX;
-    /* An upload needs a second descriptor for its object. */
-    int64_t n = ((int64_t)r.rlim_cur - SPARE_FDS) / 2;
-    return (unsigned)CLAMP(n, 16, CONNECTIONS_MAX);
+    /* A quarter is kept for live connections. Of the others, an upload needs a second descriptor for its object. */
+    int64_t files = CLAMP((int64_t)r.rlim_cur - SPARE_FDS, 0, INT32_MAX), kept = MIN((int64_t)wanted, files / 4);
+    int64_t n = CLAMP((files - kept) / 2, 16, CONNECTIONS_MAX);
+    *live = (unsigned)CLAMP(files - 2 * n, 0, (int64_t)wanted);
+    return (unsigned)n;
 }
 
-int http_start(struct api *api, int fd, unsigned connections, struct MHD_Daemon **ret, struct err *err)
+int http_start(struct http_door *door, int fd, unsigned connections, struct MHD_Daemon **ret, struct err *err)
 {
+    struct api *api = door->api;
     unsigned threads = MAX(api->o.http_threads, 1);
     struct MHD_OptionItem pool[] = {
         {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)threads, NULL},
@@ -639,7 +660,7 @@ int http_start(struct api *api, int fd, unsigned connections, struct MHD_Daemon 
     struct MHD_Daemon *d = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL,
         on_request, api, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_URI_LOG_CALLBACK, on_uri, api, MHD_OPTION_NOTIFY_COMPLETED, on_completed, api,
+        MHD_OPTION_URI_LOG_CALLBACK, on_uri, door, MHD_OPTION_NOTIFY_COMPLETED, on_completed, api,
         MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
         MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)((api->o.idle_ms + 999) / 1000), MHD_OPTION_ARRAY, pool, MHD_OPTION_END);

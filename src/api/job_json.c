@@ -63,7 +63,7 @@ void job_json_write(struct jsonw *w, const char *key, const struct job *j, const
     jw_str(w, "content_type", j->content_type);
     jw_int(w, "size", j->audio_bytes);
     /* What a client put into storage itself is known by its ETag alone. */
-    jw_str(w, "sha256", str_starts(j->audio_sha256, "etag:") ? NULL : j->audio_sha256);
+    jw_str(w, "sha256", j->audio_sha256 && str_starts(j->audio_sha256, "etag:") ? NULL : j->audio_sha256);
     jw_str(w, "engine", j->engine);
     jw_str(w, "model", j->model);
     jw_str(w, "language", j->language);

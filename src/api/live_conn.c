@@ -350,7 +350,7 @@ static void on_late(struct sub *s)
             buf_adds(&c->control, ":\n\n");
         }
     }
-    set_timer(c, LIVE_PING_MS);
+    set_timer(c, c->api->o.live_ping_ms);
     if (!s->dead)
         pump(c);
 }
@@ -391,7 +391,7 @@ static void on_start(struct hub *h, struct post *p)
     struct conn *c = CONTAINER_OF(p, struct conn, post);
     struct err err = ERR_INIT;
     c->watched = EPOLLIN | EPOLLRDHUP;
-    int64_t ping_ms = clock_mono_ms() + LIVE_PING_MS;
+    int64_t ping_ms = clock_mono_ms() + c->api->o.live_ping_ms;
     if (sub_start(h, &c->sub, c->job_id, c->watched, ping_ms, &err) < 0) {
         log_warn(&lc, "a live connection is dropped: %s", err.msg);
         conn_free(c);

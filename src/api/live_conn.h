@@ -11,7 +11,6 @@
 #include "api/ws.h"
 
 enum {
-    LIVE_PING_MS = 20000,
     LIVE_STUCK_MS = 60000,    /* nothing could be sent for that long: the peer is gone */
     LIVE_GOODBYE_MS = 5000,   /* for the peer's close frame */
     LIVE_DRAIN_MS = 1000,     /* for all that, when the server stops */

@@ -74,6 +74,7 @@ static void begin_route(struct buf *b, enum metric m, size_t route)
     bool known = route < route_count();
     begin(b, m, "method", known ? api_routes[route].method : "");
     buf_adds(b, ",route=\"");
+    buf_adds(b, known && (api_routes[route].flags & ROUTE_DIRECT) ? "direct:" : "");
     metrics_add_label(b, known ? api_routes[route].pattern : "none");
     buf_addc(b, '"');
 }
@@ -135,6 +136,7 @@ void metrics_write(struct buf *b, struct metrics *m, const struct metrics_gauges
     plain(b, METRIC_steno_http_aborted_total, atomic_load(&m->aborted));
     plain(b, METRIC_steno_upload_bytes_total, atomic_load(&m->upload_bytes));
     plain(b, METRIC_steno_uploads_in_flight, g->uploads);
+    plain(b, METRIC_steno_live_connections, g->live);
     if (g->counts)
         write_jobs(b, g->counts);
     plain(b, METRIC_steno_broker_up, g->broker_up);

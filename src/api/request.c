@@ -2,6 +2,7 @@
 #include "api/request.h"
 
 #include "api/json_body.h"
+#include "api/server.h"
 #include "api/upload.h"
 #include "api/wait.h"
 #include "base/clock.h"
@@ -32,6 +33,12 @@ struct request *request_new(struct api *api, struct MHD_Connection *conn, const 
     buf_init(&rq->body, BODY_JSON_MAX);
     atomic_init(&rq->refs, 1);
     return rq;
+}
+
+int64_t request_max_upload(const struct request *rq)
+{
+    const struct api_opts *o = &rq->api->o;
+    return rq->direct ? MIN(o->max_upload_bytes, o->direct_max_bytes) : o->max_upload_bytes;
 }
 
 void request_ref(struct request *rq)

@@ -71,11 +71,15 @@ struct request {
     struct upload *upload;   /* BODY_UPLOAD */
     struct wait *wait;       /* what a handler waits for (wait.h) */
     atomic_int refs;
-    bool counted; /* among the requests under way */
+    bool counted;        /* among the requests under way */
+    bool direct;         /* came in at the direct service */
+    bool direct_counted; /* among those that it has in work */
 };
 
 /* NULL when memory is out. Made with one reference. */
 struct request *request_new(struct api *api, struct MHD_Connection *conn, const char *uri);
+/* The largest recording that may come in here. */
+int64_t request_max_upload(const struct request *rq);
 void request_ref(struct request *rq);
 void request_unref(struct request *rq);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The routes about jobs: look at one, list them, cancel and purge. */
+#include "api/etag.h"
 #include "api/job_core.h"
 #include "api/job_json.h"
 #include "api/request.h"
@@ -59,17 +60,14 @@ int route_get_job(struct request *rq, struct err *err)
     if (rc < 0)
         return rc;
     /* A position changes without an event of this job: no tag then. */
-    char tag[64] = "";
-    if (j.state != JOB_PENDING)
-        snprintf(tag, sizeof tag, "\"%lld\"", (long long)j.seq);
-    if (*tag && rq->if_none_match && strstr(rq->if_none_match, tag)) /* in a list, too */
+    bool known =
+        j.state == JOB_PENDING ? etag_listed(rq->if_none_match, NULL) : etag_answer(rq, "%lld", (long long)j.seq);
+    if (known)
         rq->answer.status = 304;
     else
         rc = answer_job(rq, 200, &j, position, err);
     if (rc == ERR_NOT_FOUND)
         return no_such_job(rq, id);
-    if (*tag)
-        answer_header(&rq->answer, "ETag", "%s", tag);
     if (job_retry_after(&j))
         answer_header(&rq->answer, "Retry-After", "%d", job_retry_after(&j));
     return rc;

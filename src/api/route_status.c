@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The routes about the service itself: what it is, how it is, what failed. */
 #include "api/jsonw.h"
+#include "api/openapi.h"
 #include "api/request.h"
 #include "api/server.h"
 #include "base/id.h"
@@ -16,6 +17,8 @@ int route_root(struct request *rq, struct err *err)
     jw_str(&w, "version", rq->api->o.version);
     jw_open(&w, "routes", '[');
     for (const struct route *r = api_routes; r->method; r++) {
+        if (r->flags & ROUTE_DIRECT)
+            continue;
         jw_open(&w, NULL, '{');
         jw_str(&w, "method", r->method);
         jw_str(&w, "path", r->pattern);
@@ -25,6 +28,16 @@ int route_root(struct request *rq, struct err *err)
     jw_close(&w, ']');
     jw_close(&w, '}');
     return request_json(rq, 200, &b, err);
+}
+
+int route_openapi(struct request *rq, struct err *err)
+{
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(OPENAPI_MAX);
+    openapi_write(&b, rq->api->o.version);
+    int rc = answer_give(&rq->answer, &b, err);
+    rq->answer.status = 200;
+    rq->answer.content_type = "application/json";
+    return rc;
 }
 
 /* As services with a pool of models show it. Models are never replaced by smaller ones when memory runs out. */
@@ -103,6 +116,7 @@ int route_metrics(struct request *rq, struct err *err)
         .version = api->o.version,
         .in_flight = atomic_load(&api->active),
         .uploads = atomic_load(&api->uploads),
+        .live = atomic_load(&api->live),
         .counts = up ? &counts : NULL,
         .broker_up = health_broker(api->o.broker, &latency_ms, depth, &broker) >= 0,
         .depth = depth,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* GET /v1/jobs/{id}/transcript: what the worker stored, in the format the client wants. */
+#include "api/etag.h"
 #include "api/request.h"
 #include "api/server.h"
 #include "base/id.h"
@@ -67,6 +68,10 @@ static int answer_transcript(struct request *rq, const char *id, enum format f, 
     int rc = store_get_result(rq->api->o.store, id, &rq->arena, &result, err);
     if (rc < 0)
         return rc;
+    answer_header(&rq->answer, "Vary", "Accept");
+    /* The fence names the run that made the transcript. */
+    if (etag_answer(rq, "%lld-%s", (long long)result.fence, format_info(f)->name))
+        return 0;
     CLEANUP(free_p) char *json = NULL;
     size_t n = 0;
     rc = storage_get_bytes(rq->api->o.storage, result.result_key, TRANSCRIPT_MAX, &json, &n, err);
@@ -78,7 +83,6 @@ static int answer_transcript(struct request *rq, const char *id, enum format f, 
         return request_error(rq, rc == ERR_UNAVAILABLE ? PROBLEM_storage_unavailable : PROBLEM_COUNT, err);
     rq->answer.status = 200;
     rq->answer.content_type = format_info(f)->media_type;
-    answer_header(&rq->answer, "Vary", "Accept");
     return 0;
 }
 

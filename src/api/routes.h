@@ -2,7 +2,8 @@
 /*
  * The routes, one table: dispatch, OPTIONS and Allow, metrics labels and the documents come from its rows.
  *
- * To add one: write its handler, declare it at the end here, add a row in routes.c. HEAD is answered by the GET row. A
+ * To add one: write its handler, declare it at the end here, add a row in routes.c, and describe what it answers
+ * (openapi.h). HEAD is answered by the GET row. A
  * slash at the end of a path makes no difference.
  */
 #ifndef API_ROUTES_H
@@ -37,7 +38,9 @@ enum route_body {
 enum route_flags {
     ROUTE_PROBE = 1 << 0,   /* runs on the probe pool, which stays free when storage or database hang */
     ROUTE_STORAGE = 1 << 1, /* asks storage: runs where uploads do, so that all else stays free when storage hangs */
-    ROUTE_JSON = 1 << 3,    /* BODY_UPLOAD: the body may be a JSON object that names an upload (signed_upload.h) */
+    ROUTE_TAGGED = 1 << 3,  /* answers carry an entity tag, and If-None-Match is looked at (etag.h) */
+    ROUTE_DIRECT = 1 << 5,  /* of the direct service, at its own listeners and nowhere else */
+    ROUTE_JSON = 1 << 4,    /* BODY_UPLOAD: the body may be a JSON object that names an upload (signed_upload.h) */
     ROUTE_RAW = 1 << 2,     /* BODY_UPLOAD: the body may be the recording itself, with the form's fields in the query */
 };
 
@@ -50,6 +53,7 @@ struct route {
     unsigned flags;
     const char *query; /* the parameters it takes, blank-separated */
     const char *help;
+    const char *answers; /* what it takes and answers, for the document: openapi.h */
 };
 
 enum { ROUTE_PARAMS_MAX = 4, ROUTE_ALLOW_SIZE = 64, BODY_JSON_MAX = 256 << 10 };
@@ -66,10 +70,11 @@ struct route_match {
     size_t n_params;
     char allow[ROUTE_ALLOW_SIZE]; /* "GET, HEAD, OPTIONS"; "" when no row has this path */
 };
-/* `path` is decoded and has no query. */
-void route_find(const char *method, const char *path, struct route_match *ret);
+/* `path` is decoded and has no query. `direct`: among the routes of the direct service, else among all others. */
+void route_find(const char *method, const char *path, bool direct, struct route_match *ret);
 
 int route_root(struct request *rq, struct err *err);
+int route_openapi(struct request *rq, struct err *err);
 int route_submit(struct request *rq, struct err *err);
 int route_list_jobs(struct request *rq, struct err *err);
 int route_get_job(struct request *rq, struct err *err);
@@ -106,12 +111,18 @@ int stt_result(struct request *rq, struct err *err);
 /* dialect_queue.c */
 int queue_task(struct request *rq, struct err *err);
 int queue_cancel(struct request *rq, struct err *err);
+int queue_websocket(struct request *rq, struct err *err);
 int queue_status(struct request *rq, struct err *err);
+/* dialect_direct.c */
+int direct_transcribe(struct request *rq, struct err *err);
+int direct_health(struct request *rq, struct err *err);
+int direct_config(struct request *rq, struct err *err);
 /* dialect_audio_text.c */
 int audio_text_url(struct request *rq, struct err *err);
 int audio_text_url_by_query(struct request *rq, struct err *err);
 int audio_text_submit(struct request *rq, struct err *err);
 int audio_text_status(struct request *rq, struct err *err);
+int audio_text_websocket(struct request *rq, struct err *err);
 int audio_text_list(struct request *rq, struct err *err);
 int audio_text_health(struct request *rq, struct err *err);
 

@@ -5,6 +5,7 @@
 
 #include "api/api.h"
 #include "api/health.h"
+#include "api/http.h"
 #include "api/listen.h"
 #include "api/metrics.h"
 #include "api/signed_upload.h"
@@ -19,7 +20,8 @@ enum { LISTEN_MAX = 16 };
 
 struct api {
     struct api_opts o; /* after api_open nothing in it changes */
-    char *listen, *engine_names, *version, *data_folder, *temp_folder, *public_url; /* what its texts point to */
+    char *listen, *direct_listen, *engine_names, *version, *data_folder, *temp_folder,
+        *public_url; /* what its texts point to */
     unsigned char sign_key[SIGN_KEY_SIZE];
     struct metrics metrics;
     struct health *health;
@@ -28,7 +30,8 @@ struct api {
     struct pool *storing; /* uploads and ROUTE_STORAGE handlers: storage that hangs holds up nothing else */
     struct pool *probe;   /* ROUTE_PROBE handlers */
     int work_max;         /* handlers under way or waiting; 503 beyond */
-    int uploads_max;      /* uploads under way; 503 beyond */
+    unsigned connections_max;
+    int uploads_max; /* uploads under way; 503 beyond */
     atomic_int working, storage_working, probing, uploads;
     atomic_int active;    /* requests under way */
     atomic_int live;      /* live connections; 503 beyond o.live_max */
@@ -38,6 +41,9 @@ struct api {
     struct listener listeners[LISTEN_MAX];
     struct MHD_Daemon *daemons[LISTEN_MAX];
     size_t n_listeners;
+    size_t n_main;             /* of them; the others are the direct service's */
+    struct http_door doors[2]; /* for those, and these */
+    atomic_int direct;         /* requests that the direct service has in work */
 };
 
 #endif

@@ -148,14 +148,14 @@ static int make_url(struct request *rq, struct upload_url *u, struct err *err)
 static int too_large(struct request *rq, enum problem *ret_problem, struct err *err)
 {
     *ret_problem = PROBLEM_file_too_large;
-    return err_set(err, ERR_TOO_LARGE, "the recording is over %lld bytes", (long long)rq->api->o.max_upload_bytes);
+    return err_set(err, ERR_TOO_LARGE, "the recording is over %lld bytes", (long long)request_max_upload(rq));
 }
 
 int upload_url_new(struct request *rq, const char *filename, const char *content_type, int64_t size,
                    struct upload_url *ret, enum problem *ret_problem, struct err *err)
 {
     char id[ID_SIZE], safe[256];
-    if (size > rq->api->o.max_upload_bytes)
+    if (size > request_max_upload(rq))
         return too_large(rq, ret_problem, err);
     if (size == 0) {
         *ret_problem = PROBLEM_empty_file;
@@ -232,10 +232,7 @@ int upload_url_store(struct request *rq, struct storage_put *put, enum problem *
     rc = store_upload_arrived(rq->api->o.store, u->id, info.size, info.sha256, err);
     if (rc == ERR_CONFLICT)
         *ret_problem = PROBLEM_upload_used;
-    if (rc < 0)
-        return rc;
-    answer_header(&rq->answer, "ETag", "\"%s\"", info.sha256);
-    return 0;
+    return rc;
 }
 
 int route_put_upload(struct request *rq, struct err *err)
@@ -268,7 +265,7 @@ static int pin(struct request *rq, const struct job_upload *u, struct object_inf
     if (!*info->etag && !u->etag)
         return not_there(u, ret_problem, err);
     struct err gone = ERR_INIT;
-    if (info->size > rq->api->o.max_upload_bytes) {
+    if (info->size > request_max_upload(rq)) {
         if (storage_delete(storage, u->key, &gone) < 0)
             log_warn(&rq->log, "'%s' is left for the sweeper: %s", u->key, gone.msg);
         return too_large(rq, ret_problem, err);

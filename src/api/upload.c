@@ -143,7 +143,7 @@ static int open_object(struct upload *u, bool whole, struct err *err)
 
 static int file_data(struct upload *u, const char *p, size_t n, struct err *err)
 {
-    int64_t max = u->rq->api->o.max_upload_bytes;
+    int64_t max = request_max_upload(u->rq);
     u->file_bytes += (int64_t)n;
     if (u->file_bytes > max) {
         err_set(err, ERR_TOO_LARGE, "the recording is over %lld bytes", (long long)max);
@@ -213,7 +213,7 @@ static int take_bytes(struct upload *u, const char *p, size_t n, struct err *err
         err_set(err, ERR_TIMEOUT, "the upload took longer than %lld s", (long long)(u->rq->api->o.upload_ms / 1000));
         return refuse(u, err, PROBLEM_upload_timeout, ERR_TIMEOUT);
     }
-    int64_t max = u->rq->api->o.max_upload_bytes + UPLOAD_OVERHEAD_BYTES;
+    int64_t max = request_max_upload(u->rq) + UPLOAD_OVERHEAD_BYTES;
     u->body_bytes += (int64_t)n;
     if (u->body_bytes > max) {
         err_set(err, ERR_TOO_LARGE, "the request body is over %lld bytes", (long long)max);

@@ -38,10 +38,12 @@ static void wait_for_stop(void)
 
 static int run(const struct conf *c, const struct api *api, struct err *err)
 {
-    const char *addresses[ADDRESSES_MAX + 1] = {NULL};
+    const char *addresses[ADDRESSES_MAX + 1] = {NULL}, *direct[ADDRESSES_MAX + 1] = {NULL};
     for (size_t i = 0; i < ADDRESSES_MAX && (addresses[i] = api_address(api, i)); i++)
         ;
-    int rc = role_ready(c, addresses, err);
+    for (size_t i = 0; i < ADDRESSES_MAX && (direct[i] = api_direct_address(api, i)); i++)
+        ;
+    int rc = role_ready(c, addresses, direct, err);
     if (rc < 0)
         return rc;
     wait_for_stop();
@@ -85,6 +87,10 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
         .storage = app->storage,
         .broker = app->broker,
         .listen = c->listen,
+        .direct_listen = c->direct_listen,
+        .direct_max_bytes = c->direct_max_size,
+        .direct_max = (int)c->direct_concurrency,
+        .direct_ms = c->direct_time_limit,
         .http_threads = (unsigned)c->http_threads,
         .work_threads = (unsigned)c->work_threads,
         .storage_threads = (unsigned)c->storage_threads,
@@ -92,7 +98,8 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
         .max_queue = c->max_queue_size,
         .upload_url_ms = c->upload_url_time,
         .public_url = c->public_url,
-        .live_max = 16384,
+        .live_max = (unsigned)c->live_connections,
+        .live_ping_ms = c->live_ping,
         .idle_ms = c->idle_timeout,
         .upload_ms = c->upload_time_limit,
         .sync_ms = c->sync_time_limit,

@@ -38,7 +38,10 @@
       "starts at the working folder.")                                                                                 \
     X("General", listen, LIST, "127.0.0.1:8000", 1, CONF_TEXT, 0, NULL, 0,                                             \
       "Addresses to serve on, separated by commas. Each is `host:port`, `[v6-address]:port` or `unix:/path`; port 0 "  \
-      "takes a free one.")                                                                                             \
+      "takes a free one. `none`: there is only the direct service.")                                                   \
+    X("General", direct_listen, LIST, "", 0, CONF_TEXT, 0, NULL, 0,                                                    \
+      "Addresses of the direct service, which answers a submission with its text. When empty: there is none; "         \
+      "`steno direct` takes `127.0.0.1:8001` then.")                                                                   \
     X("General", server, URL, "", 0, CONF_PATHS, 0, "http|https|unix", 0,                                              \
       "Server that `submit`, `status` and the other client commands talk to. When empty: the first address of "        \
       "`listen`.")                                                                                                     \
@@ -159,6 +162,12 @@
     X("Uploads", sync_time_limit, DURATION, "10m", CONF_SEC, 7 * CONF_DAY, CONF_SEC, "unlimited=0", 0,                  \
       "How long a request waits that is answered with the transcript itself, as on OpenAI's routes. After that the "   \
       "job goes on, and the answer is an error that names it.")                                                        \
+    X("Uploads", direct_max_size, BYTES, "25M", 1, 16384 * CONF_GIB, CONF_MIB, NULL, 0,                                \
+      "Largest recording that the direct service accepts.")                                                            \
+    X("Uploads", direct_concurrency, INT, "8", 1, 100000, 0, NULL, 0,                                                  \
+      "How many recordings the direct service has in work; more are refused until one is done.")                       \
+    X("Uploads", direct_time_limit, DURATION, "20m", CONF_SEC, 7 * CONF_DAY, CONF_SEC, NULL, 0,                        \
+      "How long a client of the direct service waits at most; then its job is cancelled.")                             \
     X("Uploads", upload_url_time, DURATION, "1h", CONF_SEC, 7 * CONF_DAY, CONF_SEC, NULL, 0,                           \
       "How long a URL is good by which a client puts a recording into storage itself.")                                \
     X("Uploads", public_url, URL, "", 0, CONF_PATHS, 0, "http|https", 0,                                               \
@@ -166,6 +175,11 @@
       "what the client called it.")                                                                                    \
     X("Uploads", idle_timeout, DURATION, "60s", CONF_SEC, CONF_HOUR, CONF_SEC, NULL, 0,                                \
       "A connection on which nothing moves for this long is closed.")                                                  \
+    X("Uploads", live_connections, INT, "16384", 0, 1000000, 0, NULL, 0,                                               \
+      "How many connections may follow jobs at the same time, by WebSocket or server-sent events. The limit of open "  \
+      "files must allow them.")                                                                                       \
+    X("Uploads", live_ping, DURATION, "20s", 100, CONF_HOUR, CONF_SEC, NULL, 0,                                        \
+      "How often such a connection is tried while there is nothing to tell; one that does not answer is closed.")      \
     X("Uploads", http_threads, INT, "2", 1, 64, 0, NULL, 0,                                                            \
       "Threads that read and write network connections.")                                                              \
     X("Uploads", work_threads, INT, "8", 1, 256, 0, NULL, 0,                                                           \

@@ -58,20 +58,53 @@ void store_free(struct store *s); /* NULL is fine */
 
 /* ---- clients ---- */
 
+/*
+ * Submissions that may be repeated. A client names one by a key, so that sending it again makes no second job. Who
+ * sends it first claims the key for a lease, which it renews while the recording comes in; store_submit binds the key
+ * to the job in the transaction that makes the job. The answer is kept beside it. A key whose lease ran out without a
+ * job, and one that is older than `keep_ms`, is free again; purging the job frees it too.
+ */
+struct job_key {
+    const char *scope, *name; /* two clients' routes may use the same name */
+    const char *holder;       /* the request, named by nothing else */
+    int64_t lease_ms, keep_ms;
+};
+struct kept_answer {
+    const char *fingerprint, *job_id;
+    int64_t status; /* 0: only the job is known, its answer is not kept */
+    const char *content_type, *headers, *body;
+};
+/*
+ * 1: claimed; 0: it has a job, *ret tells; BUSY: another request holds it, for *ret_wait_ms unless that one renews.
+ * Durable as a lease is: a power cut may free a key that has no job yet.
+ */
+int store_key_claim(struct store *s, const struct job_key *key, struct arena *a, struct kept_answer *ret,
+                    int64_t *ret_wait_ms, struct err *err) MUST_CHECK;
+/* LOST: the lease had run out, and another request took the key. */
+int store_key_renew(struct store *s, const struct job_key *key, struct err *err) MUST_CHECK;
+/* Gives up a claim that came to no job; fine also when it is lost. */
+int store_key_release(struct store *s, const struct job_key *key, struct err *err) MUST_CHECK;
+/* Keeps the answer to the submission that bound the key; texts are UTF-8. Fine also when the key is gone. */
+int store_key_answer(struct store *s, const struct job_key *key, const struct kept_answer *answer, struct err *err)
+    MUST_CHECK;
+
 struct job_new {
     const char *id; /* the caller made it (it is part of audio_key) */
     enum job_queue queue;
     const char *engine, *model, *language, *task, *prompt, *description, *options; /* task NULL: "transcribe" */
     const char *filename, *content_type, *audio_key, *audio_sha256;
     int64_t audio_bytes;
-    int64_t max_queue; /* BUSY when that many jobs are pending already; 0: no limit */
-    bool uploaded;     /* the object was announced by store_add_upload under this id, and is used now */
-    bool announced;    /* the caller sends the wake-up as soon as this returns, or calls store_not_announced */
+    int64_t max_queue;         /* BUSY when that many jobs are pending already; 0: no limit */
+    const struct job_key *key; /* claimed; or NULL */
+    const char *fingerprint;   /* with `key`: of what was sent */
+    bool uploaded;             /* the object was announced by store_add_upload under this id, and is used now */
+    bool announced;            /* the caller sends the wake-up as soon as this returns, or calls store_not_announced */
 };
 
 /*
- * Inserts a pending job, durably. BUSY: queue full. CONFLICT: the id exists. May be repeated with the same struct when
- * the answer was UNCERTAIN: a row with the same id, audio_key and audio_sha256 is this submission, and success.
+ * Inserts a pending job, durably. BUSY: queue full. CONFLICT: the id exists. LOST: the key is no longer ours. May be
+ * repeated with the same struct when the answer was UNCERTAIN: a row with the same id, audio_key and audio_sha256 is
+ * this submission, and success.
  */
 int store_submit(struct store *s, const struct job_new *job, struct err *err) MUST_CHECK;
 /* The wake-up was sent. Fine also when the job has moved on. */
@@ -307,6 +340,8 @@ int store_audio_before(struct store *s, int64_t before_ms, int max, struct arena
                        struct err *err) MUST_CHECK;
 /* Gives the recording of an ended job up; the caller deletes the object after it. CONFLICT: the job still needs it. */
 int store_give_up_audio(struct store *s, const char *id, struct err *err) MUST_CHECK;
+/* Forgets keys of submissions whose time is over. */
+int store_drop_keys(struct store *s, struct err *err) MUST_CHECK;
 /* Forgets workers that were silent for longer. */
 int store_drop_workers(struct store *s, int64_t silent_ms, struct err *err) MUST_CHECK;
 

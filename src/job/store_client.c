@@ -83,7 +83,10 @@ int store_submit(struct store *s, const struct job_new *job, struct err *err)
         .args = (const struct db_val[]){db_text(j->id), db_int(now), db_int(j->audio_bytes), db_text(j->audio_sha256)},
         .n_args = 4,
     };
-    int rc = db_write_stmts(s->db, DB_DURABLE, stmts, j->uploaded ? 2 : 1, err);
+    size_t n = j->uploaded ? 2 : 1;
+    if (j->key)
+        return store_submit_with_key(s, j, stmts, n, err);
+    int rc = db_write_stmts(s->db, DB_DURABLE, stmts, n, err);
     if (rc < 0)
         return rc;
     return stmts[0].changed ? 0 : check_there(s, j, err);
@@ -146,14 +149,14 @@ static int on_result(const struct db_row *row, void *arg, struct err *err)
 {
     struct get_call *c = arg;
     c->found = true;
-    return row_result(row, 0, c->arena, &c->result, err);
+    return row_result(row, c->arena, &c->result, err);
 }
 
 static int result_fn(struct db_tx *tx, void *arg, struct err *err)
 {
     struct get_call *c = arg;
     c->found = false;
-    int rc = db_query(tx, "SELECT " RESULT_COLUMNS " FROM results r WHERE r.job_id = $1", DB_ARGS(db_text(c->id)),
+    int rc = db_query(tx, "SELECT " RESULT_COLUMNS " FROM results WHERE job_id = $1", DB_ARGS(db_text(c->id)),
                       on_result, c, err);
     if (rc < 0 || c->found)
         return rc;

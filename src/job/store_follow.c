@@ -147,7 +147,7 @@ static int on_follow_result(const struct db_row *row, void *arg, struct err *err
 {
     struct follow_call *c = arg;
     c->f.has_result = true;
-    return row_result(row, 0, c->arena, &c->f.result, err);
+    return row_result(row, c->arena, &c->f.result, err);
 }
 
 static int follow_fn(struct db_tx *tx, void *arg, struct err *err)
@@ -165,7 +165,7 @@ static int follow_fn(struct db_tx *tx, void *arg, struct err *err)
         rc = find_chunks(tx, c, err);
     if (rc < 0 || c->f.more || c->f.job.state != JOB_COMPLETED)
         return rc;
-    return db_query(tx, "SELECT " RESULT_COLUMNS " FROM results r WHERE r.job_id = $1", DB_ARGS(db_text(c->id)),
+    return db_query(tx, "SELECT " RESULT_COLUMNS " FROM results WHERE job_id = $1", DB_ARGS(db_text(c->id)),
                     on_follow_result, c, err);
 }
 

@@ -5,6 +5,7 @@
  *   store_client.c   submit, look, cancel, purge, retry      store_worker.c   claim, lease, checkpoints
  *   store_list.c     lists, counts, position                 store_finish.c   how a claim ends
  *   store_sweep.c    expired leases, what is left over       store_errors.c   dead letters
+ *   store_keys.c     submissions that may be repeated
  *   store_row.c      rows to structs                         store.c          the shared helpers
  *
  * Transaction functions may run again from the start, on another thread: they keep what they find in the struct
@@ -63,6 +64,12 @@ struct store {
 #define JOB_COLUMNS                JOB_FIELDS(JOB_FIELD_NAME) "plan"
 #define JOB_COLUMNS_LISTED         JOB_FIELDS(JOB_FIELD_NAME) "NULL" /* for lists */
 
+#define RESULT_COLUMNS                                                                                               \
+    "fence, result_key, text, language, engine, model, duration_ms, speech_ms, covered_ms, word_count, confidence, " \
+    "processing_ms, created_at, language_probability, warning"
+
+enum { RESULT_WIDTH = 15 }; /* how many these are */
+
 /* ---- store_row.c ---- */
 
 /* Reads the columns of one row from left to right; `failed` sticks once the arena is full. */
@@ -82,12 +89,8 @@ int row_check(const struct row_reader *r, struct err *err) MUST_CHECK;
 /* JOB_COLUMNS, which begin at column `first`, to a struct. */
 int row_job(const struct db_row *row, int first, struct arena *a, struct job *ret, struct err *err) MUST_CHECK;
 
-/* A row of `results r`, and its columns, which begin at column `first`, to a struct. */
-#define RESULT_COLUMNS                                                                                         \
-    "r.fence, r.result_key, r.text, r.language, r.engine, r.model, r.duration_ms, r.speech_ms, r.covered_ms, " \
-    "r.word_count, r.confidence, r.processing_ms, r.created_at, r.language_probability, r.warning"
-int row_result(const struct db_row *row, int first, struct arena *a, struct job_result *ret, struct err *err)
-    MUST_CHECK;
+/* The same for RESULT_COLUMNS. */
+int row_result(const struct db_row *row, struct arena *a, struct job_result *ret, struct err *err) MUST_CHECK;
 
 /* For db_query: collects jobs up to the capacity of the array; one row more sets `more` and ends the query. */
 struct job_rows {
@@ -147,5 +150,9 @@ int store_add_error(struct db_tx *tx, const char *job_id, const struct job_failu
 /* Cleans and fills in what a failure lacks. */
 int store_clean_failure(struct arena *a, const struct job_failure *f, struct job_failure *ret, struct err *err)
     MUST_CHECK;
+
+/* store_submit for a job with a key: the key, then these statements, of which the first inserts the job. */
+int store_submit_with_key(struct store *s, const struct job_new *job, const struct db_stmt *stmts, size_t n,
+                          struct err *err) MUST_CHECK;
 
 #endif

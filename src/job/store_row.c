@@ -48,9 +48,9 @@ int row_job(const struct db_row *row, int first, struct arena *a, struct job *re
     return row_check(&r, err);
 }
 
-int row_result(const struct db_row *row, int first, struct arena *a, struct job_result *ret, struct err *err)
+int row_result(const struct db_row *row, struct arena *a, struct job_result *ret, struct err *err)
 {
-    struct row_reader r = {.row = row, .arena = a, .col = first};
+    struct row_reader r = {.row = row, .arena = a};
     struct job_result x = {0};
     x.fence = row_int(&r);
     x.result_key = row_text(&r);

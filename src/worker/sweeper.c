@@ -48,6 +48,11 @@ static int drop_workers(struct worker *w, struct err *err)
     return store_drop_workers(w->o->store, WORKER_SILENT_MS, err);
 }
 
+static int drop_keys(struct worker *w, struct err *err)
+{
+    return store_drop_keys(w->o->store, err);
+}
+
 /* ---- storage ---- */
 
 /* First the row gives the recording up, then the object goes: a kill in between leaves an orphan, no broken job. */
@@ -135,8 +140,9 @@ static const struct step {
     int (*run)(struct worker *w, struct err *err);
     bool deep;
 } steps[] = {
-    {expire_leases, false}, {tokens_sweep, false}, {drop_workers, false},          {drop_audio, false},
-    {drop_uploads, true},   {drop_orphans, true},  {drop_unfinished_writes, true}, {drop_temp_folders, true},
+    {expire_leases, false},    {tokens_sweep, false}, {drop_workers, false}, {drop_keys, false},
+    {drop_audio, false},       {drop_uploads, true},  {drop_orphans, true},  {drop_unfinished_writes, true},
+    {drop_temp_folders, true},
 };
 
 int sweep(struct worker *w, bool deep, struct err *err)

@@ -4,10 +4,13 @@
 import subprocess
 import sys
 
+import openapi_check
 import pytest
 from steno_server import QUICK, ROOT, Server, Steno
 
 sys.path.insert(0, str(ROOT / "tools"))
+
+openapi_check.watch_requests()
 
 
 @pytest.fixture

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: MIT
 """What the tests of the dialects share."""
 
+import asyncio
+import json
 import subprocess
 import time
+
+import websockets
 
 from steno_server import FIXTURE
 
@@ -33,3 +37,19 @@ def whisper_models(folder):
 
 def recording(name):
     return (FIXTURE / "wav" / f"{name}.wav").read_bytes()
+
+
+def follow(server, path, on_message=None):
+    """Every message of a WebSocket to its end, and the code it closed with. on_message(message) may act in between."""
+    async def run():
+        seen = []
+        async with websockets.connect(f"ws://{server.host}:{server.port}{path}", open_timeout=60) as ws:
+            try:
+                while True:
+                    seen.append(json.loads(await asyncio.wait_for(ws.recv(), 120)))
+                    if on_message:
+                        await asyncio.get_running_loop().run_in_executor(None, on_message, seen[-1])
+            except websockets.ConnectionClosed as e:
+                return seen, e.code
+
+    return asyncio.run(run())

@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import openapi_check
 from backends import Backends
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -147,7 +148,9 @@ class Server:
                     s.shutdown(socket.SHUT_WR)
             except (BrokenPipeError, ConnectionResetError):
                 pass
-            return read_answers(s, head)
+            answers = read_answers(s, head)
+        openapi_check.check_raw(data, answers, head)
+        return answers
 
     def ask(self, method, path, body=None, headers=()):
         """One request over a connection of its own."""

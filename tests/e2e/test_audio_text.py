@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from backends import S3
-from dialects import SOUND, UNKNOWN, poll, recording, whisper_models
+from dialects import SOUND, UNKNOWN, follow, poll, recording, whisper_models
 from steno_server import Server
 
 OBJECT = {"id", "filename", "status", "creation_date", "update_date", "result_text", "processing_time_seconds",
@@ -176,3 +176,37 @@ def test_a_real_recording(tmp_path):
         assert poll(lambda: status(server, ids["corrupt.mp3"]), "failed")["error_message"]
     finally:
         server.close()
+
+
+def test_watch_a_job(tmp_path):
+    server = Server(*whisper_models(tmp_path))
+    try:
+        content = recording("10_long")
+        url = presigned(server, "long.wav", file_size=len(content)).json()["url"]
+        put(url, content)
+        job_id = start(server, url, "long.wav", "small", language="en").json()["id"]
+        messages, code = follow(server, f"/api/v1/job/ws/{job_id}")
+        assert code == 1000
+        for m in messages:
+            assert {"job_id", "type", "status", "progress", "message"} <= set(m)
+            assert (m["job_id"], m["type"]) == (job_id, "job_update") and m["message"]
+            assert m["status"] in ("pending", "processing", "completed")
+        last = messages[-1]
+        assert last["status"] == "completed" and last["progress"] == 100
+        shown = status(server, job_id)
+        assert last["result"] == shown and last["result_text"] == shown["result_text"]
+        messages, code = follow(server, f"/api/v1/job/ws/{job_id}/")
+        assert code == 1000 and messages[-1]["result_text"] == shown["result_text"]
+
+        url = presigned(server, "corrupt.mp3", file_size=8).json()["url"]
+        put(url, b"invalid\n")
+        job_id = start(server, url, "corrupt.mp3", "small").json()["id"]
+        messages, code = follow(server, f"/api/v1/job/ws/{job_id}")
+        assert code == 1000 and messages[-1]["status"] == "failed" and messages[-1]["error_message"]
+        assert messages[-1]["result_text"] is None
+    finally:
+        server.close()
+
+
+def test_watch_an_unknown_job(server):
+    assert follow(server, f"/api/v1/job/ws/{UNKNOWN}") == ([], 4404)

@@ -4,7 +4,7 @@
 import pytest
 import requests
 
-from dialects import SOUND, UNKNOWN, poll
+from dialects import SOUND, UNKNOWN, follow, poll, recording, whisper_models
 from steno_server import Server
 
 
@@ -70,13 +70,15 @@ def test_estimated_time(server):
     """Once something was done here, what waits is told how long."""
     task_id = submit(server).json()["task_id"]
     poll(lambda: task(server, task_id), "completed")
-    api = Server("--queue-order=lifo", role="api", data=server.data)
+    assert requests.get(server.url + "/queue/status", timeout=60).json()["average_processing_time"] is not None
+    assert server.stop() == 0
+    api = Server(role="api", data=server.data)
     try:
-        requests.post(server.url + "/v1/jobs", timeout=60)
-        status = requests.get(api.url + "/queue/status", timeout=60).json()
-        assert status["completed"] >= 1 and status["average_processing_time"] is not None
+        first, second = (task(api, submit(api).json()["task_id"]) for _ in range(2))
+        assert first["estimated_time"] >= 0 and second["estimated_time"] >= first["estimated_time"]
     finally:
         api.close()
+        server.start()
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
@@ -90,3 +92,57 @@ def test_cancel_after_the_end(server):
     task_id = submit(server).json()["task_id"]
     poll(lambda: task(server, task_id), "completed")
     assert requests.delete(f"{server.url}/task/{task_id}", timeout=60).status_code == 409
+
+
+def check_updates(messages, words):
+    """What the page reads of each: `update.data.progress`, `.status`, `.message`."""
+    assert all({"progress", "status", "message"} <= set(m["data"]) for m in messages)
+    assert all(m["data"]["message"] and 0 <= m["data"]["progress"] <= 100 for m in messages)
+    seen = [m["data"]["status"] for m in messages]
+    assert [w for i, w in enumerate(seen) if not i or seen[i - 1] != w] == words
+    progress = [m["data"]["progress"] for m in messages]
+    assert progress == sorted(progress)
+
+
+def test_watch_a_task(tmp_path):
+    api = Server(role="api")
+    worker = None
+    try:
+        task_id = requests.post(api.url + "/transcribe/", files={"file": ("long.wav", recording("10_long"))},
+                                data={"model_size": "small", "language": "en"}, timeout=60).json()["task_id"]
+
+        def start_worker(message):
+            nonlocal worker
+            if worker is None:
+                worker = Server(*whisper_models(tmp_path), role="worker", data=api.data)
+
+        messages, code = follow(api, f"/ws/{task_id}", start_worker)
+        assert code == 1000
+        check_updates(messages, ["queued", "processing", "completed"])
+        assert messages[0]["data"]["queue_position"] == 1
+        assert messages[-1]["data"]["progress"] == 100
+        assert messages[-1]["data"]["result"]["text"] == task(api, task_id)["result"]["text"]
+        # Who comes late is told the end at once.
+        messages, code = follow(api, f"/ws/{task_id}/")
+        assert code == 1000 and messages[-1]["data"]["status"] == "completed"
+    finally:
+        if worker:
+            worker.close()
+        api.close()
+
+
+def test_watch_a_task_that_is_cancelled(api):
+    task_id = submit(api).json()["task_id"]
+    messages, code = follow(api, f"/ws/{task_id}",
+                            lambda _: requests.delete(f"{api.url}/task/{task_id}", timeout=60))
+    check_updates(messages, ["queued", "cancelled"])
+    assert code == 1000
+
+
+@pytest.mark.parametrize("task_id", [UNKNOWN, "1"])
+def test_watch_an_unknown_task(api, task_id):
+    assert follow(api, f"/ws/{task_id}") == ([], 4404)
+
+
+def test_the_route_of_the_watchers_is_no_page(api):
+    assert requests.get(f"{api.url}/ws/{UNKNOWN}", timeout=60).status_code == 426

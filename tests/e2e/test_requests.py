@@ -92,3 +92,39 @@ def test_curl_sends_a_raw_body(server, tmp_path):
     done = subprocess.run(["curl", "-sS", "-H", "Content-Type: audio/wav", "--data-binary", f"@{path}",
                            f"{server.url}/v1/jobs?filename=a.wav"], capture_output=True, check=True)
     assert f'"size":{len(SOUND) * 1000}' in done.stdout.decode()
+
+
+# Conditions.
+
+
+def test_a_job_that_did_not_change(server):
+    job = server.wait_job(raw(server).json["id"])
+    path = f"/v1/jobs/{job['id']}"
+    first = server.ask("GET", path)
+    tag = first.headers["etag"]
+    assert first.headers["cache-control"] == "private, no-cache"
+    for known in (tag, f"W/{tag}", f'"x", {tag}', "*"):
+        again = server.ask("GET", path, headers={"If-None-Match": known})
+        assert (again.status, again.body, again.headers["etag"]) == (304, b"", tag), known
+    for other in ('"0"', tag.strip('"'), f'"{tag.strip(chr(34))}0"', f'"x{tag.strip(chr(34))}"'):
+        assert server.ask("GET", path, headers={"If-None-Match": other}).status == 200, other
+    (answer,) = server.raw(f'GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nIf-None-Match: {tag}\r\n'
+                           f'If-None-Match: "0"\r\n\r\n'.encode())
+    assert answer.status == 304  # a list may be split over lines
+
+
+def test_a_transcript_that_did_not_change(server):
+    job = server.wait_job(raw(server).json["id"])
+    path = f"/v1/jobs/{job['id']}/transcript"
+    tags = {f: server.ask("GET", f"{path}?format={f}").headers["etag"] for f in ("json", "srt", "vtt", "txt")}
+    assert len(set(tags.values())) == 4
+    for form, tag in tags.items():
+        answer = server.ask("GET", f"{path}?format={form}", headers={"If-None-Match": tag})
+        assert (answer.status, answer.body, answer.headers["vary"]) == (304, b"", "Accept")
+        other = tags["txt" if form != "txt" else "srt"]
+        assert server.ask("GET", f"{path}?format={form}", headers={"If-None-Match": other}).status == 200
+    # What the client has is right, so storage need not be asked.
+    (key,) = [o for o in server.objects() if o.startswith(f"results/{job['id']}/")]
+    server.delete_object(key)
+    assert server.ask("GET", f"{path}?format=srt", headers={"If-None-Match": tags["srt"]}).status == 304
+    assert server.ask("GET", f"{path}?format=srt").code == "result_lost"

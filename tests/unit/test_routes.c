@@ -51,7 +51,7 @@ static void test_route_matching(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct route_match m;
-        route_find(cases[i].method, cases[i].path, &m);
+        route_find(cases[i].method, cases[i].path, false, &m);
         if (!str_eq(m.route ? m.route->pattern : NULL, cases[i].pattern))
             fail_msg("%s %s: %s", cases[i].method, cases[i].path, m.route ? m.route->pattern : "none");
         if (cases[i].allow)
@@ -64,6 +64,33 @@ static void test_route_matching(void **state)
     }
 }
 
+static void test_the_direct_service_has_routes_of_its_own(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *method, *path;
+        const struct dialect *main, *direct; /* NULL: no such route there */
+    } cases[] = {
+        {"POST", "/transcribe", &dialect_pool, &dialect_direct},
+        {"POST", "/transcribe/", &dialect_pool, &dialect_direct},
+        {"GET", "/transcribe/1", &dialect_pool, NULL},
+        {"GET", "/health", &dialect_native, &dialect_direct},
+        {"GET", "/config", NULL, &dialect_direct},
+        {"GET", "/v1/jobs", &dialect_native, NULL},
+        {"POST", "/api/v1/transcribe", &dialect_tool, NULL},
+        {"POST", "/api/stt/upload/", &dialect_stt, NULL},
+        {"DELETE", "/task/1", &dialect_queue, NULL},
+        {"GET", "/api/v1", &dialect_audio_text, NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct route_match m;
+        route_find(cases[i].method, cases[i].path, false, &m);
+        assert_ptr_equal(m.route ? m.route->dialect : NULL, cases[i].main);
+        route_find(cases[i].method, cases[i].path, true, &m);
+        assert_ptr_equal(m.route ? m.route->dialect : NULL, cases[i].direct);
+    }
+}
+
 static void test_the_route_table_is_sound(void **state)
 {
     (void)state;
@@ -72,8 +99,10 @@ static void test_the_route_table_is_sound(void **state)
         assert_non_null(r->run);
         assert_non_null(r->query);
         assert_true(strlen(r->help) > 0);
+        assert_non_null(r->answers);
         for (const struct route *o = api_routes; o < r; o++)
-            assert_false(strcmp(o->method, r->method) == 0 && strcmp(o->pattern, r->pattern) == 0);
+            assert_false(strcmp(o->method, r->method) == 0 && strcmp(o->pattern, r->pattern) == 0 &&
+                         (o->flags & ROUTE_DIRECT) == (r->flags & ROUTE_DIRECT));
     }
 }
 
@@ -222,8 +251,13 @@ static void test_metrics_page(void **state)
     struct store_counts counts = {
         .by_state = {[JOB_PENDING] = 3}, .ready = {[QUEUE_HIGH] = 2}, .oldest_pending_ms = 61005};
     const int64_t depth[QUEUE_COUNT] = {[QUEUE_NORMAL] = 7}, no_depth[QUEUE_COUNT] = {-1, -1, -1};
-    const struct metrics_gauges g = {
-        .version = "1\"2\\3\n", .in_flight = 4, .uploads = 5, .counts = &counts, .broker_up = true, .depth = depth};
+    const struct metrics_gauges g = {.version = "1\"2\\3\n",
+                                     .in_flight = 4,
+                                     .uploads = 5,
+                                     .live = 6,
+                                     .counts = &counts,
+                                     .broker_up = true,
+                                     .depth = depth};
     CLEANUP(buf_clear) struct buf b = BUF_INIT(1 << 20);
     metrics_write(&b, &m, &g);
     static const char *const lines[] = {
@@ -236,6 +270,7 @@ static void test_metrics_page(void **state)
         "\nsteno_http_request_seconds_total{method=\"POST\",route=\"/v1/jobs\"} 1.501\n",
         "\nsteno_http_requests_in_flight 4\n",
         "\nsteno_uploads_in_flight 5\n",
+        "\nsteno_live_connections 6\n",
         "\nsteno_jobs{state=\"pending\"} 3\n",
         "\nsteno_jobs_ready{queue=\"high\"} 2\n",
         "\nsteno_jobs_oldest_pending_seconds 61.005\n",
@@ -285,9 +320,9 @@ static void test_job_json(void **state)
     assert_non_null(strstr(s, "\"filename\":\"a\\\"b\",\"content_type\":null"));
     assert_non_null(strstr(s, "\"done_ms\":1000,\"total_ms\":4000,\"percent\":25"));
     assert_non_null(strstr(s, "\"error\":{\"code\":\"corrupt\",\"message\":\"no\"}"));
-    assert_non_null(strstr(s,
-                           "\"transcript\":\"/v1/jobs/i/"
-                           "transcript\"}},{\"id\":\"i\",\"status\":\"pending\",\"queue\":\"retry\",\"position\":7"));
+    assert_non_null(strstr(s, "\"links\":{\"self\":\"/v1/jobs/i\",\"transcript\":\"/v1/jobs/i/transcript\","
+                              "\"events\":\"/v1/jobs/i/events\",\"ws\":\"/v1/jobs/i/ws\"}}"));
+    assert_non_null(strstr(s, ",{\"id\":\"i\",\"status\":\"pending\",\"queue\":\"retry\",\"position\":7"));
     assert_non_null(strstr(s, "\"error\":null"));
     assert_int_equal(job_retry_after(&j), JOB_RETRY_PENDING_S);
     j.state = JOB_COMPLETED;
@@ -299,6 +334,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_route_matching),
         cmocka_unit_test(test_the_route_table_is_sound),
+        cmocka_unit_test(test_the_direct_service_has_routes_of_its_own),
         cmocka_unit_test(test_percent_decoding),
         cmocka_unit_test(test_queries),
         cmocka_unit_test(test_query_values),

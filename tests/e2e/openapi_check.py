@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MIT
+"""
+Holds answers of the API against its OpenAPI document: status, media type, headers and body. Whatever the document does not
+describe is an AssertionError. `check` is called for every answer that the helpers of steno_server.py and the module
+`requests` get in these tests; what goes past them (curl, our own command) is not looked at.
+"""
+
+import functools
+import json
+import re
+import subprocess
+
+import jsonschema
+
+# Media types whose bodies are JSON.
+JSON = re.compile(r"application/(.+\+)?json$")
+
+
+class Document:
+    def __init__(self, text):
+        self.json = json.loads(text)
+        self.resolver = jsonschema.RefResolver("", self.json)
+        self.paths = []
+        for template, item in self.json["paths"].items():
+            pattern = re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(template))
+            self.paths.append((re.compile(pattern + "/?$" if template != "/" else "/$"), template, item))
+        # What stands there as it is comes before what has a parameter in its place.
+        self.paths.sort(key=lambda p: p[1].count("{"))
+
+    def operation(self, method, path):
+        """(known path, operation or None)"""
+        known = False
+        for pattern, _, item in self.paths:
+            if pattern.match(path):
+                known = True
+                if method in item:
+                    return True, item[method]
+        return known, None
+
+    def validate(self, value, schema):
+        jsonschema.Draft202012Validator(schema, resolver=self.resolver).validate(value)
+
+
+@functools.lru_cache
+def document():
+    from steno_server import STENO
+
+    return Document(subprocess.run([STENO, "openapi"], stdout=subprocess.PIPE, check=True).stdout)
+
+
+def check_problem(doc, status, headers, body):
+    assert headers.get("content-type") == "application/problem+json; charset=utf-8", headers
+    problem = json.loads(body)
+    doc.validate(problem, {"$ref": "#/components/schemas/Problem"})
+    assert problem["status"] == status
+
+
+def check(method, path, status, headers, body):
+    """`headers`: names in lower case. `body` None: it was not read."""
+    doc, path = document(), path.partition("?")[0]
+    where = f"{method} {path} -> {status}"
+    assert "x-request-id" in headers, where
+    known, operation = doc.operation("get" if method == "HEAD" else method.lower(), path)
+    if operation is None:
+        if method == "OPTIONS" and known:
+            assert status == 204 and not body, where
+            return
+        # No such page, no such method, or a request so malformed that its path does not matter.
+        assert status in (405, 400, 413, 501, 503) if known else status in (404, 400, 501, 503), where
+        if method != "HEAD":
+            check_problem(doc, status, headers, body)
+        return
+    response = operation["responses"].get(str(status))
+    assert response, f"{where} is not in the document: {body[:300]!r}"
+    for name in headers:
+        described = {h.lower() for h in response.get("headers", ())}
+        if name in ("location", "retry-after", "etag", "preference-applied", "idempotency-replayed", "x-should-retry"):
+            assert name in described, f"{where}: header {name} is not in the document"
+    content = response.get("content", {})
+    if method == "HEAD" or (body is None and content):
+        return
+    if not content:
+        assert not body, f"{where} should have no body: {body[:300]!r}"
+        return
+    kind = headers.get("content-type", "").partition(";")[0].strip()
+    assert kind in content, f"{where}: {kind!r} is not in the document, only {list(content)}"
+    if JSON.match(kind) and "schema" in content[kind]:
+        try:
+            doc.validate(json.loads(body), content[kind]["schema"])
+        except jsonschema.ValidationError as e:
+            raise AssertionError(f"{where}: not as the document says: {e.message} at {list(e.absolute_path)}") from e
+
+
+REQUEST = re.compile(rb"([A-Z]+) (/[!-~]*) HTTP/1\.1\r\n")
+
+
+def check_raw(request, answers, head=False):
+    """The answers to bytes that were sent: looked at when they are to one well-formed request line."""
+    match = REQUEST.match(request)
+    if not match or len(answers) != 1:
+        return
+    if "x-request-id" not in answers[0].headers:
+        # libmicrohttpd speaks itself where it cannot read a request.
+        assert answers[0].status in (400, 413, 414, 431, 500), answers
+        return
+    method, path = match[1].decode(), match[2].decode()
+    check("HEAD" if head else method, path, answers[0].status, answers[0].headers, answers[0].body)
+
+
+def watch_requests():
+    """From here on also answers to the module `requests` are looked at, those of steno's own servers."""
+    import requests
+
+    plain = requests.Session.request
+
+    @functools.wraps(plain)
+    def request(self, method, url, **kw):
+        answer = plain(self, method, url, **kw)
+        path = "/" + url.partition("://")[2].partition("/")[2]
+        headers = {k.lower(): v for k, v in answer.headers.items()}
+        if "x-request-id" in headers:
+            check(method.upper(), path, answer.status_code, headers, None if kw.get("stream") else answer.content)
+        return answer
+
+    requests.Session.request = request

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""The OpenAPI document: sound by itself, the same everywhere, and what answers are held against."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import openapi_check
+from steno_server import Server
+
+SCHEMA = json.loads((Path(__file__).parent / "data" / "openapi-3.1-schema.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def server():
+    s = Server("--engine=null")
+    yield s
+    s.close()
+
+
+@pytest.fixture(scope="module")
+def doc():
+    return openapi_check.document().json
+
+
+def test_the_document_is_openapi_3_1(doc):
+    jsonschema.Draft202012Validator(SCHEMA).validate(doc)
+
+
+def test_the_validator_finds_mistakes(doc):
+    """The schema is of use only when it refuses something."""
+    for edit in (lambda d: d.pop("info"), lambda d: d["paths"]["/"]["get"].update(responses=[]),
+                 lambda d: d["paths"]["/v1/jobs/{id}"]["get"]["parameters"][0].pop("in")):
+        broken = json.loads(json.dumps(doc))
+        edit(broken)
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.Draft202012Validator(SCHEMA).validate(broken)
+
+
+def every(value, path=()):
+    yield path, value
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from every(inner, path + (key,))
+
+
+def test_every_reference_leads_somewhere(doc):
+    refs = [v["$ref"] for _, v in every(doc) if isinstance(v, dict) and isinstance(v.get("$ref"), str)]
+    assert len(refs) > 50
+    resolver = jsonschema.RefResolver("", doc)
+    for ref in set(refs):
+        resolver.resolve(ref)
+
+
+def test_every_schema_is_json_schema(doc):
+    for schema in doc["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+    used = {v["$ref"].rpartition("/")[2] for _, v in every(doc) if isinstance(v, dict) and isinstance(v.get("$ref"), str)}
+    assert set(doc["components"]["schemas"]) <= used, "schemas that nothing names"
+
+
+def test_operations_are_whole(doc):
+    operations = [(path, method, o) for path, item in doc["paths"].items() for method, o in item.items()]
+    ids = [o["operationId"] for _, _, o in operations]
+    assert len(set(ids)) == len(ids)
+    for path, method, o in operations:
+        assert o["summary"] and any(s < "4" for s in o["responses"]), (path, method)
+        names = [p["name"] for p in o["parameters"] if p["in"] == "path"]
+        assert names == [part.strip("{}") for part in path.split("/") if part.startswith("{")]
+        assert all(p.get("description") for p in o["parameters"]), (path, method)
+
+
+def test_the_document_has_every_route(server, doc):
+    routes = {(r["path"], r["method"].lower()) for r in server.ask("GET", "/").json["routes"]}
+    assert routes == {(path, method) for path, item in doc["paths"].items() for method in item}
+
+
+def test_the_server_gives_out_the_document(server, doc):
+    answer = server.ask("GET", "/openapi.json")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.json == doc
+
+
+def test_form_fields_and_options_are_there(doc):
+    form = doc["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert {"file", "language", "queue", "prompt", "beam_size", "temperature", "word_timestamps"} <= set(form["properties"])
+    assert form["properties"]["beam_size"]["maximum"] == 16
+    assert form["required"] == ["file"]
+    query = {p["name"] for p in doc["paths"]["/v1/jobs"]["post"]["parameters"] if p["in"] == "query"}
+    assert query == set(form["properties"]) - {"file"} | {"filename"}
+
+
+@pytest.mark.parametrize("method, path, status, kind, body", [
+    ("GET", "/v1/jobs", 418, "application/json", b"{}"),
+    ("GET", "/v1/jobs", 200, "text/plain", b"{}"),
+    ("GET", "/v1/jobs", 200, "application/json", b'{"jobs":[]}'),
+    ("GET", "/v1/jobs", 200, "application/json", b'{"jobs":[],"next_cursor":null,"more":1}'),
+    ("GET", "/nowhere", 200, "application/json", b"{}"),
+    ("GET", "/nowhere", 404, "application/json", b"{}"),
+    ("DELETE", "/v1/jobs/x", 204, "", b"body"),
+])
+def test_what_the_document_does_not_describe_fails(method, path, status, kind, body):
+    with pytest.raises(AssertionError):
+        openapi_check.check(method, path, status, {"x-request-id": "1", "content-type": kind}, body)
