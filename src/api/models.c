@@ -34,13 +34,14 @@ static int add_model(struct models_known *k, const json_t *o, struct arena *a)
         .parameters = json_integer_value(json_object_get(o, "parameters")),
         .multilingual = json_is_true(json_object_get(o, "multilingual")),
         .can_translate = json_is_true(json_object_get(o, "can_translate")),
+        .standard = !k->standard && json_is_true(json_object_get(o, "default")),
         .loaded = loaded,
     };
     k->more[i].engine = arena_strdup(a, engine);
     k->more[i].created = json_integer_value(json_object_get(o, "created"));
     if (!m.name || !k->more[i].engine)
         return ERR_NOMEM;
-    if (!k->standard && json_is_true(json_object_get(o, "default")))
+    if (m.standard)
         k->standard = m.name;
     k->here[k->n++] = m;
     return 0;
