@@ -59,7 +59,7 @@ static int on_page_result(const struct db_row *row, void *arg, struct err *err)
         i++;
     if (i == c->page->n)
         return 0; /* a job of another state than the page lists */
-    return row_result(row, c->arena, &c->results[i], err);
+    return row_result(row, 0, c->arena, &c->results[i], err);
 }
 
 int store_page_results(struct store *s, const struct job_page *page, struct arena *a, struct job_result *ret,
