@@ -229,7 +229,7 @@ int upload_url_store(struct request *rq, struct storage_put *put, enum problem *
         *ret_problem = PROBLEM_storage_unavailable;
         return rc;
     }
-    rc = store_upload_arrived(rq->api->o.store, u->id, info.size, info.sha256, err);
+    rc = store_upload_arrived(rq->api->o.store, u->id, info.sha256, err);
     if (rc == ERR_CONFLICT)
         *ret_problem = PROBLEM_upload_used;
     return rc;
