@@ -11,13 +11,14 @@
 
 #include "base/err.h"
 #include "broker/broker.h"
+#include "job/model_names.h"
 #include "job/store.h"
 #include "storage/storage.h"
 
 struct api;
 
 struct api_opts {
-    /* Borrowed until api_close. */
+    /* Borrowed until api_close, as is `models`. */
     struct store *store;
     struct storage *storage;
     struct broker *broker;
@@ -37,11 +38,13 @@ struct api_opts {
     int64_t live_ping_ms;      /* how often one is tried */
     int64_t idle_ms;           /* connection without traffic */
     int64_t upload_ms;         /* longest upload */
+    int64_t sync_ms;           /* longest wait of a request that is answered when its job has ended; 0: no limit */
     const char *engine_names;  /* comma separated: what a job may ask for in `engine` */
     const char *version;
+    const struct model_names *models; /* what names of models mean; NULL: no setting is made */
     /*
-     * Could a worker ever do this job? INVALID and UNSUPPORTED refuse it, with their sentence; other failures are left
-     * to the worker. Any thread. NULL: nobody can say here.
+     * Could a worker ever do this job? INVALID, UNSUPPORTED and NOT_FOUND (no such model) refuse it, with their
+     * sentence; other failures are left to the worker. Any thread. NULL: nobody can say here.
      */
     int (*check)(void *arg, const struct job_new *job, struct err *err);
     void *check_arg;

@@ -25,28 +25,33 @@ int shown_job_get(struct request *rq, const char *id, struct shown_job *ret, str
 }
 
 /* Tells the worker, which would find out by itself within half a second. */
-static void tell_cancelled(struct request *rq, const char *id, int64_t seq)
+static void tell_cancelled(struct api *api, const struct log_ctx *lc, const char *id, int64_t seq)
 {
     struct event e = {.seq = seq, .type = "state", .json = "{\"state\":\"cancelled\"}"};
     struct err err = ERR_INIT;
     snprintf(e.job_id, sizeof e.job_id, "%s", id);
-    if (broker_send_event(rq->api->o.broker, &e, &err) < 0)
-        log_warn(&rq->log, "job %s: event not sent: %s", id, err.msg);
+    if (broker_send_event(api->o.broker, &e, &err) < 0)
+        log_warn(lc, "job %s: event not sent: %s", id, err.msg);
 }
 
-int job_cancel(struct request *rq, const char *id, struct err *err)
+int job_cancel_in(struct api *api, const struct log_ctx *lc, const char *id, struct err *err)
 {
     int64_t seq = 0;
     if (!id_valid(id))
         return err_set(err, ERR_NOT_FOUND, "'%.64s' is no job id", id);
-    int rc = store_cancel(rq->api->o.store, id, &seq, err);
+    int rc = store_cancel(api->o.store, id, &seq, err);
     if (rc > 0) {
-        struct log_ctx lc = rq->log;
-        lc.job_id = id;
-        tell_cancelled(rq, id, seq);
-        log_info(&lc, "cancelled");
+        struct log_ctx of_job = *lc;
+        of_job.job_id = id;
+        tell_cancelled(api, lc, id, seq);
+        log_info(&of_job, "cancelled");
     }
     return rc;
+}
+
+int job_cancel(struct request *rq, const char *id, struct err *err)
+{
+    return job_cancel_in(rq->api, &rq->log, id, err);
 }
 
 double job_percent(const struct job *j)

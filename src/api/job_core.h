@@ -17,6 +17,8 @@ struct shown_job {
 int shown_job_get(struct request *rq, const char *id, struct shown_job *ret, struct err *err) MUST_CHECK;
 /* pending or processing -> cancelled, and tells the worker. 1: now; 0: it had ended before; NOT_FOUND. */
 int job_cancel(struct request *rq, const char *id, struct err *err) MUST_CHECK;
+/* The same without a request. */
+int job_cancel_in(struct api *api, const struct log_ctx *lc, const char *id, struct err *err) MUST_CHECK;
 /* How much is done, 0 to 100: of the chunks. */
 double job_percent(const struct job *j);
 /* The model: that was really used, else the one that was asked for; may be NULL. */

@@ -37,17 +37,21 @@
     X(file_too_large, 413, "Recording too large", "send a smaller recording")                          \
     X(body_too_large, 413, "Request body too large", "send less, or no body at all")                   \
     X(not_audio, 415, "Not a recording", "send audio or video")                                        \
+    X(model_not_found, 422, "No such model", "see GET /v1/models for those there are")                 \
     X(impossible_request, 422, "Request impossible", "choose another model, engine, language or task") \
+    X(bad_recording, 422, "Recording cannot be transcribed", "send another recording")                 \
     X(upgrade_required, 426, "Upgrade required", "send a WebSocket handshake")                         \
     X(internal, 500, "Internal error", "report it with the request id")                                \
+    X(transcription_failed, 500, "Transcription failed", "look at the job")                            \
     X(result_lost, 500, "Transcript missing", "submit the recording again, and look into the storage") \
     X(bad_transfer_encoding, 501, "Unknown transfer encoding", "send the body plain or chunked")       \
     X(queue_full, 503, "Queue full", "try again later")                                                \
     X(overloaded, 503, "Server busy", "try again later")                                               \
     X(storage_unavailable, 503, "Storage unavailable", "try again later")                              \
     X(unavailable, 503, "Service unavailable", "try again later")                                      \
+    X(shutting_down, 503, "Server stops", "try again later")                                           \
     X(takes_too_long, 504, "Transcription took too long", "submit it as a job")                        \
-    X(shutting_down, 503, "Server stops", "try again later")
+    X(job_late, 504, "Job not finished in time", "ask for the job later")
 
 enum problem {
 #define X(code, status, title, advice) PROBLEM_##code,

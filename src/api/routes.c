@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define OPENAI_ANSWERS "200:OpenAiTranscription 200:String@text/plain 200:String@text/vtt 200@text/event-stream 404 504"
+
 const struct route api_routes[] = {
     {"GET", "/", &dialect_native, route_root, BODY_NONE, 0, "", "what this server is, with links", "200:Root"},
     {"POST", "/v1/jobs", &dialect_native, route_submit, BODY_UPLOAD, ROUTE_RAW | ROUTE_JSON, "", "submit a recording",
@@ -30,6 +32,15 @@ const struct route api_routes[] = {
      "such a URL, where the storage has none of its own", "200 403 408 409"},
     {"GET", "/v1/errors", &dialect_native, route_errors, BODY_NONE, 0, "all job_id limit cursor",
      "jobs that failed for good and were not seen to; with all=true every failure", "200:FailureList"},
+    {"POST", "/v1/audio/transcriptions", &dialect_openai, route_openai_audio, BODY_UPLOAD, 0, "",
+     "the transcript of a recording, as OpenAI's API has it", OPENAI_ANSWERS},
+    {"POST", "/v1/audio/translations", &dialect_openai_translation, route_openai_audio, BODY_UPLOAD, 0, "",
+     "the same in English", OPENAI_ANSWERS},
+    {"GET", "/v1/models", &dialect_openai, route_models, BODY_NONE, 0, "", "the models that are installed, and aliases",
+     "200:ModelList"},
+    {"GET", "/v1/models/{id}", &dialect_openai, route_model, BODY_NONE, 0, "", "one of them", "200:Model"},
+    {"GET", "/v1/models/{owner}/{name}", &dialect_openai, route_model, BODY_NONE, 0, "",
+     "one of them, by a name with an owner before it", "200:Model"},
     {"GET", "/health", &dialect_native, route_health, BODY_NONE, ROUTE_PROBE, "",
      "is everything well; always 200 while serving", "200:Health"},
     {"GET", "/admin/health", &dialect_native, route_admin_health, BODY_NONE, ROUTE_PROBE, "",

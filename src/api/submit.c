@@ -105,9 +105,9 @@ static int check(struct request *rq, const struct job_new *job, enum problem *re
     const struct api_opts *o = &rq->api->o;
     struct err why = ERR_INIT;
     int rc = o->check ? o->check(o->check_arg, job, &why) : 0;
-    if (rc == ERR_INVALID || rc == ERR_UNSUPPORTED) {
+    if (rc == ERR_INVALID || rc == ERR_UNSUPPORTED || rc == ERR_NOT_FOUND) {
         *err = why;
-        *ret_problem = PROBLEM_impossible_request;
+        *ret_problem = rc == ERR_NOT_FOUND ? PROBLEM_model_not_found : PROBLEM_impossible_request;
         return rc;
     }
     if (rc < 0)

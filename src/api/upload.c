@@ -111,7 +111,13 @@ static int on_part_begin(void *arg, const struct multipart_part *part, struct er
     buf_reset(&u->value);
     u->part = form_find(&u->form, part->name, &u->slot) ? PART_FIELD : PART_IGNORED;
     u->rq->wrong_field = u->slot.name;
-    if (u->part == PART_FIELD || u->rq->route->dialect->ignores_unknown)
+    const struct dialect *d = u->rq->route->dialect;
+    const char *why = u->part == PART_FIELD && d->cannot ? d->cannot(u->slot.name) : NULL;
+    if (why) {
+        err_set(err, ERR_INVALID, "'%s' cannot be had: %s", u->slot.name, why);
+        return refuse(u, err, PROBLEM_bad_field, ERR_INVALID);
+    }
+    if (u->part == PART_FIELD || d->ignores_unknown)
         return 0;
     CLEANUP(buf_clear) struct buf name = BUF_INIT(1024);
     str_add_printable(&name, part->name);

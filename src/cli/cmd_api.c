@@ -63,11 +63,10 @@ static int check_job(void *arg, const struct job_new *job, struct err *err)
     struct checker *c = arg;
     CLEANUP(arena_clear) struct arena a = ARENA_INIT;
     struct job_options asked;
-    struct pipeline_opts o = {.request = {.model = job->model,
-                                          .language = job->language ? job->language : c->language,
-                                          .task = job->task,
-                                          .prompt = job->prompt}};
-    int rc = engines_get(c->engines, job->engine, &o.engine, err);
+    const char *language = job->language ? job->language : c->language;
+    const struct model_wish wish = {.name = job->model, .language = language, .task = job->task};
+    struct pipeline_opts o = {.request = {.language = language, .task = job->task, .prompt = job->prompt}};
+    int rc = engines_choose(c->engines, job->engine, &wish, &a, &o.engine, &o.request.model, &o.warning, err);
     if (rc == 0)
         rc = job_options_from_json(job->options, &a, &asked, err);
     if (rc == 0)
@@ -103,6 +102,7 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
         .live_ping_ms = c->live_ping,
         .idle_ms = c->idle_timeout,
         .upload_ms = c->upload_time_limit,
+        .sync_ms = c->sync_time_limit,
         .engine_names = buf_str(&names),
         .version = STENO_VERSION,
         .data_folder = c->data,
@@ -111,10 +111,14 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
     CLEANUP(arena_clear) struct arena arena = ARENA_INIT;
     struct engine_opts engine = media_engine(c);
     struct checker checker = {.language = media_language(c)};
+    struct model_names models;
     int rc = media_options(c, &arena, &checker.settings, err);
+    if (rc == 0)
+        rc = media_model_names(c, &arena, &models, err);
     if (rc < 0)
         return rc;
-    engines_new(&engine, true, &checker.engines);
+    o.models = &models;
+    engines_new(&engine, &models, true, &checker.engines);
     /* The worker beside us has the same engines and models; of others elsewhere nothing is known here. */
     if (role_supervised()) {
         o.check = check_job;

@@ -117,6 +117,14 @@
       "returns a fixed text at once, for load tests.")                                                                 \
     X("Transcription", model, STRING, "", 0, CONF_TEXT, 0, NULL, 0,                                                    \
       "Model for jobs that name none, such as `base`. When empty: the engine's own.")                                  \
+    X("Transcription", model_aliases, LIST, "", 0, CONF_PATHS, 0, NULL, 0,                                             \
+      "What names of models mean here, as `name=model,name=model`; the model `auto` is the one for jobs that name "    \
+      "none. These come before the built-in ones: OpenAI's names (`whisper-1`, `gpt-4o-transcribe` ...) mean `auto`, " \
+      "`large` means `large-v3`, `turbo` means `large-v3-turbo`; and what others put around a name is understood "     \
+      "(`Systran/faster-whisper-small`).")                                                                             \
+    X("Transcription", model_missing, CHOICE, "nearest", 0, 0, 0, "nearest|error", 0,                                  \
+      "What happens to a job that asks for a model that is not installed. `nearest` takes the installed one that is "  \
+      "nearest in size and can do what is asked, with a warning in the result; `error` refuses the job.")              \
     X("Transcription", model_path, STRING, "", 0, CONF_PATHS, 0, NULL, 0,                                              \
       "Folder with model files. When empty: `models` in the data folder for Whisper; PocketSphinx's are where its "    \
       "package put them.")                                                                                             \
@@ -151,6 +159,9 @@
       "Largest recording that is accepted.")                                                                           \
     X("Uploads", upload_time_limit, DURATION, "1h", CONF_SEC, 7 * CONF_DAY, CONF_SEC, NULL, 0,                         \
       "Longest time one upload may take. Leftovers of broken uploads are removed once they are older than this.")      \
+    X("Uploads", sync_time_limit, DURATION, "10m", CONF_SEC, 7 * CONF_DAY, CONF_SEC, "unlimited=0", 0,                  \
+      "How long a request waits that is answered with the transcript itself, as on OpenAI's routes. After that the "   \
+      "job goes on, and the answer is an error that names it.")                                                        \
     X("Uploads", direct_max_size, BYTES, "25M", 1, 16384 * CONF_GIB, CONF_MIB, NULL, 0,                                \
       "Largest recording that the direct service accepts.")                                                            \
     X("Uploads", direct_concurrency, INT, "8", 1, 100000, 0, NULL, 0,                                                  \

@@ -184,6 +184,13 @@ int engine_detect(struct engine *e, const struct engine_request *r, const struct
     return rc;
 }
 
+int engine_models(struct engine *e, struct arena *a, struct engine_model **ret, size_t *ret_n, struct err *err)
+{
+    if (!e->ops->models)
+        return err_set(err, ERR_UNSUPPORTED, "which models '%s' has is not known here", e->ops->info.name);
+    return e->ops->models(e, a, ret, ret_n, err);
+}
+
 const struct engine_info *const *engine_list(void)
 {
     static const struct engine_info *const list[] = {&engine_whisper_ops.info, &engine_pocketsphinx_ops.info,

@@ -134,6 +134,21 @@ int engine_run(struct engine *e, const struct engine_request *r, const struct en
 int engine_detect(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,
                   const struct cancel *cancel, struct engine_language *ret, struct err *err) MUST_CHECK;
 
+/* A model that an engine has. */
+struct engine_model {
+    const char *name;
+    int64_t bytes, parameters; /* 0: not known */
+    int64_t changed_s;         /* when its file was changed last, since 1970; 0: not known */
+    bool multilingual, can_translate, loaded;
+};
+
+/*
+ * The models there are, by name, in `a`; files that are no models are left out. UNSUPPORTED: only the engine's server
+ * knows which it has.
+ */
+int engine_models(struct engine *e, struct arena *a, struct engine_model **ret, size_t *ret_n, struct err *err)
+    MUST_CHECK;
+
 /* Every engine there is, NULL-terminated, "auto" not among them. */
 const struct engine_info *const *engine_list(void);
 /* Main of an engine child (see above): argv[2] names the engine. Returns the exit status. */

@@ -350,6 +350,15 @@ size_t models_waiting(struct models *m)
     return n;
 }
 
+bool models_loaded(struct models *m, const char *name)
+{
+    pthread_mutex_lock(&m->mu);
+    const struct loaded *l = find_locked(m, name);
+    bool yes = l && !l->loading;
+    pthread_mutex_unlock(&m->mu);
+    return yes;
+}
+
 struct whisper_batcher *loaded_batcher(const struct loaded *l)
 {
     return l->batcher;

@@ -39,7 +39,8 @@ int models_acquire(struct models *m, const char *name, const struct cancel *canc
 void models_release(struct models *m, struct loaded *l);
 /* Appends members of a JSON object: what is loaded, and how often it was there already. */
 void models_describe(struct models *m, struct buf *b);
-size_t models_waiting(struct models *m); /* callers in line */
+size_t models_waiting(struct models *m);                /* callers in line */
+bool models_loaded(struct models *m, const char *name); /* is it in memory now? */
 struct whisper_batcher *loaded_batcher(const struct loaded *l);
 
 /* What the model is, loaded or not; its texts live in `a`. Never waits for a model. INVALID: no such model. */

@@ -102,8 +102,10 @@ static void add_info(const struct worker *w, struct buf *b)
     const struct counters *c = &w->counts;
     buf_adds(b, "{\"engines\":");
     engines_describe(w->engines, b);
-    buf_adds(b, ",\"model_pool\":");
+    buf_adds(b, ",\"models\":");
     engines_describe_models(w->engines, b);
+    buf_adds(b, ",\"model_pool\":");
+    engines_describe_pool(w->engines, b);
     buf_adds(b, ",\"default_engine\":");
     str_add_json(b, w->o->engine->name ? w->o->engine->name : "auto");
     buf_addf(b, ",\"slots\":%u,\"concurrency\":%u", slots_count(w->slots), w->o->concurrency);

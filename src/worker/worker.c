@@ -185,7 +185,7 @@ int worker_run(const struct worker_opts *o, struct err *err)
     pthread_mutex_init(&w.mu, NULL);
     cond_init(&w.ended);
     board_new(&w.board);
-    engines_new(o->engine, false, &w.engines);
+    engines_new(o->engine, o->models, false, &w.engines);
     int rc = temp_open(o->temp_folder, &w.temp, err);
     if (rc == 0)
         rc = slots_new(slots_wanted(&w), &w.slots, err);

@@ -484,7 +484,7 @@ static void worker_init(struct worker *w, struct rig *r)
     pthread_mutex_init(&w->mu, NULL);
     cond_init(&w->ended);
     board_new(&w->board);
-    engines_new(&r->engine, false, &w->engines);
+    engines_new(&r->engine, NULL, false, &w->engines);
     OK(slots_new(1, &w->slots, &r->err));
 }
 
