@@ -323,7 +323,7 @@ int upload_submit(struct request *rq, const char *ref, const char *filename, con
 static const char *as_text(json_t *v, struct arena *a)
 {
     if (json_is_string(v))
-        return strlen(json_string_value(v)) == json_string_length(v) ? json_string_value(v) : NULL;
+        return json_string_value(v);
     if (json_is_boolean(v))
         return json_is_true(v) ? "true" : "false";
     if (!json_is_number(v))
