@@ -182,7 +182,7 @@
       "How often such a connection is tried while there is nothing to tell; one that does not answer is closed.")      \
     X("Uploads", http_threads, INT, "2", 1, 64, 0, NULL, 0,                                                            \
       "Threads that read and write network connections.")                                                              \
-    X("Uploads", work_threads, INT, "8", 1, 256, 0, NULL, 0,                                                           \
+    X("Uploads", work_threads, INT, "16", 1, 256, 0, NULL, 0,                                                           \
       "Threads that answer requests, so how many may wait for the database at the same time.")                         \
     X("Uploads", storage_threads, INT, "32", 1, 256, 0, NULL, 0,                                                       \
       "Threads that take uploads to storage, so how many may wait for it and for their rows at the same time.")        \

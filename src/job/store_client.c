@@ -37,6 +37,11 @@ static int check_there(struct store *s, const struct job_new *j, struct err *err
     "CAST($10 AS TEXT), CAST($11 AS TEXT), CAST($12 AS TEXT), CAST($13 AS TEXT), CAST($14 AS TEXT), "                \
     "CAST($15 AS TEXT), CAST($16 AS BIGINT), CAST($17 AS BIGINT), CAST($18 AS BIGINT)"
 
+int64_t store_now(struct store *s)
+{
+    return db_clock(s->db);
+}
+
 /*
  * One statement, so that submits of many clients can share a round trip and a commit. With a limit it looks at no more
  * rows than the limit; on PostgreSQL submits that run at the same time do not see each other, and a few too many may
@@ -47,7 +52,7 @@ int store_submit(struct store *s, const struct job_new *job, struct err *err)
     const struct job_new *j = job;
     if (!j->id || !id_valid(j->id))
         return err_set(err, ERR_INVALID, "a job id must be a UUID in lower case");
-    int64_t now = db_clock(s->db);
+    int64_t now = j->created_at ? j->created_at : db_clock(s->db);
     const struct db_val args[] = {
         db_text(j->id),
         db_text(job_queue_name(j->queue)),
@@ -149,7 +154,7 @@ static int on_result(const struct db_row *row, void *arg, struct err *err)
 {
     struct get_call *c = arg;
     c->found = true;
-    return row_result(row, c->arena, &c->result, err);
+    return row_result(row, 0, c->arena, &c->result, err);
 }
 
 static int result_fn(struct db_tx *tx, void *arg, struct err *err)

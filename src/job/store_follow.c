@@ -147,7 +147,7 @@ static int on_follow_result(const struct db_row *row, void *arg, struct err *err
 {
     struct follow_call *c = arg;
     c->f.has_result = true;
-    return row_result(row, c->arena, &c->f.result, err);
+    return row_result(row, 0, c->arena, &c->f.result, err);
 }
 
 static int follow_fn(struct db_tx *tx, void *arg, struct err *err)

@@ -28,19 +28,22 @@ int row_check(const struct row_reader *r, struct err *err)
     return r->failed ? err_set(err, ERR_NOMEM, "out of memory for rows of the database") : 0;
 }
 
+/* One column to the field of the same name. */
+#define READ(kind, name)      READ_##kind(name);
+#define READ_TEXT(name)       ret->name = row_text(&r)
+#define READ_INT64(name)      ret->name = row_int(&r)
+#define READ_INT(name)        ret->name = (int)row_int(&r)
+#define READ_REAL(name)       ret->name = row_real(&r, 0)
+#define READ_CONFIDENCE(name) ret->name = row_real(&r, -1)
+
 int row_job(const struct db_row *row, int first, struct arena *a, struct job *ret, struct err *err)
 {
     struct row_reader r = {.row = row, .arena = a, .col = first};
     bool known = true;
     *ret = (struct job){0};
-#define READ_TEXT(name)  ret->name = row_text(&r)
-#define READ_INT64(name) ret->name = row_int(&r)
-#define READ_INT(name)   ret->name = (int)row_int(&r)
 #define READ_STATE(name) known = job_state_parse(db_col_text(row, r.col++), &ret->name) && known
 #define READ_QUEUE(name) known = job_queue_parse(db_col_text(row, r.col++), &ret->name) && known
-#define X(kind, name)    READ_##kind(name);
-    JOB_FIELDS(X)
-#undef X
+    JOB_FIELDS(READ)
     ret->plan = row_text(&r);
     if (!known)
         return err_set(err, ERR_CORRUPT, "job %s has a state or queue this program does not know",
@@ -48,26 +51,12 @@ int row_job(const struct db_row *row, int first, struct arena *a, struct job *re
     return row_check(&r, err);
 }
 
-int row_result(const struct db_row *row, struct arena *a, struct job_result *ret, struct err *err)
+int row_result(const struct db_row *row, int first, struct arena *a, struct job_result *ret, struct err *err)
 {
-    struct row_reader r = {.row = row, .arena = a};
-    struct job_result x = {0};
-    x.fence = row_int(&r);
-    x.result_key = row_text(&r);
-    x.text = row_text(&r);
-    x.language = row_text(&r);
-    x.engine = row_text(&r);
-    x.model = row_text(&r);
-    x.duration_ms = row_int(&r);
-    x.speech_ms = row_int(&r);
-    x.covered_ms = row_int(&r);
-    x.word_count = row_int(&r);
-    x.confidence = row_real(&r, -1);
-    x.processing_ms = row_int(&r);
-    x.created_at = row_int(&r);
-    x.language_probability = row_real(&r, 0);
-    x.warning = row_text(&r);
-    *ret = x;
+    struct row_reader r = {.row = row, .arena = a, .col = first};
+    *ret = (struct job_result){0};
+    RESULT_FIELDS(READ)
+    ret->text = row_text(&r);
     return row_check(&r, err);
 }
 
