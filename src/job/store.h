@@ -138,7 +138,7 @@ int store_add_upload(struct store *s, const struct job_upload *u, struct err *er
 int store_get_upload(struct store *s, const char *id, struct arena *a, struct job_upload *ret, struct err *err)
     MUST_CHECK;
 /* The object is there now. CONFLICT: a job has it already; NOT_FOUND. */
-int store_upload_arrived(struct store *s, const char *id, int64_t size, const char *etag, struct err *err) MUST_CHECK;
+int store_upload_arrived(struct store *s, const char *id, const char *etag, struct err *err) MUST_CHECK;
 /* Forgets uploads that expired before `before_ms` (wall clock) and became no job; their objects are nobody's then. */
 int store_drop_uploads(struct store *s, int64_t before_ms, struct err *err) MUST_CHECK;
 
