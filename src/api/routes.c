@@ -57,7 +57,7 @@ const struct route api_routes[] = {
     {"DELETE", "/api/v1/transcribe/{id}", &dialect_tool, tool_cancel, BODY_NONE, 0, "", "cancel a job",
      "200:ToolCancelled 409"},
 
-    {"POST", "/transcribe", &dialect_pool, pool_submit, BODY_UPLOAD, ROUTE_POSITION, "", "submit a recording",
+    {"POST", "/transcribe", &dialect_pool, pool_submit, BODY_UPLOAD, 0, "", "submit a recording",
      "202:PoolSubmitted"},
     {"GET", "/transcribe/{id}", &dialect_pool, pool_get, BODY_NONE, 0, "", "state and result of a job", "200:PoolJob"},
     {"DELETE", "/transcribe/{id}", &dialect_pool, pool_cancel, BODY_NONE, 0, "", "cancel a job",
@@ -88,7 +88,7 @@ const struct route api_routes[] = {
     {"GET", "/api/v1/audio/get_presigned_url", &dialect_audio_text, audio_text_url_by_query, BODY_NONE, ROUTE_STORAGE,
      "filename content_type file_size", "the same", "200:AudioTextUrl 422"},
     {"POST", "/api/v1/job/transcribe", &dialect_audio_text, audio_text_submit, BODY_JSON,
-     ROUTE_STORAGE | ROUTE_POSITION, "", "submit a recording that is in storage",
+     ROUTE_STORAGE, "", "submit a recording that is in storage",
      "<AudioTextSubmit 200:AudioTextJob 404 409 422"},
     {"GET", "/api/v1/job/status/{id}", &dialect_audio_text, audio_text_status, BODY_NONE, 0, "",
      "state and text of a job", "200:AudioTextJob"},
