@@ -156,7 +156,7 @@ int audio_text_submit(struct request *rq, struct err *err)
 int audio_text_status(struct request *rq, struct err *err)
 {
     struct shown_job v;
-    int rc = shown_job_get(rq, rq->params[0], &v, err);
+    int rc = shown_job_get(rq, rq->params[0], SHOW_TEXT, &v, err);
     if (rc == ERR_NOT_FOUND)
         return not_found(rq);
     if (rc < 0)

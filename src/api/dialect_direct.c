@@ -93,7 +93,7 @@ static int answer_text(struct request *rq, const struct shown_job *v, struct err
 static int answer_ended(struct request *rq, struct err *err)
 {
     struct shown_job v;
-    int rc = shown_job_get(rq, rq->job->id, &v, err);
+    int rc = shown_job_get(rq, rq->job->id, SHOW_TEXT, &v, err);
     if (rc < 0)
         return rc;
     switch (v.job.state) {

@@ -49,10 +49,6 @@ int pool_submit(struct request *rq, struct err *err)
     jw_str(&w, "model_size", j->model);
     jw_str(&w, "language", j->language);
     jw_time(&w, "created_at", j->created_at);
-    if (rq->position >= 0)
-        jw_int(&w, "queue_position", rq->position + 1);
-    else
-        jw_null(&w, "queue_position");
     jw_close(&w, '}');
     return request_json(rq, 202, &b, err);
 }
@@ -76,7 +72,7 @@ static void write_result(struct jsonw *w, const struct job_result *r)
 int pool_get(struct request *rq, struct err *err)
 {
     struct shown_job v;
-    int rc = shown_job_get(rq, rq->params[0], &v, err);
+    int rc = shown_job_get(rq, rq->params[0], SHOW_TEXT, &v, err);
     if (rc == ERR_NOT_FOUND)
         return not_found(rq);
     if (rc < 0)
@@ -99,7 +95,7 @@ int pool_get(struct request *rq, struct err *err)
 int pool_metadata(struct request *rq, struct err *err)
 {
     struct shown_job v;
-    int rc = shown_job_get(rq, rq->params[0], &v, err);
+    int rc = shown_job_get(rq, rq->params[0], 0, &v, err);
     if (rc == ERR_NOT_FOUND)
         return not_found(rq);
     if (rc < 0)

@@ -86,7 +86,7 @@ int queue_task(struct request *rq, struct err *err)
 {
     struct shown_job v;
     struct store_pace pace = {0};
-    int rc = shown_job_get(rq, rq->params[0], &v, err);
+    int rc = shown_job_get(rq, rq->params[0], SHOW_POSITION | SHOW_TEXT, &v, err);
     if (rc >= 0 && !job_state_terminal(v.job.state))
         rc = store_pace(rq->api->o.store, &pace, err);
     if (rc == ERR_NOT_FOUND)

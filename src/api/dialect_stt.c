@@ -30,7 +30,7 @@ int stt_upload(struct request *rq, struct err *err)
 int stt_status(struct request *rq, struct err *err)
 {
     struct shown_job v;
-    int rc = shown_job_get(rq, rq->params[0], &v, err);
+    int rc = shown_job_get(rq, rq->params[0], 0, &v, err);
     if (rc == ERR_NOT_FOUND)
         return not_found(rq);
     if (rc < 0)
@@ -50,7 +50,7 @@ int stt_status(struct request *rq, struct err *err)
 int stt_result(struct request *rq, struct err *err)
 {
     struct shown_job v;
-    int rc = shown_job_get(rq, rq->params[0], &v, err);
+    int rc = shown_job_get(rq, rq->params[0], SHOW_TEXT, &v, err);
     if (rc == ERR_NOT_FOUND)
         return not_found(rq);
     if (rc < 0)

@@ -33,7 +33,7 @@ int tool_submit(struct request *rq, struct err *err)
 int tool_get(struct request *rq, struct err *err)
 {
     struct shown_job v;
-    int rc = shown_job_get(rq, rq->params[0], &v, err);
+    int rc = shown_job_get(rq, rq->params[0], SHOW_TEXT, &v, err);
     if (rc == ERR_NOT_FOUND)
         return not_found(rq);
     if (rc < 0)

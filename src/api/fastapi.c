@@ -107,7 +107,7 @@ int fastapi_cancel(struct request *rq, struct shown_job *ret, struct err *err)
 {
     int rc = job_cancel(rq, rq->params[0], err);
     if (rc >= 0)
-        rc = shown_job_get(rq, rq->params[0], ret, err);
+        rc = shown_job_get(rq, rq->params[0], 0, ret, err);
     if (rc < 0 || ret->job.state == JOB_CANCELLED)
         return rc < 0 ? rc : 1;
     return request_problem(rq, PROBLEM_conflict, "Job cannot be cancelled: it is %s", job_state_name(ret->job.state));

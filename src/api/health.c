@@ -83,6 +83,21 @@ static int ask_broker(struct health *h, struct health_report *ret, struct err *e
     return rc;
 }
 
+static int ask_queue(struct health *h, struct health_report *ret, struct err *err)
+{
+    struct store_counts c;
+    int64_t began = clock_mono_ms();
+    int rc = store_counts(h->o.store, &c, err);
+    ret->latency_ms = clock_mono_ms() - began;
+    if (rc < 0)
+        return rc;
+    struct jsonw w = {&ret->details, false};
+    jw_int(&w, "pending", c.by_state[JOB_PENDING]);
+    jw_int(&w, "processing", c.by_state[JOB_PROCESSING]);
+    jw_seconds(&w, "oldest_wait", c.oldest_pending_ms);
+    return 0;
+}
+
 static int ask_disk(struct health *h, struct health_report *ret, struct err *err)
 {
     const struct {

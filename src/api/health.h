@@ -22,6 +22,7 @@
     X(database, ask_database, 500, true) \
     X(storage, ask_storage, 2000, true)  \
     X(broker, ask_broker, 500, true)     \
+    X(queue, ask_queue, 2000, true)      \
     X(disk, ask_disk, 2000, false)       \
     X(workers, ask_workers, 1000, false)
 

@@ -6,22 +6,27 @@
 
 #include <stdio.h>
 
-int shown_job_get(struct request *rq, const char *id, struct shown_job *ret, struct err *err)
+int shown_job_get(struct request *rq, const char *id, unsigned what, struct shown_job *ret, struct err *err)
 {
     struct store *store = rq->api->o.store;
-    struct job_result *result;
+    struct job_view v = {.has_result = false};
     *ret = (struct shown_job){.position = -1};
-    int rc = id_valid(id) ? store_get(store, id, &rq->arena, &ret->job, err)
+    int rc = id_valid(id) ? store_view(store, id, &rq->arena, &v, err)
                           : err_set(err, ERR_NOT_FOUND, "'%.64s' is no job id", id);
-    if (rc >= 0 && ret->job.state == JOB_PENDING)
+    if (rc < 0)
+        return rc;
+    ret->job = v.job;
+    if (v.job.state == JOB_PENDING && (what & SHOW_POSITION))
         rc = store_look(store, id, INT32_MAX, &rq->arena, &ret->job, &ret->position, err);
     if (rc < 0 || ret->job.state != JOB_COMPLETED)
         return rc;
-    result = arena_alloc(&rq->arena, sizeof *result);
+    struct job_result *result = arena_alloc(&rq->arena, sizeof *result);
     if (!result)
         return err_set(err, ERR_NOMEM, "no memory for this request");
+    *result = v.result;
     ret->result = result;
-    return store_get_result(store, id, &rq->arena, result, err);
+    /* Without a result in the view it was completed between the two questions. */
+    return (what & SHOW_TEXT) || !v.has_result ? store_get_result(store, id, &rq->arena, result, err) : 0;
 }
 
 /* Tells the worker, which would find out by itself within half a second. */

@@ -13,8 +13,13 @@ struct shown_job {
     const struct job_result *result; /* of a completed job, else NULL */
 };
 
+/* What costs a question of its own. */
+enum {
+    SHOW_POSITION = 1 << 0, /* `position` */
+    SHOW_TEXT = 1 << 1,     /* the text of `result`, else NULL */
+};
 /* NOT_FOUND also for what is no id at all. */
-int shown_job_get(struct request *rq, const char *id, struct shown_job *ret, struct err *err) MUST_CHECK;
+int shown_job_get(struct request *rq, const char *id, unsigned what, struct shown_job *ret, struct err *err) MUST_CHECK;
 /* pending or processing -> cancelled, and tells the worker. 1: now; 0: it had ended before; NOT_FOUND. */
 int job_cancel(struct request *rq, const char *id, struct err *err) MUST_CHECK;
 /* The same without a request. */

@@ -91,7 +91,7 @@ static int answer_transcript(struct request *rq, const struct shown_job *v, stru
 static int answer_ended(struct request *rq, struct err *err)
 {
     struct shown_job v;
-    int rc = shown_job_get(rq, asked_id(rq), &v, err);
+    int rc = shown_job_get(rq, asked_id(rq), 0, &v, err);
     if (rc == ERR_NOT_FOUND) {
         request_problem(rq, PROBLEM_job_cancelled, "job %s was removed before it ended", asked_id(rq));
         return no_retry(rq);

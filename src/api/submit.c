@@ -163,7 +163,7 @@ int submit(struct request *rq, const struct submission *s, enum problem *ret_pro
     }
     if (s->stored)
         info = *s->stored;
-    job.audio_sha256 = arena_strdup(&rq->arena, s->sum ? s->sum : info.sha256);
+    job.audio_sha256 = s->sum ? s->sum : arena_strdup(&rq->arena, info.sha256);
     job.uploaded = s->stored != NULL;
     job.audio_bytes = info.size;
     rc = job.audio_sha256 ? FAULT_POINT(upload_stored, err) : err_set(err, ERR_NOMEM, "no memory for this request");

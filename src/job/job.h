@@ -95,7 +95,7 @@ struct job_result {
  */
 struct job_upload {
     const char *id, *key, *filename, *content_type;
-    int64_t size;     /* announced, then that of the object; negative: unknown */
+    int64_t size;     /* announced, and once it is used that of the object; negative: unknown */
     const char *etag; /* the SHA-256 or ETag of the object as it is known; NULL: not yet */
     int64_t created_at, expires_at, used_at;
 };

@@ -138,7 +138,7 @@ int store_add_upload(struct store *s, const struct job_upload *u, struct err *er
 int store_get_upload(struct store *s, const char *id, struct arena *a, struct job_upload *ret, struct err *err)
     MUST_CHECK;
 /* The object is there now. CONFLICT: a job has it already; NOT_FOUND. */
-int store_upload_arrived(struct store *s, const char *id, int64_t size, const char *etag, struct err *err) MUST_CHECK;
+int store_upload_arrived(struct store *s, const char *id, const char *etag, struct err *err) MUST_CHECK;
 /* Forgets uploads that expired before `before_ms` (wall clock) and became no job; their objects are nobody's then. */
 int store_drop_uploads(struct store *s, int64_t before_ms, struct err *err) MUST_CHECK;
 
@@ -256,10 +256,13 @@ struct claim_opts {
 /* Room for one claimed job; its texts go into the arena, which is the caller's. */
 struct claimed {
     struct arena *arena;
-    struct job job;
+    struct job job; /* id NULL: none */
 };
 enum { CLAIM_MAX = 16 };
-/* How many jobs are now processing and ours: at most n, and n at most CLAIM_MAX; 0: nothing is due. All or none. */
+/*
+ * How many jobs are now processing and ours: at most n, and n at most CLAIM_MAX; 0: nothing is due. On failure none is.
+ * Any of the n may be the one that got none: a job that comes while this runs is claimed by a later one.
+ */
 int store_claim(struct store *s, const struct claim_opts *o, struct claimed *ret, size_t n, struct err *err) MUST_CHECK;
 
 /* A claim as the row shows it. */

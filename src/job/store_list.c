@@ -53,13 +53,13 @@ struct results_call {
 static int on_page_result(const struct db_row *row, void *arg, struct err *err)
 {
     struct results_call *c = arg;
-    const char *id = db_col_text(row, RESULT_WIDTH);
+    const char *id = db_col_text(row, 0);
     size_t i = 0;
     while (i < c->page->n && !str_eq(c->page->jobs[i].id, id))
         i++;
     if (i == c->page->n)
         return 0; /* a job of another state than the page lists */
-    return row_result(row, 0, c->arena, &c->results[i], err);
+    return row_result(row, 1, c->arena, &c->results[i], err);
 }
 
 int store_page_results(struct store *s, const struct job_page *page, struct arena *a, struct job_result *ret,
@@ -72,7 +72,7 @@ int store_page_results(struct store *s, const struct job_page *page, struct aren
     struct results_call c = {.page = page, .arena = a, .results = ret};
     const struct job *newest = &page->jobs[0], *oldest = &page->jobs[page->n - 1];
     struct db_stmt stmt = {
-        .sql = "SELECT " RESULT_COLUMNS ", job_id FROM results WHERE job_id IN (SELECT id FROM jobs WHERE "
+        .sql = "SELECT job_id, " RESULT_COLUMNS " FROM results WHERE job_id IN (SELECT id FROM jobs WHERE "
                "(created_at, id) <= ($1, $2) AND (created_at, id) >= ($3, $4))",
         .args = (const struct db_val[]){db_int(newest->created_at), db_text(newest->id), db_int(oldest->created_at),
                                         db_text(oldest->id)},

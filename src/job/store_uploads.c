@@ -74,12 +74,12 @@ int store_get_upload(struct store *s, const char *id, struct arena *a, struct jo
     return 0;
 }
 
-int store_upload_arrived(struct store *s, const char *id, int64_t size, const char *etag, struct err *err)
+int store_upload_arrived(struct store *s, const char *id, const char *etag, struct err *err)
 {
     struct db_stmt stmt = {
-        .sql = "UPDATE uploads SET size = $2, etag = $3 WHERE id = $1 AND used_at IS NULL",
-        .args = (const struct db_val[]){db_text(id), db_int(size), db_text(etag)},
-        .n_args = 3,
+        .sql = "UPDATE uploads SET etag = $2 WHERE id = $1 AND used_at IS NULL",
+        .args = (const struct db_val[]){db_text(id), db_text(etag)},
+        .n_args = 2,
     };
     int rc = db_write_stmts(s->db, DB_DURABLE, &stmt, 1, err);
     if (rc < 0 || stmt.changed)

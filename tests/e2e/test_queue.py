@@ -5,7 +5,7 @@ import pytest
 import requests
 
 from dialects import SOUND, UNKNOWN, follow, poll, recording, whisper_models
-from steno_server import Server
+from steno_server import Server, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +137,13 @@ def test_watch_a_task_that_is_cancelled(api):
                             lambda _: requests.delete(f"{api.url}/task/{task_id}", timeout=60))
     check_updates(messages, ["queued", "cancelled"])
     assert code == 1000
+
+
+def test_health_tells_of_the_queue(api):
+    submit(api)
+    queue = wait_for("the figures are fresh",
+                     lambda: (q := requests.get(api.url + "/health", timeout=60).json()["parts"]["queue"])["pending"] and q)
+    assert queue["ok"] and queue["pending"] == 1 and queue["processing"] == 0
 
 
 @pytest.mark.parametrize("task_id", [UNKNOWN, "1"])
