@@ -9,6 +9,7 @@
  */
 #include "api/submit.h"
 
+#include "api/models.h"
 #include "api/server.h"
 #include "base/fault.h"
 #include "base/log.h"
@@ -117,7 +118,7 @@ static int check(struct request *rq, const struct job_new *job, enum problem *re
 {
     const struct api_opts *o = &rq->api->o;
     struct err why = ERR_INIT;
-    int rc = o->check ? o->check(o->check_arg, job, &why) : 0;
+    int rc = o->check ? o->check(o->check_arg, job, &why) : models_check(rq, job, &why);
     if (rc == ERR_INVALID || rc == ERR_UNSUPPORTED || rc == ERR_NOT_FOUND) {
         *err = why;
         *ret_problem = rc == ERR_NOT_FOUND ? PROBLEM_model_not_found : PROBLEM_impossible_request;

@@ -53,7 +53,7 @@ struct upload {
     enum problem problem; /* what the error under way comes to; PROBLEM_COUNT: by its class */
     char id[ID_SIZE];
     const char *key;
-    char ring[UPLOAD_RING_BYTES];
+    char *ring; /* UPLOAD_RING_BYTES; NULL once the body was read and the request waits for its job */
 };
 
 /* ---- the task: parts ---- */
@@ -281,14 +281,14 @@ static void answer_failure(struct upload *u, const struct err *err)
 static size_t next_piece(struct upload *u, const char **ret)
 {
     *ret = u->ring + u->first;
-    return MIN(u->n, sizeof u->ring - u->first);
+    return MIN(u->n, (size_t)UPLOAD_RING_BYTES - u->first);
 }
 
 static void piece_done(struct upload *u, size_t n)
 {
     u->n -= n;
     /* Starting again at the front keeps a slow upload on few pages. */
-    u->first = u->n ? (u->first + n) % sizeof u->ring : 0;
+    u->first = u->n ? (u->first + n) % UPLOAD_RING_BYTES : 0;
 }
 
 /* Lets the HTTP thread go on. */
@@ -303,7 +303,7 @@ static void resume_locked(struct upload *u)
 /* Takes out what the ring holds; true when there may be more after a fair share. */
 static bool take_out_locked(struct upload *u, struct err *err)
 {
-    size_t share = sizeof u->ring;
+    size_t share = UPLOAD_RING_BYTES;
     const char *p;
     size_t n;
     while (!u->gone && !u->refused && (n = next_piece(u, &p)) > 0) {
@@ -322,6 +322,14 @@ static bool take_out_locked(struct upload *u, struct err *err)
             resume_locked(u);
     }
     return false;
+}
+
+/* The request may wait for long, and takes nothing in any more: it is no upload now. */
+static void drop_ring(struct upload *u)
+{
+    free(u->ring);
+    u->ring = NULL;
+    atomic_fetch_sub(&u->rq->api->uploads, 1);
 }
 
 static void upload_task(void *arg)
@@ -348,6 +356,7 @@ static void upload_task(void *arg)
     if (rc > 0) {
         /* The handler goes on later: the connection stays suspended, and the task under way. */
         u->running = u->suspended = false;
+        drop_ring(u);
         pthread_mutex_unlock(&u->mu);
         http_handled(rq, rc, &err);
         return;
@@ -401,13 +410,16 @@ static int read_head(struct upload *u, const struct body_head *head, enum proble
 
 int upload_new(struct request *rq, const struct body_head *head, enum problem *ret_problem, struct err *err)
 {
-    struct upload *u = malloc(sizeof *u);
+    struct upload *u = calloc(1, sizeof *u);
+    char *ring = malloc(UPLOAD_RING_BYTES); /* its pages come into being as they are used */
     *ret_problem = PROBLEM_overloaded;
-    if (!u)
+    if (!u || !ring) {
+        free(u);
+        free(ring);
         return err_set(err, ERR_NOMEM, "no memory for another upload; try again later");
-    /* The ring stays untouched: its pages come into being as they are used. */
-    memset(u, 0, offsetof(struct upload, ring));
+    }
     u->rq = rq;
+    u->ring = ring;
     u->problem = PROBLEM_COUNT;
     u->form.dialect = rq->route->dialect;
     u->form.engine_names = rq->api->o.engine_names;
@@ -425,7 +437,8 @@ void upload_free(struct upload *u)
     if (!u)
         return;
     /* Nothing is left in storage by now: submitted, refused, or removed by the task that upload_gone began. */
-    atomic_fetch_sub(&u->rq->api->uploads, 1);
+    if (u->ring)
+        drop_ring(u);
     body_clear(&u->body);
     buf_clear(&u->value);
     pthread_mutex_destroy(&u->mu);
@@ -443,7 +456,7 @@ enum upload_state upload_feed(struct upload *u, const char *data, size_t *n)
     } else if (!u->running && !http_task_begin(rq)) {
         state = UPLOAD_CUT;
     } else {
-        size_t size = sizeof u->ring, take = MIN(*n, size - u->n);
+        size_t size = UPLOAD_RING_BYTES, take = MIN(*n, size - u->n);
         size_t at = (u->first + u->n) % size, part = MIN(take, size - at);
         memcpy(u->ring + at, data, part);
         memcpy(u->ring, data + part, take - part);

@@ -71,7 +71,7 @@ static void bare_name(const char *name, char ret[MODEL_NAME_MAX])
 {
     char low[MODEL_NAME_MAX] = "";
     const char *p = behind_slash(name);
-    for (size_t i = 0; p[i] && i < sizeof low - 1; i++)
+    for (size_t i = 0; i < sizeof low - 1 && p[i]; i++)
         low[i] = (char)tolower((unsigned char)p[i]);
     size_t n = strlen(low);
     if (n > 11 && is_date(low + n - 11))
@@ -260,7 +260,7 @@ static int look_up(struct search *s, const char **ret)
     return 0;
 }
 
-/* ---- the nearest ---- */
+/* ---- stand-ins ---- */
 
 static double millions_of(const struct model_here *m)
 {
@@ -270,32 +270,60 @@ static double millions_of(const struct model_here *m)
     return size ? size->millions : (double)m->parameters / 1e6;
 }
 
-static bool can_do(const struct model_here *m, const struct search *s, const struct model_wish *w)
+/* What was asked for in so many words. */
+static bool meets(const struct model_here *m, const struct model_wish *w)
 {
     if (str_eq(w->task, "translate") && !m->can_translate)
         return false;
-    return m->multilingual || (w->language ? is_english(w->language) : is_for_english(s->bare));
+    return m->multilingual || !w->language || is_english(w->language);
 }
 
-/* NULL: its name tells no size, or nothing here can be compared. Of two that are as near, the larger. */
-static const struct model_here *nearest(const struct search *s, const struct model_wish *w, bool that_can)
+/* The same, and what the name of the model promises. */
+static bool can_do(const struct model_here *m, const struct search *s, const struct model_wish *w)
 {
-    const struct size *asked = size_of(s->bare);
+    return meets(m, w) && (m->multilingual || w->language || is_for_english(s->bare));
+}
+
+/* Whose size is nearest to so many millions of parameters; of two that are as near, the larger. NULL: none is left. */
+static const struct model_here *nearest(const struct search *s, double millions, const bool *left)
+{
     const struct model_here *best = NULL;
     double best_far = 0, best_millions = 0;
-    for (size_t i = 0; asked && i < s->n_here; i++) {
-        const struct model_here *m = &s->here[i];
-        double millions = millions_of(m);
-        if (that_can && !can_do(m, s, w))
+    for (size_t i = 0; i < s->n_here; i++) {
+        double has = millions_of(&s->here[i]), far = has > 0 && millions > 0 ? fabs(log(has / millions)) : HUGE_VAL;
+        if (!left[i] || (best && far >= best_far && !(far <= best_far && has > best_millions)))
             continue;
-        double far = millions > 0 ? fabs(log(millions / asked->millions)) : HUGE_VAL;
-        if (!best || far < best_far || (far <= best_far && millions > best_millions)) {
-            best = m;
-            best_far = far;
-            best_millions = millions;
-        }
+        best = &s->here[i];
+        best_far = far;
+        best_millions = has;
     }
     return best;
+}
+
+/* In place of one that is not installed; NULL: its name tells no size. */
+static const struct model_here *instead_of_missing(const struct search *s, const struct model_wish *w, bool *left)
+{
+    const struct size *asked = size_of(s->bare);
+    bool any = false;
+    for (size_t i = 0; i < s->n_here; i++) {
+        left[i] = can_do(&s->here[i], s, w);
+        any = any || left[i];
+    }
+    for (size_t i = 0; i < s->n_here && !any; i++)
+        left[i] = true;
+    return asked ? nearest(s, asked->millions, left) : NULL;
+}
+
+/* In place of the default one, where that cannot do it; NULL: it can, or none can. */
+static const struct model_here *instead_of_default(const struct search *s, const struct model_wish *w, bool *left)
+{
+    const struct model_here *standard = NULL;
+    for (size_t i = 0; i < s->n_here; i++) {
+        left[i] = meets(&s->here[i], w);
+        if (s->here[i].standard)
+            standard = &s->here[i];
+    }
+    return standard && !meets(standard, w) ? nearest(s, millions_of(standard), left) : NULL;
 }
 
 static int not_found(const struct search *s, const char *name, struct err *err)
@@ -309,27 +337,44 @@ static int not_found(const struct search *s, const char *name, struct err *err)
                    s->n_here ? buf_str(&b) : "another engine");
 }
 
+/* *ret_warning NULL: none. `left`: room for as many as are here. */
+static int choose(struct search *s, const struct model_wish *w, bool *left, struct arena *a, const char **ret,
+                  const char **ret_warning, struct err *err)
+{
+    bool found = look_up(s, ret), error = s->names && s->names->missing_is_error;
+    if (!found && error)
+        return not_found(s, w->name, err);
+    const struct model_here *m = NULL;
+    if (found && !*ret && !error)
+        m = instead_of_default(s, w, left);
+    else if (!found)
+        m = instead_of_missing(s, w, left);
+    if (found && !m)
+        return 0;
+    *ret = m ? m->name : NULL;
+    if (found)
+        *ret_warning = arena_printf(a, "the default model cannot do this: '%.60s' was used, the nearest in size", *ret);
+    else if (m)
+        *ret_warning =
+            arena_printf(a, "model '%.60s' is not installed: '%.60s' was used, the nearest in size", w->name, *ret);
+    else
+        *ret_warning = arena_printf(a, "model '%.60s' is not installed: the default model was used", w->name);
+    return *ret_warning ? 0 : err_set(err, ERR_NOMEM, "no memory for the name of a model");
+}
+
 int model_names_choose(const struct model_names *n, const struct model_wish *w, const struct model_here *here,
                        size_t n_here, struct arena *a, const char **ret, const char **ret_warning, struct err *err)
 {
     struct search s = {.names = n, .here = here, .n_here = n_here};
     const char *found = NULL, *warning = NULL;
-    bool asked = w->name && *w->name && !str_ieq(w->name, MODEL_AUTO);
-    if (asked)
+    bool *left = arena_alloc(a, n_here + 1);
+    int rc = left ? 0 : err_set(err, ERR_NOMEM, "no memory for the name of a model");
+    if (rc == 0 && w->name && *w->name && !str_ieq(w->name, MODEL_AUTO)) {
         search_for(&s, w->name);
-    if (asked && !look_up(&s, &found)) {
-        if (n && n->missing_is_error)
-            return not_found(&s, w->name, err);
-        const struct model_here *m = nearest(&s, w, true);
-        if (!m)
-            m = nearest(&s, w, false);
-        found = m ? m->name : NULL;
-        warning = m ? arena_printf(a, "model '%.60s' is not installed: '%.60s' was used, the nearest in size", w->name,
-                                   m->name)
-                    : arena_printf(a, "model '%.60s' is not installed: the default model was used", w->name);
-        if (!warning)
-            return err_set(err, ERR_NOMEM, "no memory for the name of a model");
+        rc = choose(&s, w, left, a, &found, &warning, err);
     }
+    if (rc < 0)
+        return rc;
     *ret = found;
     *ret_warning = warning;
     return 0;

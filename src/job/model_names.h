@@ -10,6 +10,9 @@
  *   2. the models that are installed: as written, then without what people put around a name
  *   3. the built-in aliases: names of OpenAI's models, and sizes that stand for one of several ("large")
  *   4. `model_missing`: an error, or the installed model that is nearest in size and can do what is asked
+ *
+ * An alias of the default model does not insist on it: when that one does not know the language, or cannot translate,
+ * the nearest one that can is taken, unless `model_missing` is an error.
  */
 #ifndef JOB_MODEL_NAMES_H
 #define JOB_MODEL_NAMES_H
@@ -30,7 +33,8 @@ struct model_here {
     const char *name;
     int64_t bytes, parameters; /* 0: not known */
     bool multilingual, can_translate;
-    bool loaded; /* in memory now */
+    bool standard; /* the default one */
+    bool loaded;   /* in memory now */
 };
 
 struct model_alias {

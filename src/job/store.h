@@ -256,10 +256,13 @@ struct claim_opts {
 /* Room for one claimed job; its texts go into the arena, which is the caller's. */
 struct claimed {
     struct arena *arena;
-    struct job job;
+    struct job job; /* id NULL: none */
 };
 enum { CLAIM_MAX = 16 };
-/* How many jobs are now processing and ours: at most n, and n at most CLAIM_MAX; 0: nothing is due. All or none. */
+/*
+ * How many jobs are now processing and ours: at most n, and n at most CLAIM_MAX; 0: nothing is due. On failure none is.
+ * Any of the n may be the one that got none: a job that comes while this runs is claimed by a later one.
+ */
 int store_claim(struct store *s, const struct claim_opts *o, struct claimed *ret, size_t n, struct err *err) MUST_CHECK;
 
 /* A claim as the row shows it. */

@@ -5,8 +5,10 @@
 
 #include <string.h>
 
-static struct model_here *here_of(const struct engine_model *v, size_t n, struct arena *a)
+static struct model_here *here_of(struct engine *e, const struct engine_model *v, size_t n, struct arena *a)
 {
+    static const struct engine_request any = {.task = "transcribe"};
+    const char *standard = engine_model(e, &any);
     struct model_here *here = arena_alloc(a, (n + 1) * sizeof *here);
     for (size_t i = 0; here && i < n; i++)
         here[i] = (struct model_here){.name = v[i].name,
@@ -14,6 +16,7 @@ static struct model_here *here_of(const struct engine_model *v, size_t n, struct
                                       .parameters = v[i].parameters,
                                       .multilingual = v[i].multilingual,
                                       .can_translate = v[i].can_translate,
+                                      .standard = str_eq(v[i].name, standard),
                                       .loaded = v[i].loaded};
     return here;
 }
@@ -89,7 +92,7 @@ int choose_model(struct engine *e, const struct model_names *names, const struct
         *err = why;
         return rc;
     }
-    const struct model_here *here = here_of(v, n, a);
+    const struct model_here *here = here_of(e, v, n, a);
     return here ? model_names_choose(names, wish, here, n, a, ret_model, ret_warning, err)
                 : err_set(err, ERR_NOMEM, "no memory for a list of models");
 }

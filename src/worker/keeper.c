@@ -87,10 +87,10 @@ static int renew(struct keeper *k, size_t running, size_t *ret_n, struct err *er
 static int look(struct keeper *k, struct err *err)
 {
     size_t running = board_list(k->w->board, k->board, k->max_board), n = 0;
-    if (running == 0)
-        return 0;
-    int rc = clock_mono_ms() < k->next_renewal ? store_held(k->w->o->store, k->w->id, k->held, k->max_held, &n, err)
-                                               : renew(k, running, &n, err);
+    bool due = clock_mono_ms() >= k->next_renewal;
+    if (running == 0 && !due)
+        return 0; /* nothing could be lost; but there may be strays */
+    int rc = !due ? store_held(k->w->o->store, k->w->id, k->held, k->max_held, &n, err) : renew(k, running, &n, err);
     for (size_t i = 0; rc == 0 && i < running; i++)
         if (!holds(k->held, n, &k->board[i]) && board_stop(k->w->board, &k->board[i], RUN_LOST))
             log_debug(&k->w->log, "job %s is no longer ours, stopping it", k->board[i].id);

@@ -81,7 +81,7 @@ static int claim_jobs(struct worker *w, bool idle, size_t n, struct pool *jobs, 
     }
     int got = store_claim(w->o->store, &o, claimed, n, err), rc = got;
     for (size_t i = 0; i < n; i++) {
-        if ((int)i >= got) {
+        if (got <= 0 || !claimed[i].job.id) {
             run_free(runs[i]);
             continue;
         }

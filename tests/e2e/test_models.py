@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from steno_server import FIXTURE, QUICK, STENO, Server, clean_env
+from steno_server import FIXTURE, QUICK, STENO, Server, clean_env, wait_for
 
 EXACT = ["--engine=whisper", "--precision=f32", "--threads=2"]
 WORD = FIXTURE / "wav" / "02_one_word.wav"
@@ -105,6 +105,27 @@ def test_a_worker_elsewhere_fails_the_job(models):
         ended = server.wait_job(job["id"])
         assert (ended["status"], ended["error"]["code"], ended["attempt"]) == ("failed", "invalid", 1)
         assert "there is no model 'medium' here" in ended["error"]["message"]
+    finally:
+        if worker:
+            worker.close()
+        server.close()
+
+
+def test_an_api_elsewhere_asks_the_workers(models):
+    """With the same setting it refuses what none of them has; what it cannot know it leaves to them."""
+    server = Server("--model-missing=error", "--model-aliases=mine=base.en", role="api")
+    worker = None
+    try:
+        early = server.submit(WORD.read_bytes(), "a.wav", fields={"model": "medium"})
+        assert early.status == 202
+        worker = Server(*QUICK, *EXACT, f"--model-path={models}", "--model=base.en", "--model-missing=error", role="worker",
+                        data=server.data)
+        assert server.wait_job(early.json["id"])["status"] == "failed"
+        wait_for("models", lambda: server.ask("GET", "/v1/models").json["data"])
+        answer = server.submit(WORD.read_bytes(), "a.wav", fields={"model": "medium"})
+        assert (answer.status, answer.code) == (422, "model_not_found") and "use base.en, large-v3" in answer.json["detail"]
+        for fields in ({"model": "whisper-1"}, {"model": "large"}, {"model": "mine"}, {"model": "medium", "engine": "null"}):
+            assert server.submit(WORD.read_bytes(), "a.wav", fields=fields).status == 202, fields
     finally:
         if worker:
             worker.close()

@@ -331,6 +331,11 @@ def test_translations(server):
     # Of those installed, the one that can.
     near = ok(server, TRANSLATIONS, model="small").json
     assert near["model"] == "large-v3" and "'small' is not installed" in near["warning"]
+    # The default model knows English only; OpenAI's name does not insist on it.
+    other = ok(server, TRANSLATIONS, model="whisper-1").json
+    assert other["model"] == "large-v3"
+    assert other["warning"] == "the default model cannot do this: 'large-v3' was used, the nearest in size"
+    assert ok(server, language="de").json["model"] == "large-v3"
     failed(post(server, TRANSLATIONS, model="large-v3", task="transcribe"), 400, "task")
     for name in ("json", "text", "srt", "vtt"):
         ok(server, TRANSLATIONS, model="large-v3", response_format=name)

@@ -141,6 +141,44 @@ static void test_other_names_count_by_parameters(void **state)
     }
 }
 
+/* "whisper-1" is the default model, unless that one cannot do it. */
+static void test_an_alias_of_the_default(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *here, *name, *language, *task, *missing; /* the first one here is the default */
+        const char *want;                                    /* NULL: the default */
+    } rows[] = {
+        {"base.en small medium", "whisper-1", NULL, NULL, "nearest", NULL},
+        {"base.en small medium", "whisper-1", "en", "transcribe", "nearest", NULL},
+        {"base.en small medium", "whisper-1", "de", NULL, "nearest", "small"},
+        {"base.en small medium", "whisper-1", NULL, "translate", "nearest", "small"},
+        {"base.en small medium", "whisper-1", "de", NULL, "error", NULL},
+        {"base.en small medium", "auto", "de", NULL, "nearest", NULL}, /* nobody asked for any */
+        {"base.en small medium", NULL, "de", NULL, "nearest", NULL},
+        {"base.en small medium", "base.en", "de", NULL, "nearest", "base.en"}, /* that one and no other */
+        {"large-v3-turbo tiny medium", "whisper-1", "de", "transcribe", "nearest", NULL},
+        {"large-v3-turbo tiny medium", "whisper-1", "de", "translate", "nearest", "medium"},
+        {"base.en tiny.en", "whisper-1", "de", NULL, "nearest", NULL}, /* none can: the engine says why */
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(arena_clear) struct arena a = ARENA_INIT;
+        struct model_here here[MAX_HERE];
+        struct model_names names;
+        struct err err = ERR_INIT;
+        const struct model_wish wish = {rows[i].name, rows[i].language, rows[i].task};
+        const char *got = "none", *warning = "none";
+        assert_int_equal(model_names_read("", rows[i].missing, &a, &names, &err), 0);
+        size_t n = models(rows[i].here, &a, here);
+        here[0].standard = true;
+        assert_int_equal(model_names_choose(&names, &wish, here, n, &a, &got, &warning, &err), 0);
+        bool other = rows[i].want && !str_eq(rows[i].want, rows[i].name);
+        if (!str_eq(got, rows[i].want) || (warning != NULL) != other)
+            fail_msg("%zu: '%s' of '%s' gave '%s', '%s'", i, rows[i].name ? rows[i].name : "-", rows[i].here,
+                     got ? got : "-", warning ? warning : "-");
+    }
+}
+
 static void test_missing_is_an_error(void **state)
 {
     (void)state;
@@ -214,6 +252,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_choices),
         cmocka_unit_test(test_other_names_count_by_parameters),
+        cmocka_unit_test(test_an_alias_of_the_default),
         cmocka_unit_test(test_missing_is_an_error),
         cmocka_unit_test(test_the_setting),
         cmocka_unit_test(test_all_aliases_are_listed),
