@@ -30,7 +30,7 @@ static int answer_job(struct request *rq, unsigned status, const struct job_view
 
 int route_submit(struct request *rq, struct err *err)
 {
-    int rc = answer_job(rq, 202, &(struct job_view){.job = *rq->job}, rq->position, err);
+    int rc = answer_job(rq, 202, &(struct job_view){.job = *rq->job}, -1, err);
     if (rc < 0)
         return rc;
     answer_header(&rq->answer, "Location", "/v1/jobs/%s", rq->job->id);
@@ -45,7 +45,7 @@ int route_get_job(struct request *rq, struct err *err)
     struct job_view v = {.has_result = false};
     const struct job *j = &v.job;
     int64_t position = -1;
-    int rc = id_valid(id) ? store_view(store, id, &rq->arena, &v, err) : ERR_NOT_FOUND;
+    int rc = id_valid(id) ? store_view(store, id, false, &rq->arena, &v, err) : ERR_NOT_FOUND;
     if (rc >= 0 && j->state == JOB_PENDING)
         rc = store_look(store, id, INT32_MAX, &rq->arena, &v.job, &position, err);
     if (rc == ERR_NOT_FOUND)
@@ -169,7 +169,7 @@ int route_delete_job(struct request *rq, struct err *err)
     struct job_view v;
     int rc = and_purge ? purge(rq, id, err) : job_cancel(rq, id, err);
     if (rc >= 0 && !and_purge)
-        rc = store_view(rq->api->o.store, id, &rq->arena, &v, err);
+        rc = store_view(rq->api->o.store, id, false, &rq->arena, &v, err);
     if (rc == ERR_NOT_FOUND)
         return no_such_job(rq, id);
     if (rc < 0 || and_purge)
