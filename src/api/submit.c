@@ -120,7 +120,7 @@ static int check(struct request *rq, const struct job_new *job, enum problem *re
 int submit(struct request *rq, const struct submission *s, enum problem *ret_problem, struct err *err)
 {
     struct storage *storage = rq->api->o.storage;
-    struct object_info info;
+    struct object_info info = {0};
     struct job_new job = {
         .id = s->id,
         .queue = queue_of(s->form),
