@@ -27,6 +27,10 @@ struct api_opts {
     unsigned storage_threads; /* uploads, and handlers that wait for storage */
     int64_t max_upload_bytes; /* 413 beyond */
     int64_t max_queue;        /* pending jobs; 503 beyond; 0: no limit */
+    int64_t wait_max_ms;      /* longest wait for a job that a client may ask for; 0: none */
+    int64_t key_keep_ms;      /* how long the key of a submission is known */
+    int64_t key_lease_ms;     /* after a request died, until its key is free */
+    const char *cors_origins; /* see cors.h; NULL or "": none */
     int64_t idle_ms;          /* connection without traffic */
     int64_t upload_ms;        /* longest upload */
     const char *engine_names; /* comma separated: what a job may ask for in `engine` */

@@ -19,6 +19,7 @@
     X(unknown_field, 400, "Unknown field", "leave the field out or correct its name")                  \
     X(duplicate_field, 400, "Field given twice", "send the field once")                                \
     X(bad_field, 400, "Bad value of a field", "correct the value")                                     \
+    X(bad_idempotency_key, 400, "Bad Idempotency-Key", "send 1 to 255 printable characters")           \
     X(no_such_route, 404, "No such page", "see GET / for what there is")                               \
     X(job_not_found, 404, "No such job", "check the id; purged jobs are gone")                         \
     X(method_not_allowed, 405, "Method not allowed", "use a method of the Allow header")               \
@@ -27,11 +28,13 @@
     X(job_not_finished, 409, "Job not finished", "wait and ask again")                                 \
     X(job_failed, 409, "Job failed", "see `error` of the job")                                         \
     X(job_cancelled, 409, "Job cancelled", "submit the recording again")                               \
+    X(key_in_flight, 409, "Key in use", "wait for the answer to the first request")                    \
     X(conflict, 409, "Conflict", "look at the job and try again")                                      \
     X(file_too_large, 413, "Recording too large", "send a smaller recording")                          \
     X(body_too_large, 413, "Request body too large", "send no body to this route")                     \
     X(not_audio, 415, "Not a recording", "send audio or video")                                        \
     X(impossible_request, 422, "Request impossible", "choose another model, engine, language or task") \
+    X(key_reused, 422, "Key used before", "use a new Idempotency-Key for another submission")          \
     X(internal, 500, "Internal error", "report it with the request id")                                \
     X(result_lost, 500, "Transcript missing", "submit the recording again, and look into the storage") \
     X(bad_transfer_encoding, 501, "Unknown transfer encoding", "send the body plain or chunked")       \

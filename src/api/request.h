@@ -10,6 +10,7 @@
 #define API_REQUEST_H
 
 #include "api/answer.h"
+#include "api/prefer.h"
 #include "api/query.h"
 #include "api/routes.h"
 #include "base/log.h"
@@ -20,6 +21,7 @@
 
 struct api;
 struct form;
+struct idempotency;
 struct job;
 struct upload;
 struct wait;
@@ -50,7 +52,9 @@ struct request {
     int64_t position;          /* jobs before that one; -1: unknown, or too many to count */
     const char *params[ROUTE_PARAMS_MAX];
     struct query query;
-    const char *accept, *if_none_match; /* or NULL */
+    const char *accept, *if_none_match, *origin, *idempotency_key; /* headers, or NULL */
+    struct prefer prefer;
+    struct idempotency *idempotency; /* when the client sent a key; in the arena */
     char id[REQUEST_ID_SIZE];
     struct log_ctx log;
     struct arena arena;

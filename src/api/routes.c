@@ -10,11 +10,12 @@
 
 const struct route api_routes[] = {
     {"GET", "/", &dialect_native, route_root, BODY_NONE, 0, "", "what this server is, with links", "200:Root"},
-    {"POST", "/v1/jobs", &dialect_native, route_submit, BODY_UPLOAD, ROUTE_RAW, "", "submit a recording", "202:Job"},
+    {"POST", "/v1/jobs", &dialect_native, route_submit, BODY_UPLOAD, ROUTE_RAW | ROUTE_PREFERS, "",
+     "submit a recording", "202:Job 200:Job 404"},
     {"GET", "/v1/jobs", &dialect_native, route_list_jobs, BODY_NONE, 0, "status limit cursor",
      "list jobs, the newest first", "200:JobList"},
-    {"GET", "/v1/jobs/{id}", &dialect_native, route_get_job, BODY_NONE, ROUTE_TAGGED, "", "state and progress of a job",
-     "200:Job 304"},
+    {"GET", "/v1/jobs/{id}", &dialect_native, route_get_job, BODY_NONE, ROUTE_TAGGED | ROUTE_PREFERS, "",
+     "state and progress of a job", "200:Job 304"},
     {"DELETE", "/v1/jobs/{id}", &dialect_native, route_delete_job, BODY_NONE, 0, "purge",
      "cancel a job; with purge=true also remove all that is kept of it", "200:Job 204 409"},
     {"GET", "/v1/jobs/{id}/transcript", &dialect_native, route_transcript, BODY_NONE, ROUTE_STORAGE | ROUTE_TAGGED,

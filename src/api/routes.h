@@ -36,6 +36,7 @@ enum route_body {
 enum route_flags {
     ROUTE_PROBE = 1 << 0,   /* runs on the probe pool, which stays free when storage or database hang */
     ROUTE_STORAGE = 1 << 1, /* asks storage: runs where uploads do, so that all else stays free when storage hangs */
+    ROUTE_PREFERS = 1 << 4, /* Prefer is looked at (prefer.h) */
     ROUTE_TAGGED = 1 << 3,  /* answers carry an entity tag, and If-None-Match is looked at (etag.h) */
     ROUTE_RAW = 1 << 2,     /* BODY_UPLOAD: the body may be the recording itself, with the form's fields in the query */
 };

@@ -17,8 +17,8 @@ struct hub;
 enum { LISTEN_MAX = 16 };
 
 struct api {
-    struct api_opts o;                                                 /* after api_open nothing in it changes */
-    char *listen, *engine_names, *version, *data_folder, *temp_folder; /* what its texts point to */
+    struct api_opts o; /* after api_open nothing in it changes */
+    char *listen, *engine_names, *version, *cors_origins, *data_folder, *temp_folder; /* what its texts point to */
     struct metrics metrics;
     struct health *health;
     struct hub *hub;
