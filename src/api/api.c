@@ -12,6 +12,7 @@
 #include "api/hub.h"
 #include "api/server.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -21,7 +22,10 @@ enum {
     PROBE_THREADS = 2,
     PROBE_WAITING = 64,
     LOOK_MS = 5,
+    LIVE_MS = 5000, /* more than the hub gives live connections to come to their end */
 };
+
+static const struct log_ctx lc = {.component = "api"};
 
 static void free_all(struct api *a)
 {
@@ -53,14 +57,20 @@ static struct api *new_api(const struct api_opts *o)
     a->o.temp_folder = a->temp_folder = xstrdup(o->temp_folder);
     unsigned threads = MAX(o->work_threads, 1);
     a->work_max = (int)threads * WORK_PER_THREAD;
-    a->uploads_max = (int)http_connections_max();
+    a->connections_max = http_connections_max(&a->o.live_max);
+    a->uploads_max = (int)a->connections_max;
+    if (a->o.live_max < o->live_max)
+        log_warn(&lc,
+                 "the limit of open files allows %u live connections, not %u (live_connections): raise it, for "
+                 "example with ulimit -n or LimitNOFILE=",
+                 a->o.live_max, o->live_max);
     return a;
 }
 
 static int start(struct api *a, struct err *err)
 {
     /* Every handler and every upload has at most one task in the queue: nothing is ever refused for lack of room. */
-    unsigned connections = http_connections_max();
+    unsigned connections = a->connections_max;
     size_t room = (size_t)a->work_max + 3 * (size_t)a->uploads_max; /* a wait that ends has one, too */
     const struct health_opts health = {
         .store = a->o.store,
@@ -124,6 +134,7 @@ void api_close(struct api *a, int64_t drain_ms)
     if (a->hub)
         hub_drain(a->hub);
     wait_for_zero(&a->active, drain_ms);
+    wait_for_zero(&a->live, LIVE_MS);
     atomic_store(&a->stopping, true);
     wait_for_zero(&a->tasks, -1);
     for (size_t i = 0; i < a->n_listeners; i++)

@@ -31,6 +31,8 @@ struct api_opts {
     int64_t key_keep_ms;      /* how long the key of a submission is known */
     int64_t key_lease_ms;     /* after a request died, until its key is free */
     const char *cors_origins; /* see cors.h; NULL or "": none */
+    unsigned live_max;        /* live connections; 503 beyond; what the limit of open files allows, at most */
+    int64_t live_ping_ms;     /* how often one is tried */
     int64_t idle_ms;          /* connection without traffic */
     int64_t upload_ms;        /* longest upload */
     const char *engine_names; /* comma separated: what a job may ask for in `engine` */

@@ -21,6 +21,8 @@
 #include "base/id.h"
 #include "base/str.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +30,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     CONNECTION_MEMORY = 64 << 10, /* holds the request line and all headers; half of it is a piece of a body */
@@ -78,8 +81,42 @@ int http_socket(const struct request *rq)
     return info ? info->connect_fd : -1;
 }
 
+/*
+ * While a connection is suspended libmicrohttpd has it in no epoll and looks at it from no thread, so the descriptor
+ * can be made another's. It cannot just be closed afterwards: libmicrohttpd shuts a socket down before it closes it,
+ * and that would reach every descriptor of the same socket. (Its own upgrade would do for WebSockets, but not for
+ * answers without an end.)
+ */
+int http_take_socket(struct request *rq, struct err *err)
+{
+    int theirs = http_socket(rq), nowhere[2];
+    CLEANUP(close_fd) int ours = fcntl(theirs, F_DUPFD_CLOEXEC, 0);
+    if (ours < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, nowhere) < 0)
+        return err_sys(err, errno, "cannot take over a connection");
+    int rc = dup3(nowhere[0], theirs, O_CLOEXEC) < 0 ? err_sys(err, errno, "cannot take over a connection") : 0;
+    close_fd(&nowhere[0]);
+    close_fd(&nowhere[1]);
+    if (rc < 0)
+        return rc;
+    rc = ours;
+    ours = -1;
+    return rc;
+}
+
+const char *http_header(const struct request *rq, const char *name)
+{
+    return MHD_lookup_connection_value(rq->conn, MHD_HEADER_KIND, name);
+}
+
 void http_handled(struct request *rq, int rc, const struct err *err)
 {
+    if (rc == ROUTE_TAKEN) {
+        rq->sent_status = rq->answer.status;
+        rq->phase = PHASE_TAKEN;
+        http_resume(rq);
+        http_task_end(rq);
+        return;
+    }
     if (rc == ROUTE_WAITS) {
         wait_begin(rq);
         return;
@@ -151,20 +188,31 @@ static enum MHD_Result queue_answer(struct request *rq)
     return ok;
 }
 
-void http_send_early(struct request *rq)
+static void add_head(struct request *rq, struct buf *b)
 {
     struct answer *a = &rq->answer;
-    CLEANUP(buf_clear) struct buf b = BUF_INIT(65536);
     char date[64];
     struct tm tm;
     time_t now = time(NULL);
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
     common_headers(rq);
-    buf_addf(&b, "HTTP/1.1 %u %s\r\nDate: %s\r\nConnection: close\r\nContent-Length: %zu\r\n", a->status,
-             MHD_get_reason_phrase_for(a->status), date, a->body.len);
+    buf_addf(b, "HTTP/1.1 %u %s\r\nDate: %s\r\n", a->status, MHD_get_reason_phrase_for(a->status), date);
     for (size_t i = 0; i < a->n_headers; i++)
-        buf_addf(&b, "%s: %s\r\n", a->headers[i].name, a->headers[i].value);
-    buf_adds(&b, "\r\n");
+        buf_addf(b, "%s: %s\r\n", a->headers[i].name, a->headers[i].value);
+}
+
+void http_head(struct request *rq, struct buf *b)
+{
+    add_head(rq, b);
+    buf_adds(b, "\r\n");
+}
+
+void http_send_early(struct request *rq)
+{
+    struct answer *a = &rq->answer;
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(65536);
+    add_head(rq, &b);
+    buf_addf(&b, "Connection: close\r\nContent-Length: %zu\r\n\r\n", a->body.len);
     if (strcmp(rq->method, "HEAD") != 0)
         buf_add(&b, buf_str(&a->body), a->body.len);
     int fd = http_socket(rq);
@@ -511,6 +559,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
         return MHD_YES;
     case PHASE_ANSWERED:
         return queue_answer(rq);
+    case PHASE_TAKEN:
+        return MHD_NO;
     case PHASE_LINGER:
         if (!*n || clock_mono_ms() > rq->linger_until_ms)
             return MHD_NO;
@@ -536,7 +586,8 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
         metrics_request(&api->metrics, rq->route ? route_index(rq->route) : route_count(), status, ms);
         log_debug(&rq->log, "%s %s %u in %lld ms", rq->method, rq->path, status, (long long)ms);
     }
-    if (!status || (toe != MHD_REQUEST_TERMINATED_COMPLETED_OK && rq->phase != PHASE_LINGER && !early))
+    if (!status ||
+        (toe != MHD_REQUEST_TERMINATED_COMPLETED_OK && rq->phase != PHASE_LINGER && rq->phase != PHASE_TAKEN && !early))
         atomic_fetch_add_explicit(&api->metrics.aborted, 1, memory_order_relaxed);
     request_unref(rq);
 }
@@ -563,14 +614,17 @@ static void on_log(void *cls, const char *fmt, va_list ap)
     }
 }
 
-unsigned http_connections_max(void)
+unsigned http_connections_max(unsigned *live)
 {
     struct rlimit r;
+    unsigned wanted = *live;
     if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur == RLIM_INFINITY)
         return CONNECTIONS_MAX;
-    /* An upload needs a second descriptor for its object. */
-    int64_t n = ((int64_t)r.rlim_cur - SPARE_FDS) / 2;
-    return (unsigned)CLAMP(n, 16, CONNECTIONS_MAX);
+    /* A quarter is kept for live connections. Of the others, an upload needs a second descriptor for its object. */
+    int64_t files = CLAMP((int64_t)r.rlim_cur - SPARE_FDS, 0, INT32_MAX), kept = MIN((int64_t)wanted, files / 4);
+    int64_t n = CLAMP((files - kept) / 2, 16, CONNECTIONS_MAX);
+    *live = (unsigned)CLAMP(files - 2 * n, 0, (int64_t)wanted);
+    return (unsigned)n;
 }
 
 int http_start(struct api *api, int fd, unsigned connections, struct MHD_Daemon **ret, struct err *err)

@@ -15,8 +15,11 @@ struct MHD_Daemon;
 
 /* Serves on a listening socket, which stays the caller's, with at most so many connections. */
 int http_start(struct api *api, int fd, unsigned connections, struct MHD_Daemon **ret, struct err *err) MUST_CHECK;
-/* How many connections there may be on all sockets together: what the limit of open files allows. */
-unsigned http_connections_max(void);
+/*
+ * How many connections there may be on all sockets together, and how many of *live live ones: what the limit of open
+ * files allows.
+ */
+unsigned http_connections_max(unsigned *live);
 /* Accepts no further connection. */
 void http_quiesce(struct MHD_Daemon *d);
 /* Closes all connections; none may be suspended. */
@@ -41,6 +44,15 @@ void http_task_end(struct request *rq);
 void http_handled(struct request *rq, int rc, const struct err *err);
 /* The socket of a suspended request; it stays libmicrohttpd's. */
 int http_socket(const struct request *rq);
+/*
+ * Takes it away: the descriptor is the caller's, and libmicrohttpd is left with one that leads nowhere. The handler
+ * must return ROUTE_TAKEN after it; rq->answer.status counts as what was answered. NOMEM: descriptors ran out.
+ */
+int http_take_socket(struct request *rq, struct err *err) MUST_CHECK;
+/* Appends the head of rq->answer, with all headers but a length. */
+void http_head(struct request *rq, struct buf *b);
+/* A header of a suspended request, the first of its name; NULL: it has none. Lives as long as the request. */
+const char *http_header(const struct request *rq, const char *name);
 /* Runs fn(arg) on the work pool. */
 void http_run(struct request *rq, void (*fn)(void *), void *arg);
 /* The same on the pool of those that wait for storage. */

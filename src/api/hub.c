@@ -10,6 +10,8 @@
 #include "base/mem.h"
 
 #include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -44,7 +46,7 @@ void hub_post(struct hub *h, struct post *p)
 
 struct hint {
     struct post post;
-    char id[EVENT_ID_MAX];
+    char id[EVENT_ID_MAX], stage[STAGE_SIZE];
 };
 
 static void on_hint(struct hub *h, struct post *p)
@@ -53,8 +55,17 @@ static void on_hint(struct hub *h, struct post *p)
     pthread_mutex_lock(&h->mu);
     h->n_hints--;
     pthread_mutex_unlock(&h->mu);
-    hub_hint(h, x->id);
+    hub_hint(h, x->id, *x->stage ? x->stage : NULL);
     free(x);
+}
+
+/* What the worker is at, which no row says. */
+static void read_stage(const struct event *e, char ret[STAGE_SIZE])
+{
+    json_t *o = json_loads(e->json, 0, NULL);
+    const char *stage = json_string_value(json_object_get(o, "stage"));
+    snprintf(ret, STAGE_SIZE, "%s", stage ? stage : "");
+    json_decref(o);
 }
 
 static void pass_on(struct hub *h, const struct event *e)
@@ -68,6 +79,8 @@ static void pass_on(struct hub *h, const struct event *e)
     struct hint *x = xcalloc(1, sizeof *x);
     x->post.run = on_hint;
     memcpy(x->id, e->job_id, sizeof x->id);
+    if (strcmp(e->type, "progress") == 0)
+        read_stage(e, x->stage);
     hub_post(h, &x->post);
 }
 
@@ -228,6 +241,7 @@ int hub_new(const struct hub_opts *o, struct hub **ret, struct err *err)
     pthread_mutex_init(&h->mu, NULL);
     STAILQ_INIT(&h->posts);
     TAILQ_INIT(&h->to_look);
+    STAILQ_INIT(&h->to_read);
     TAILQ_INIT(&h->dead);
     for (size_t i = 0; i < HUB_BUCKETS; i++)
         TAILQ_INIT(&h->buckets[i]);

@@ -18,7 +18,7 @@
 enum {
     LOOK_MS = 2000, /* how often followed jobs are looked at without a hint */
     HUB_BUCKETS = 8192,
-    HUB_READERS = 2, /* reads of the database at the same time */
+    HUB_READERS = 4, /* reads of the database at the same time */
 };
 
 struct channel;
@@ -45,15 +45,22 @@ struct sub {
 
 TAILQ_HEAD(sub_list, sub);
 
+struct live_load;
+enum { STAGE_SIZE = 16 };
+
 struct channel {
     TAILQ_ENTRY(channel) link; /* of its bucket */
     TAILQ_ENTRY(channel) wait; /* of those that are to be looked at */
     char id[ID_SIZE];
     struct sub_list subs;
-    size_t users;             /* those, and the dead that are not freed yet */
-    bool known;               /* the row was read at least once; then: */
-    struct job_stand stand;   /* what it said; not found: no such job, or purged */
-    bool queued, busy, again; /* to be looked at; being looked at; once more after that */
+    size_t users;           /* those, the dead that are not freed yet, and loads */
+    bool known;             /* the row was read at least once; then: */
+    struct job_stand stand; /* what it said; not found: no such job, or purged */
+    bool queued, busy;      /* to be looked at; being looked at */
+    bool again;             /* ... once more after that */
+    int64_t position;       /* in the queue; -1: not known */
+    char stage[STAGE_SIZE]; /* that the worker told last; "": none */
+    TAILQ_HEAD(, live_load) loads;
 };
 
 TAILQ_HEAD(channel_list, channel);
@@ -62,6 +69,14 @@ TAILQ_HEAD(channel_list, channel);
 struct post {
     STAILQ_ENTRY(post) link;
     void (*run)(struct hub *h, struct post *p); /* owns p */
+};
+
+/* Something to be read from the database: `read` runs on a reader thread, post.run after it on the hub's. */
+struct reading {
+    struct post post;
+    STAILQ_ENTRY(reading) link;
+    struct hub *hub;
+    void (*read)(struct reading *r);
 };
 
 struct hub {
@@ -79,7 +94,11 @@ struct hub {
     struct channel_list buckets[HUB_BUCKETS];
     size_t n_channels;
     struct channel_list to_look;
-    unsigned reads; /* under way */
+    STAILQ_HEAD(, reading) to_read;
+    unsigned reads;    /* under way */
+    bool loads_first;  /* looks and other readings take turns */
+    bool queue_wanted; /* somebody follows a job that waits */
+    bool queue_reading;
     struct sub_list dead;
     struct timers timers;
     int64_t next_look_ms;
@@ -105,10 +124,12 @@ struct channel *channel_get(struct hub *h, const char *id);
 void channel_drop(struct hub *h, struct channel *c);
 /* Its row may have changed. */
 void channel_hint(struct hub *h, struct channel *c);
-/* Hints for every channel of this job. */
-void hub_hint(struct hub *h, const char *job_id);
+/* A hint for a job's channel, if somebody follows it; `stage` as struct channel has it, or NULL. */
+void hub_hint(struct hub *h, const char *job_id, const char *stage);
 /* Looks at every job that has not ended. */
 void hub_look_all(struct hub *h);
+/* Reads it when a reader is free. */
+void hub_read_later(struct hub *h, struct reading *r);
 /* Starts reading what is to be read, as far as there are readers. */
 void hub_read(struct hub *h);
 

@@ -13,19 +13,10 @@ static void links(struct jsonw *w, const struct job *j)
     jw_str(w, "self", url);
     snprintf(url, sizeof url, "/v1/jobs/%s/transcript", j->id);
     jw_str(w, "transcript", url);
-    jw_close(w, '}');
-}
-
-static void progress(struct jsonw *w, const struct job *j)
-{
-    int64_t done = j->state == JOB_COMPLETED ? j->duration_ms : MIN(j->progress_ms, j->duration_ms);
-    int64_t percent = j->duration_ms > 0 ? done * 100 / j->duration_ms : j->state == JOB_COMPLETED ? 100 : 0;
-    jw_open(w, "progress", '{');
-    jw_int(w, "done_ms", done);
-    jw_int(w, "total_ms", j->duration_ms);
-    jw_int(w, "percent", percent);
-    jw_int(w, "chunks_done", j->chunks_done);
-    jw_int(w, "chunks_total", j->chunks_total);
+    snprintf(url, sizeof url, "/v1/jobs/%s/events", j->id);
+    jw_str(w, "events", url);
+    snprintf(url, sizeof url, "/v1/jobs/%s/ws", j->id);
+    jw_str(w, "ws", url);
     jw_close(w, '}');
 }
 
@@ -80,7 +71,7 @@ void job_json_write(struct jsonw *w, const char *key, const struct job *j, const
     jw_raw(w, "options", j->options ? j->options : "{}");
     jw_int(w, "attempt", j->attempt);
     jw_int(w, "max_attempts", j->max_attempts);
-    progress(w, j);
+    job_json_progress(w, j);
     if (extra->result)
         result(w, extra->result);
     if (j->error_class) {
@@ -92,6 +83,19 @@ void job_json_write(struct jsonw *w, const char *key, const struct job *j, const
         jw_null(w, "error");
     }
     links(w, j);
+    jw_close(w, '}');
+}
+
+void job_json_progress(struct jsonw *w, const struct job *j)
+{
+    int64_t done = j->state == JOB_COMPLETED ? j->duration_ms : MIN(j->progress_ms, j->duration_ms);
+    int64_t percent = j->duration_ms > 0 ? done * 100 / j->duration_ms : j->state == JOB_COMPLETED ? 100 : 0;
+    jw_open(w, "progress", '{');
+    jw_int(w, "done_ms", done);
+    jw_int(w, "total_ms", j->duration_ms);
+    jw_int(w, "percent", percent);
+    jw_int(w, "chunks_done", j->chunks_done);
+    jw_int(w, "chunks_total", j->chunks_total);
     jw_close(w, '}');
 }
 

@@ -21,6 +21,8 @@ struct job_extra {
 
 /* `key` as in jw_open. */
 void job_json_write(struct jsonw *w, const char *key, const struct job *j, const struct job_extra *extra);
+/* Its member `progress`. */
+void job_json_progress(struct jsonw *w, const struct job *j);
 /* Can a repeated request see another answer without anybody acting? Then Retry-After is one of the above, else 0. */
 int job_retry_after(const struct job *j);
 

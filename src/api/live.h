@@ -15,9 +15,12 @@
 #include "job/job.h"
 #include "transcript/transcript.h"
 
+/* What was said in a chunk: as the transcript will have it, joined by single blanks. */
 struct live_chunk {
     int64_t idx, start_ms, end_ms; /* its place in the job */
-    const struct segments *segments;
+    const char *text;              /* of its segments, joined; "" when nothing was said */
+    const struct segment *segments;
+    size_t n_segments;
 };
 
 /* What a message is made from. Borrowed during the call. */

@@ -135,6 +135,7 @@ void metrics_write(struct buf *b, struct metrics *m, const struct metrics_gauges
     plain(b, METRIC_steno_http_aborted_total, atomic_load(&m->aborted));
     plain(b, METRIC_steno_upload_bytes_total, atomic_load(&m->upload_bytes));
     plain(b, METRIC_steno_uploads_in_flight, g->uploads);
+    plain(b, METRIC_steno_live_connections, g->live);
     if (g->counts)
         write_jobs(b, g->counts);
     plain(b, METRIC_steno_broker_up, g->broker_up);

@@ -24,6 +24,7 @@
     X(steno_http_aborted_total, "counter", "Requests whose connection ended before the answer was sent") \
     X(steno_upload_bytes_total, "counter", "Bytes of request bodies that were received")                 \
     X(steno_uploads_in_flight, "gauge", "Uploads under way")                                             \
+    X(steno_live_connections, "gauge", "Connections that follow a job")                                  \
     X(steno_jobs, "gauge", "Jobs by state")                                                              \
     X(steno_jobs_ready, "gauge", "Jobs that wait and are due, by queue")                                 \
     X(steno_jobs_delayed, "gauge", "Jobs that wait for a later try")                                     \
@@ -40,7 +41,8 @@ enum metric {
 
 /* Statuses that are counted by themselves; all others count as 0. */
 #define METRIC_STATUSES(X) \
-    X(200) X(202) X(204) X(304) X(400) X(404) X(405) X(406) X(408) X(409) X(413) X(415) X(500) X(501) X(503) X(0)
+    X(101)                 \
+    X(200) X(202) X(204) X(304) X(400) X(404) X(405) X(406) X(408) X(409) X(413) X(415) X(426) X(500) X(501) X(503) X(0)
 
 enum {
 #define X(status) METRIC_STATUS_##status,
@@ -61,7 +63,7 @@ void metrics_request(struct metrics *m, size_t route, unsigned status, int64_t m
 
 struct metrics_gauges {
     const char *version;
-    int64_t in_flight, uploads;
+    int64_t in_flight, uploads, live;
     const struct store_counts *counts; /* NULL: the store does not answer */
     bool broker_up;
     const int64_t *depth; /* per queue; -1: unknown, or the broker keeps no tokens */

@@ -35,6 +35,7 @@
     X(not_audio, 415, "Not a recording", "send audio or video")                                        \
     X(impossible_request, 422, "Request impossible", "choose another model, engine, language or task") \
     X(key_reused, 422, "Key used before", "use a new Idempotency-Key for another submission")          \
+    X(upgrade_required, 426, "Upgrade required", "send a WebSocket handshake")                         \
     X(internal, 500, "Internal error", "report it with the request id")                                \
     X(result_lost, 500, "Transcript missing", "submit the recording again, and look into the storage") \
     X(bad_transfer_encoding, 501, "Unknown transfer encoding", "send the body plain or chunked")       \

@@ -35,6 +35,7 @@ enum request_phase {
     PHASE_ADMIT,    /* a task decides whether an upload may begin (suspended) */
     PHASE_BODY,     /* the body is coming in */
     PHASE_WORK,     /* a task makes the answer (suspended) */
+    PHASE_TAKEN,    /* the socket is somebody else's */
     PHASE_ANSWERED, /* the answer stands and waits to be queued */
     PHASE_LINGER,   /* the answer went out early; the rest of the body is read and thrown away */
 };
@@ -49,7 +50,7 @@ struct request {
     const char *wrong_field;   /* what a refusal is about; see dialect.h */
     const struct form *form;   /* BODY_UPLOAD: what was sent beside the recording ... */
     const struct job *job;     /* ... and the job it became, as its row stands */
-    int64_t position;          /* jobs before that one; -1: unknown, or too many to count */
+    int64_t position;          /* ROUTE_POSITION: jobs before that one; -1: unknown, or too many to count */
     const char *params[ROUTE_PARAMS_MAX];
     struct query query;
     const char *accept, *if_none_match, *origin, *idempotency_key; /* headers, or NULL */

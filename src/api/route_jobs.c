@@ -20,29 +20,22 @@ static int no_such_job(struct request *rq, const char *id)
     return request_problem(rq, PROBLEM_job_not_found, "there is no job '%.64s'", id);
 }
 
-static int answer_job(struct request *rq, unsigned status, const struct job *j, int64_t position, struct err *err)
+static int answer_job(struct request *rq, unsigned status, const struct job_view *v, int64_t position, struct err *err)
 {
     CLEANUP(buf_clear) struct buf b = BUF_INIT(JOB_JSON_MAX);
     struct jsonw w = {&b, false};
-    struct job_result result;
-    struct job_extra extra = {.position = position};
-    if (j->state == JOB_COMPLETED) {
-        int rc = store_get_result(rq->api->o.store, j->id, &rq->arena, &result, err);
-        if (rc < 0)
-            return rc; /* NOT_FOUND, CONFLICT: purged at this moment */
-        extra.result = &result;
-    }
-    job_json_write(&w, NULL, j, &extra);
+    job_json_write(&w, NULL, &v->job, &(struct job_extra){position, v->has_result ? &v->result : NULL});
     return request_json(rq, status, &b, err);
 }
 
-static int answer_submission(struct request *rq, struct err *err)
+/* `v`: the job as it stands now. */
+static int answer_submission(struct request *rq, const struct job_view *v, int64_t position, struct err *err)
 {
-    bool over = job_state_terminal(rq->job->state) && rq->prefer.waits;
-    int rc = answer_job(rq, over ? 200 : 202, rq->job, rq->position, err);
+    bool over = rq->prefer.waits && job_state_terminal(v->job.state);
+    int rc = answer_job(rq, over ? 200 : 202, v, position, err);
     if (rc < 0)
         return rc;
-    answer_header(&rq->answer, "Location", "/v1/jobs/%s", rq->job->id);
+    answer_header(&rq->answer, "Location", "/v1/jobs/%s", v->job.id);
     if (!over)
         answer_header(&rq->answer, "Retry-After", "%d", JOB_RETRY_PENDING_S);
     prefer_answer(&rq->answer, &rq->prefer);
@@ -53,48 +46,41 @@ static int answer_submission(struct request *rq, struct err *err)
 static int after_wait(struct request *rq, enum wait_end end, struct err *err)
 {
     (void)end;
-    struct job *now = arena_alloc(&rq->arena, sizeof *now);
-    if (!now)
-        return err_set(err, ERR_NOMEM, "no memory for this request");
-    int rc = store_get(rq->api->o.store, rq->job->id, &rq->arena, now, err);
-    if (rc < 0)
-        return rc; /* NOT_FOUND: purged */
-    rq->job = now;
-    rq->position = -1;
-    return answer_submission(rq, err);
+    struct job_view v = {.has_result = false};
+    int rc = store_view(rq->api->o.store, rq->job->id, &rq->arena, &v, err);
+    return rc < 0 ? rc : answer_submission(rq, &v, -1, err); /* NOT_FOUND: purged */
 }
 
 int route_submit(struct request *rq, struct err *err)
 {
-    if (rq->prefer.wait_s > 0 && !job_state_terminal(rq->job->state))
+    if (rq->prefer.wait_s > 0)
         return request_wait(rq, rq->job->id, rq->prefer.wait_s * 1000, after_wait, err);
-    return answer_submission(rq, err);
+    return answer_submission(rq, &(struct job_view){.job = *rq->job}, rq->position, err);
 }
 
 static int answer_lookup(struct request *rq, struct err *err)
 {
     struct store *store = rq->api->o.store;
     const char *id = rq->params[0];
-    struct job j;
+    struct job_view v = {.has_result = false};
+    const struct job *j = &v.job;
     int64_t position = -1;
-    int rc = id_valid(id) ? store_get(store, id, &rq->arena, &j, err) : ERR_NOT_FOUND;
-    if (rc >= 0 && j.state == JOB_PENDING)
-        rc = store_look(store, id, INT32_MAX, &rq->arena, &j, &position, err);
+    int rc = id_valid(id) ? store_view(store, id, &rq->arena, &v, err) : ERR_NOT_FOUND;
+    if (rc >= 0 && j->state == JOB_PENDING)
+        rc = store_look(store, id, INT32_MAX, &rq->arena, &v.job, &position, err);
     if (rc == ERR_NOT_FOUND)
         return no_such_job(rq, id);
     if (rc < 0)
         return rc;
     /* A position changes without an event of this job: no tag then. */
     bool known =
-        j.state == JOB_PENDING ? etag_listed(rq->if_none_match, NULL) : etag_answer(rq, "%lld", (long long)j.seq);
+        j->state == JOB_PENDING ? etag_listed(rq->if_none_match, NULL) : etag_answer(rq, "%lld", (long long)j->seq);
     if (known)
         rq->answer.status = 304;
     else
-        rc = answer_job(rq, 200, &j, position, err);
-    if (rc == ERR_NOT_FOUND)
-        return no_such_job(rq, id);
-    if (job_retry_after(&j))
-        answer_header(&rq->answer, "Retry-After", "%d", job_retry_after(&j));
+        rc = answer_job(rq, 200, &v, position, err);
+    if (job_retry_after(j))
+        answer_header(&rq->answer, "Retry-After", "%d", job_retry_after(j));
     return rc;
 }
 
@@ -239,13 +225,13 @@ int route_delete_job(struct request *rq, struct err *err)
         return request_error(rq, PROBLEM_bad_query, err);
     if (!id_valid(id))
         return no_such_job(rq, id);
-    struct job j;
+    struct job_view v;
     int rc = and_purge ? purge(rq, id, err) : cancel(rq, id, err);
     if (rc >= 0 && !and_purge)
-        rc = store_get(rq->api->o.store, id, &rq->arena, &j, err);
+        rc = store_view(rq->api->o.store, id, &rq->arena, &v, err);
     if (rc == ERR_NOT_FOUND)
         return no_such_job(rq, id);
     if (rc < 0 || and_purge)
         return rc;
-    return answer_job(rq, 200, &j, -1, err);
+    return answer_job(rq, 200, &v, -1, err);
 }

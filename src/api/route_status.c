@@ -92,6 +92,7 @@ int route_metrics(struct request *rq, struct err *err)
         .version = api->o.version,
         .in_flight = atomic_load(&api->active),
         .uploads = atomic_load(&api->uploads),
+        .live = atomic_load(&api->live),
         .counts = up ? &counts : NULL,
         .broker_up = health_broker(api->o.broker, &latency_ms, depth, &broker) >= 0,
         .depth = depth,

@@ -34,11 +34,12 @@ enum route_body {
 };
 
 enum route_flags {
-    ROUTE_PROBE = 1 << 0,   /* runs on the probe pool, which stays free when storage or database hang */
-    ROUTE_STORAGE = 1 << 1, /* asks storage: runs where uploads do, so that all else stays free when storage hangs */
-    ROUTE_PREFERS = 1 << 4, /* Prefer is looked at (prefer.h) */
-    ROUTE_TAGGED = 1 << 3,  /* answers carry an entity tag, and If-None-Match is looked at (etag.h) */
-    ROUTE_RAW = 1 << 2,     /* BODY_UPLOAD: the body may be the recording itself, with the form's fields in the query */
+    ROUTE_PROBE = 1 << 0,    /* runs on the probe pool, which stays free when storage or database hang */
+    ROUTE_STORAGE = 1 << 1,  /* asks storage: runs where uploads do, so that all else stays free when storage hangs */
+    ROUTE_RAW = 1 << 2,      /* BODY_UPLOAD: the body may be the recording itself, the form's fields in the query */
+    ROUTE_TAGGED = 1 << 3,   /* answers carry an entity tag, and If-None-Match is looked at (etag.h) */
+    ROUTE_POSITION = 1 << 4, /* BODY_UPLOAD: its answer shows rq->position */
+    ROUTE_PREFERS = 1 << 5,  /* Prefer is looked at (prefer.h) */
 };
 
 struct route {
@@ -77,6 +78,8 @@ int route_list_jobs(struct request *rq, struct err *err);
 int route_get_job(struct request *rq, struct err *err);
 int route_delete_job(struct request *rq, struct err *err);
 int route_transcript(struct request *rq, struct err *err);
+int route_job_websocket(struct request *rq, struct err *err);
+int route_job_events(struct request *rq, struct err *err);
 int route_errors(struct request *rq, struct err *err);
 int route_health(struct request *rq, struct err *err);
 int route_admin_health(struct request *rq, struct err *err);

@@ -26,9 +26,11 @@ struct api {
     struct pool *storing; /* uploads and ROUTE_STORAGE handlers: storage that hangs holds up nothing else */
     struct pool *probe;   /* ROUTE_PROBE handlers */
     int work_max;         /* handlers under way or waiting; 503 beyond */
-    int uploads_max;      /* uploads under way; 503 beyond */
+    unsigned connections_max;
+    int uploads_max; /* uploads under way; 503 beyond */
     atomic_int working, storage_working, probing, uploads;
     atomic_int active;    /* requests under way */
+    atomic_int live;      /* live connections; 503 beyond o.live_max */
     atomic_int tasks;     /* see http.h */
     atomic_bool draining; /* connections are closed after their next answer */
     atomic_bool stopping; /* no task begins any more */

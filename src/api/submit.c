@@ -64,28 +64,41 @@ static void announce(struct request *rq, const struct job_new *job)
         log_warn(&rq->log, "job %s is left for the sweeper to find: %s", job->id, again.msg);
 }
 
-/* As it stands in the table now; the position is a bonus that must not spoil an accepted job. */
-static int look(struct request *rq, const struct job_new *job, struct err *err)
+/*
+ * The row as it was inserted. Where it stands in the queue is told to routes that show it: counting that costs more
+ * than the insert, and it is a bonus that must not spoil an accepted job.
+ */
+static int show(struct request *rq, const struct job_new *job, struct err *err)
 {
     struct job *row = arena_alloc(&rq->arena, sizeof *row);
-    struct err away = ERR_INIT;
     if (!row)
         return err_set(err, ERR_NOMEM, "no memory for this request");
+    *row = (struct job){.id = job->id,
+                        .state = JOB_PENDING,
+                        .queue = job->queue,
+                        .created_at = job->created_at,
+                        .updated_at = job->created_at,
+                        .engine = job->engine,
+                        .model = job->model,
+                        .language = job->language,
+                        .task = job->task ? job->task : "transcribe",
+                        .prompt = job->prompt,
+                        .description = job->description,
+                        .options = job->options,
+                        .filename = job->filename,
+                        .content_type = job->content_type,
+                        .audio_key = job->audio_key,
+                        .audio_bytes = job->audio_bytes,
+                        .audio_sha256 = job->audio_sha256,
+                        .max_attempts = store_max_attempts(rq->api->o.store),
+                        .seq = 1};
     rq->job = row;
     rq->position = -1;
-    if (store_look(rq->api->o.store, job->id, POSITION_MAX, &rq->arena, row, &rq->position, &away) < 0)
-        *row = (struct job){.id = job->id,
-                            .state = JOB_PENDING,
-                            .queue = job->queue,
-                            .engine = job->engine,
-                            .model = job->model,
-                            .language = job->language,
-                            .task = job->task ? job->task : "transcribe",
-                            .options = job->options,
-                            .filename = job->filename,
-                            .content_type = job->content_type,
-                            .audio_bytes = job->audio_bytes,
-                            .audio_sha256 = job->audio_sha256};
+    struct job now;
+    struct err away = ERR_INIT;
+    if (rq->route->flags & ROUTE_POSITION &&
+        store_look(rq->api->o.store, job->id, POSITION_MAX, &rq->arena, &now, &rq->position, &away) >= 0)
+        *row = now;
     return 0;
 }
 
@@ -154,6 +167,7 @@ int submit(struct request *rq, const struct submission *s, enum problem *ret_pro
         .filename = s->filename,
         .content_type = s->content_type,
         .audio_key = s->key,
+        .created_at = store_now(rq->api->o.store),
         .max_queue = rq->api->o.max_queue,
         .announced = true,
     };
@@ -169,9 +183,9 @@ int submit(struct request *rq, const struct submission *s, enum problem *ret_pro
         *ret_problem = PROBLEM_storage_unavailable;
         return rc;
     }
-    job.audio_sha256 = info.sha256;
+    job.audio_sha256 = arena_strdup(&rq->arena, info.sha256);
     job.audio_bytes = info.size;
-    rc = FAULT_POINT(upload_stored, err);
+    rc = job.audio_sha256 ? FAULT_POINT(upload_stored, err) : err_set(err, ERR_NOMEM, "no memory for this request");
     if (rc >= 0)
         rc = make_job(rq, &job, s->form, ret_problem, err);
     if (rc != 0) {
@@ -185,7 +199,7 @@ int submit(struct request *rq, const struct submission *s, enum problem *ret_pro
     struct log_ctx lc = rq->log;
     lc.job_id = job.id;
     log_info(&lc, "accepted, %lld bytes", (long long)job.audio_bytes);
-    return look(rq, &job, err);
+    return show(rq, &job, err);
 }
 
 int submit_admit(struct request *rq, enum problem *ret_problem, struct err *err)

@@ -95,6 +95,8 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
         .key_keep_ms = c->idempotency_lifetime,
         .key_lease_ms = c->lease,
         .cors_origins = c->cors_origins,
+        .live_max = (unsigned)c->live_connections,
+        .live_ping_ms = c->live_ping,
         .idle_ms = c->idle_timeout,
         .upload_ms = c->upload_time_limit,
         .engine_names = buf_str(&names),

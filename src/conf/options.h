@@ -150,9 +150,14 @@
       "Longest time one upload may take. Leftovers of broken uploads are removed once they are older than this.")      \
     X("Uploads", idle_timeout, DURATION, "60s", CONF_SEC, CONF_HOUR, CONF_SEC, NULL, 0,                                \
       "A connection on which nothing moves for this long is closed.")                                                  \
+    X("Uploads", live_connections, INT, "16384", 0, 1000000, 0, NULL, 0,                                               \
+      "How many connections may follow jobs at the same time, by WebSocket or server-sent events. The limit of open "  \
+      "files must allow them.")                                                                                       \
+    X("Uploads", live_ping, DURATION, "20s", 100, CONF_HOUR, CONF_SEC, NULL, 0,                                        \
+      "How often such a connection is tried while there is nothing to tell; one that does not answer is closed.")      \
     X("Uploads", http_threads, INT, "2", 1, 64, 0, NULL, 0,                                                            \
       "Threads that read and write network connections.")                                                              \
-    X("Uploads", work_threads, INT, "8", 1, 256, 0, NULL, 0,                                                           \
+    X("Uploads", work_threads, INT, "16", 1, 256, 0, NULL, 0,                                                           \
       "Threads that answer requests, so how many may wait for the database at the same time.")                         \
     X("Uploads", storage_threads, INT, "32", 1, 256, 0, NULL, 0,                                                       \
       "Threads that take uploads to storage, so how many may wait for it and for their rows at the same time.")        \

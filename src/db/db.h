@@ -150,7 +150,7 @@ struct db_stmt {
     int64_t changed; /* set: as db_exec returns it */
 };
 
-enum { DB_STMTS_MAX = 4 };
+enum { DB_STMTS_MAX = 16 };
 
 /*
  * A transaction of known statements: the same as db_write with a function that runs them in this order, and cheaper.

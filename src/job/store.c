@@ -163,6 +163,7 @@ int store_new(struct db *db, const struct store_opts *opts, struct store **ret, 
                        "the job store needs at least one attempt and one death, and no negative times");
     struct store *s = xcalloc(1, sizeof *s);
     s->db = db;
+    s->views = views_new();
     s->opts = *opts;
     s->claim_sql = make_claim_sql(opts->order, db_dialect(db)->skip_locked);
     if (!s->claim_sql) {
@@ -177,8 +178,14 @@ void store_free(struct store *s)
 {
     if (!s)
         return;
+    views_free(s->views);
     free(s->claim_sql);
     free(s);
+}
+
+int store_max_attempts(const struct store *s)
+{
+    return s->opts.max_attempts;
 }
 
 int store_ping(struct store *s, int64_t *ret_ms, struct err *err)

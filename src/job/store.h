@@ -37,6 +37,7 @@
 #ifndef JOB_STORE_H
 #define JOB_STORE_H
 
+#include "base/id.h"
 #include "base/mem.h"
 #include "db/db.h"
 #include "job/job.h"
@@ -54,6 +55,8 @@ struct store_opts {
 /* Borrows db until store_free. */
 int store_new(struct db *db, const struct store_opts *opts, struct store **ret, struct err *err) MUST_CHECK;
 void store_free(struct store *s); /* NULL is fine */
+/* Of each new job. */
+int store_max_attempts(const struct store *s);
 
 /* ---- clients ---- */
 
@@ -93,12 +96,15 @@ struct job_new {
     const char *engine, *model, *language, *task, *prompt, *description, *options; /* task NULL: "transcribe" */
     const char *filename, *content_type, *audio_key, *audio_sha256;
     int64_t audio_bytes;
+    int64_t created_at;        /* by store_now; 0: now */
     int64_t max_queue;         /* BUSY when that many jobs are pending already; 0: no limit */
     const struct job_key *key; /* claimed; or NULL */
     const char *fingerprint;   /* with `key`: of what was sent */
     bool announced;            /* the caller sends the wake-up as soon as this returns, or calls store_not_announced */
 };
 
+/* The database's clock, by which rows are dated. */
+int64_t store_now(struct store *s);
 /*
  * Inserts a pending job, durably. BUSY: queue full. CONFLICT: the id exists. LOST: the key is no longer ours. May be
  * repeated with the same struct when the answer was UNCERTAIN: a row with the same id, audio_key and audio_sha256 is
@@ -111,6 +117,15 @@ int store_mark_announced(struct store *s, const char *id, struct err *err) MUST_
 int store_not_announced(struct store *s, const char *id, struct err *err) MUST_CHECK;
 
 int store_get(struct store *s, const char *id, struct arena *a, struct job *ret, struct err *err) MUST_CHECK;
+/* What is shown of a job: its row without the plan and, once completed, its result without the text. */
+struct job_view {
+    struct job job;
+    bool has_result;
+    struct job_result result;
+};
+/* As store_get, for whoever polls: callers at the same time share a statement, and large columns stay where they are.
+ */
+int store_view(struct store *s, const char *id, struct arena *a, struct job_view *ret, struct err *err) MUST_CHECK;
 /* CONFLICT while the job is not completed. */
 int store_get_result(struct store *s, const char *id, struct arena *a, struct job_result *ret, struct err *err)
     MUST_CHECK;
@@ -167,6 +182,37 @@ enum { STORE_STANDS_MAX = 32 };
 /* Of up to STORE_STANDS_MAX jobs, in the order of ids. */
 int store_stands(struct store *s, const char *const *ids, size_t n, struct job_stand *ret, struct err *err) MUST_CHECK;
 
+/*
+ * A job as its followers are told of it, chunk by chunk in the order of the recording. Chunks are saved in the order in
+ * which they are done, so the k-th of them (from 0) has the k-th smallest of their event numbers: it grows with k, it
+ * never changes once it is there, and whoever has number N has all chunks up to it.
+ */
+struct follow_opts {
+    int64_t after;  /* the number that was told last ... */
+    bool from_now;  /* ... or none: no chunk is wanted that could have been told before */
+    int max_chunks; /* 0..FOLLOW_CHUNKS_MAX; 0: no chunks are wanted */
+};
+enum { FOLLOW_CHUNKS_MAX = 8 };
+struct follow {
+    struct job job; /* without its plan */
+    struct job_chunk chunks[FOLLOW_CHUNKS_MAX];
+    int64_t numbers[FOLLOW_CHUNKS_MAX]; /* of these chunks */
+    size_t n_chunks;                    /* those after `after`, as far as there is none missing in between */
+    bool more;                          /* another one is there */
+    int64_t number;                     /* before the first of them was told; job.seq when there is none */
+    int64_t last_number;                /* after the last of them; job.seq when no later one is saved */
+    bool has_result;                    /* set when all chunks were told */
+    struct job_result result;
+};
+int store_follow(struct store *s, const char *id, const struct follow_opts *o, struct arena *a, struct follow *ret,
+                 struct err *err) MUST_CHECK;
+/* The ids of the jobs that will be claimed next, in that order. */
+enum { STORE_QUEUE_MAX = 1000 };
+struct job_id {
+    char id[ID_SIZE];
+};
+int store_queue(struct store *s, struct job_id ret[STORE_QUEUE_MAX], size_t *ret_n, struct err *err) MUST_CHECK;
+
 /* ---- workers ---- */
 
 /* Names one claim. `holder` and `id` are owned by whoever made the struct. */
@@ -181,9 +227,14 @@ struct claim_opts {
     bool idle; /* the worker runs nothing else: it may take a job that a worker died on */
 };
 
-/* 1: one job, now processing and ours; 0: nothing due. */
-int store_claim(struct store *s, const struct claim_opts *o, struct arena *a, struct job *ret, struct err *err)
-    MUST_CHECK;
+/* Room for one claimed job; its texts go into the arena, which is the caller's. */
+struct claimed {
+    struct arena *arena;
+    struct job job;
+};
+enum { CLAIM_MAX = 16 };
+/* How many jobs are now processing and ours: at most n, and n at most CLAIM_MAX; 0: nothing is due. All or none. */
+int store_claim(struct store *s, const struct claim_opts *o, struct claimed *ret, size_t n, struct err *err) MUST_CHECK;
 
 /* A claim as the row shows it. */
 struct held {

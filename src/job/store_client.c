@@ -37,6 +37,11 @@ static int check_there(struct store *s, const struct job_new *j, struct err *err
     "CAST($10 AS TEXT), CAST($11 AS TEXT), CAST($12 AS TEXT), CAST($13 AS TEXT), CAST($14 AS TEXT), "                \
     "CAST($15 AS TEXT), CAST($16 AS BIGINT), CAST($17 AS BIGINT), CAST($18 AS BIGINT)"
 
+int64_t store_now(struct store *s)
+{
+    return db_clock(s->db);
+}
+
 /*
  * One statement, so that submits of many clients can share a round trip and a commit. With a limit it looks at no more
  * rows than the limit; on PostgreSQL submits that run at the same time do not see each other, and a few too many may
@@ -47,7 +52,7 @@ int store_submit(struct store *s, const struct job_new *job, struct err *err)
     const struct job_new *j = job;
     if (!j->id || !id_valid(j->id))
         return err_set(err, ERR_INVALID, "a job id must be a UUID in lower case");
-    int64_t now = db_clock(s->db);
+    int64_t now = j->created_at ? j->created_at : db_clock(s->db);
     const struct db_val args[] = {
         db_text(j->id),
         db_text(job_queue_name(j->queue)),
@@ -141,37 +146,16 @@ int store_get(struct store *s, const char *id, struct arena *a, struct job *ret,
 static int on_result(const struct db_row *row, void *arg, struct err *err)
 {
     struct get_call *c = arg;
-    struct row_reader r = {.row = row, .arena = c->arena};
     c->found = true;
-    struct job_result x = {0};
-    x.fence = row_int(&r);
-    x.result_key = row_text(&r);
-    x.text = row_text(&r);
-    x.language = row_text(&r);
-    x.engine = row_text(&r);
-    x.model = row_text(&r);
-    x.duration_ms = row_int(&r);
-    x.speech_ms = row_int(&r);
-    x.covered_ms = row_int(&r);
-    x.word_count = row_int(&r);
-    x.confidence = row_real(&r, -1);
-    x.processing_ms = row_int(&r);
-    x.created_at = row_int(&r);
-    x.language_probability = row_real(&r, 0);
-    x.warning = row_text(&r);
-    c->result = x;
-    return row_check(&r, err);
+    return row_result(row, 0, c->arena, &c->result, err);
 }
 
 static int result_fn(struct db_tx *tx, void *arg, struct err *err)
 {
     struct get_call *c = arg;
     c->found = false;
-    int rc = db_query(tx,
-                      "SELECT fence, result_key, text, language, engine, model, duration_ms, speech_ms, covered_ms, "
-                      "word_count, confidence, processing_ms, created_at, language_probability, warning FROM results "
-                      "WHERE job_id = $1",
-                      DB_ARGS(db_text(c->id)), on_result, c, err);
+    int rc = db_query(tx, "SELECT " RESULT_COLUMNS " FROM results WHERE job_id = $1", DB_ARGS(db_text(c->id)),
+                      on_result, c, err);
     if (rc < 0 || c->found)
         return rc;
     enum job_state state;

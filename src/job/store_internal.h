@@ -5,7 +5,7 @@
  *   store_client.c   submit, look, cancel, purge, retry      store_worker.c   claim, lease, checkpoints
  *   store_list.c     lists, counts, position                 store_finish.c   how a claim ends
  *   store_sweep.c    expired leases, what is left over       store_errors.c   dead letters
- *   store_keys.c     submissions that may be repeated
+ *   store_view.c     a job for whoever polls                 store_keys.c     submissions that may be repeated
  *   store_row.c      rows to structs                         store.c          the shared helpers
  *
  * Transaction functions may run again from the start, on another thread: they keep what they find in the struct
@@ -16,8 +16,11 @@
 
 #include "job/store.h"
 
+struct views;
+
 struct store {
     struct db *db;
+    struct views *views;
     struct store_opts opts;
     char *claim_sql; /* the one statement that depends on order and database */
 };
@@ -64,6 +67,31 @@ struct store {
 #define JOB_COLUMNS                JOB_FIELDS(JOB_FIELD_NAME) "plan"
 #define JOB_COLUMNS_LISTED         JOB_FIELDS(JOB_FIELD_NAME) "NULL" /* for lists */
 
+/* The columns of `results` that struct job_result shows. `text` stands apart. */
+#define RESULT_FIELDS(X)          \
+    X(INT64, fence)               \
+    X(TEXT, result_key)           \
+    X(TEXT, language)             \
+    X(TEXT, engine)               \
+    X(TEXT, model)                \
+    X(INT64, duration_ms)         \
+    X(INT64, speech_ms)           \
+    X(INT64, covered_ms)          \
+    X(INT64, word_count)          \
+    X(CONFIDENCE, confidence)     \
+    X(INT64, processing_ms)       \
+    X(INT64, created_at)          \
+    X(REAL, language_probability) \
+    X(TEXT, warning)
+
+#define RESULT_FIELD_NAME(kind, name) "results." #name ", "
+#define RESULT_COLUMNS                RESULT_FIELDS(RESULT_FIELD_NAME) "text"
+
+/* ---- store_view.c ---- */
+
+struct views *views_new(void);
+void views_free(struct views *v);
+
 /* ---- store_row.c ---- */
 
 /* Reads the columns of one row from left to right; `failed` sticks once the arena is full. */
@@ -82,6 +110,10 @@ int row_check(const struct row_reader *r, struct err *err) MUST_CHECK;
 
 /* JOB_COLUMNS, which begin at column `first`, to a struct. */
 int row_job(const struct db_row *row, int first, struct arena *a, struct job *ret, struct err *err) MUST_CHECK;
+
+/* RESULT_COLUMNS, which begin at column `first`, to a struct. */
+int row_result(const struct db_row *row, int first, struct arena *a, struct job_result *ret, struct err *err)
+    MUST_CHECK;
 
 /* For db_query: collects jobs up to the capacity of the array; one row more sets `more` and ends the query. */
 struct job_rows {

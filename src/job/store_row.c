@@ -28,23 +28,35 @@ int row_check(const struct row_reader *r, struct err *err)
     return r->failed ? err_set(err, ERR_NOMEM, "out of memory for rows of the database") : 0;
 }
 
+/* One column to the field of the same name. */
+#define READ(kind, name)      READ_##kind(name);
+#define READ_TEXT(name)       ret->name = row_text(&r)
+#define READ_INT64(name)      ret->name = row_int(&r)
+#define READ_INT(name)        ret->name = (int)row_int(&r)
+#define READ_REAL(name)       ret->name = row_real(&r, 0)
+#define READ_CONFIDENCE(name) ret->name = row_real(&r, -1)
+
 int row_job(const struct db_row *row, int first, struct arena *a, struct job *ret, struct err *err)
 {
     struct row_reader r = {.row = row, .arena = a, .col = first};
     bool known = true;
     *ret = (struct job){0};
-#define READ_TEXT(name)  ret->name = row_text(&r)
-#define READ_INT64(name) ret->name = row_int(&r)
-#define READ_INT(name)   ret->name = (int)row_int(&r)
 #define READ_STATE(name) known = job_state_parse(db_col_text(row, r.col++), &ret->name) && known
 #define READ_QUEUE(name) known = job_queue_parse(db_col_text(row, r.col++), &ret->name) && known
-#define X(kind, name)    READ_##kind(name);
-    JOB_FIELDS(X)
-#undef X
+    JOB_FIELDS(READ)
     ret->plan = row_text(&r);
     if (!known)
         return err_set(err, ERR_CORRUPT, "job %s has a state or queue this program does not know",
                        ret->id ? ret->id : "?");
+    return row_check(&r, err);
+}
+
+int row_result(const struct db_row *row, int first, struct arena *a, struct job_result *ret, struct err *err)
+{
+    struct row_reader r = {.row = row, .arena = a, .col = first};
+    *ret = (struct job_result){0};
+    RESULT_FIELDS(READ)
+    ret->text = row_text(&r);
     return row_check(&r, err);
 }
 

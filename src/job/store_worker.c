@@ -37,30 +37,44 @@ static int on_claimed(const struct db_row *row, void *arg, struct err *err)
     return row_job(row, 0, c->arena, &c->job, err);
 }
 
-int store_claim(struct store *s, const struct claim_opts *o, struct arena *a, struct job *ret, struct err *err)
+/* The claims may stand although their rows could not be handed out. What fails here was rolled back, or store_renew
+ * shows it. */
+static void give_back(struct store *s, const char *holder, const struct claim_call *calls, size_t n)
 {
-    struct claim_call c = {.arena = a};
+    for (size_t i = 0; i < n; i++) {
+        struct err ignored = ERR_INIT;
+        int64_t seq;
+        int rc = calls[i].found
+                     ? store_hand_back(s, &(struct claim){calls[i].id, holder, calls[i].fence}, 0, &seq, &ignored)
+                     : 0;
+        (void)rc;
+    }
+}
+
+int store_claim(struct store *s, const struct claim_opts *o, struct claimed *ret, size_t n, struct err *err)
+{
+    struct claim_call calls[CLAIM_MAX];
+    struct db_stmt stmts[CLAIM_MAX];
+    if (n < 1 || n > CLAIM_MAX)
+        return err_set(err, ERR_INTERNAL, "%zu jobs to be claimed at once", n);
     int64_t now = db_clock(s->db);
     /* A job that a worker died on, due since then at the latest: anybody may take it. An idle worker need not wait. */
     int64_t patience_end = o->idle ? now : now - s->opts.alone_patience_ms;
-    struct db_stmt stmt = {.sql = s->claim_sql,
-                           .args = (const struct db_val[]){db_text(o->holder), db_int(now + o->lease_ms), db_int(now),
-                                                           db_int(patience_end)},
-                           .n_args = 4,
-                           .row = on_claimed,
-                           .row_arg = &c};
-    int rc = db_write_stmts(s->db, DB_RELAXED, &stmt, 1, err);
-    if (rc < 0 && c.found) { /* the claim may stand although its row could not be handed out */
-        struct err ignored = ERR_INIT;
-        int64_t seq;
-        if (store_hand_back(s, &(struct claim){c.id, o->holder, c.fence}, 0, &seq, &ignored) < 0)
-            return rc; /* it was rolled back, or shows in store_renew */
+    const struct db_val args[] = {db_text(o->holder), db_int(now + o->lease_ms), db_int(now), db_int(patience_end)};
+    for (size_t i = 0; i < n; i++) {
+        calls[i] = (struct claim_call){.arena = ret[i].arena};
+        stmts[i] = (struct db_stmt){
+            .sql = s->claim_sql, .args = args, .n_args = ARRAY_LEN(args), .row = on_claimed, .row_arg = &calls[i]};
     }
-    if (rc < 0)
+    int rc = db_write_stmts(s->db, DB_RELAXED, stmts, n, err);
+    if (rc < 0) {
+        give_back(s, o->holder, calls, n);
         return rc;
-    if (c.found)
-        *ret = c.job;
-    return c.found;
+    }
+    int got = 0;
+    for (size_t i = 0; i < n && calls[i].found; i++)
+        ret[got++].job = calls[i].job;
+    return got;
 }
 
 struct held_rows {
@@ -181,8 +195,8 @@ int store_save_chunk(struct store *s, const struct claim *c, const struct job_ch
          .row = store_on_ints,
          .row_arg = &r},
         {.sql = "INSERT INTO chunks (job_id, idx, start_sample, end_sample, fence, result, engine_state, engine_ms, "
-                "finished_at) SELECT id, CAST($4 AS BIGINT), CAST($5 AS BIGINT), CAST($6 AS BIGINT), fence, "
-                "CAST($7 AS TEXT), CAST($8 AS TEXT), CAST($9 AS BIGINT), CAST($10 AS BIGINT) FROM jobs" FENCED
+                "finished_at, seq) SELECT id, CAST($4 AS BIGINT), CAST($5 AS BIGINT), CAST($6 AS BIGINT), fence, "
+                "CAST($7 AS TEXT), CAST($8 AS TEXT), CAST($9 AS BIGINT), CAST($10 AS BIGINT), seq FROM jobs" FENCED
                 "AND chunks_total > $4",
          .args = (const struct db_val[]){FENCED_ARGS(c), db_int(k->idx), db_int(k->start_sample), db_int(k->end_sample),
                                          db_text(k->result), db_text(k->engine_state), db_int(k->engine_ms), now},

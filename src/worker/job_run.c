@@ -54,13 +54,13 @@ static int prepare(struct job_ctx *c, struct err *err)
 static int fetch(struct job_ctx *c, struct err *err)
 {
     c->report.stage = STAGE_FETCH;
+    if (!needs_sound(c))
+        return 0;
     c->folder = xasprintf("%s/%s-%" PRId64, temp_path(c->w->temp), c->r->claim.id, c->r->claim.fence);
     if (io_mkdir_p(c->folder, err) < 0) {
         err_wrap(err, "making a temporary folder");
         return err->code = ERR_UNAVAILABLE; /* whatever it is, it is this machine's and not the job's fault */
     }
-    if (!needs_sound(c))
-        return 0;
     c->audio = xasprintf("%s/audio", c->folder);
     int rc = storage_fetch_checked(c->w->o->storage, c->r->job.audio_key, c->r->job.audio_sha256, c->audio, err);
     if (rc == ERR_NOT_FOUND)

@@ -48,16 +48,9 @@ static void on_job_thread(void *arg)
     broker_interrupt(t.w->o->broker);
 }
 
-/* 1: claimed one, 0: nothing is due. */
-static int claim_one(struct worker *w, size_t running, struct pool *jobs, struct err *err)
+/* A claimed job gets its thread. */
+static int begin_job(struct worker *w, struct run *r, struct pool *jobs, struct err *err)
 {
-    struct run *r = run_new();
-    struct claim_opts o = {.holder = w->id, .lease_ms = w->o->lease_ms, .idle = running == 0};
-    int rc = store_claim(w->o->store, &o, &r->arena, &r->job, err);
-    if (rc <= 0) {
-        run_free(r);
-        return rc;
-    }
     broker_taken(w->o->broker, job_queue_name(r->job.queue));
     r->claim = (struct claim){.id = r->job.id, .holder = w->id, .fence = r->job.fence};
     struct task *t = xcalloc(1, sizeof *t);
@@ -73,12 +66,46 @@ static int claim_one(struct worker *w, size_t running, struct pool *jobs, struct
         run_free(r);
         return err_set(err, ERR_INTERNAL, "no job thread took a claimed job");
     }
-    return 1;
+    return 0;
+}
+
+/* Claims at most n jobs in one round trip; returns how many, 0: nothing is due. */
+static int claim_jobs(struct worker *w, bool idle, size_t n, struct pool *jobs, struct err *err)
+{
+    struct claim_opts o = {.holder = w->id, .lease_ms = w->o->lease_ms, .idle = idle};
+    struct run *runs[CLAIM_MAX];
+    struct claimed claimed[CLAIM_MAX];
+    for (size_t i = 0; i < n; i++) {
+        runs[i] = run_new();
+        claimed[i].arena = &runs[i]->arena;
+    }
+    int got = store_claim(w->o->store, &o, claimed, n, err), rc = got;
+    for (size_t i = 0; i < n; i++) {
+        if ((int)i >= got) {
+            run_free(runs[i]);
+            continue;
+        }
+        runs[i]->job = claimed[i].job;
+        int bad = begin_job(w, runs[i], jobs, err);
+        rc = bad < 0 ? bad : rc;
+    }
+    return rc;
+}
+
+/*
+ * How many to claim next. One at a time while there is little to do; twice as many as came last time while they come,
+ * so that a round trip under load brings several. An idle worker claims one: it may be a suspect, which runs alone.
+ */
+static size_t claims_wanted(const struct worker *w, size_t running, size_t last)
+{
+    size_t free_places = w->o->concurrency - running;
+    return running == 0 ? 1 : MIN(MIN(MAX(2 * last, 1), free_places), (size_t)CLAIM_MAX);
 }
 
 static void claim_loop(struct worker *w, struct pool *jobs)
 {
     struct outage outage = {0};
+    size_t last = 0; /* how many jobs the last claim brought */
     while (!stopping(w)) {
         size_t running = board_count(w->board);
         if (running >= w->o->concurrency || board_has_suspect(w->board)) {
@@ -86,7 +113,8 @@ static void claim_loop(struct worker *w, struct pool *jobs)
             continue;
         }
         struct err err = ERR_INIT;
-        int rc = claim_one(w, running, jobs, &err);
+        int rc = claim_jobs(w, running == 0, claims_wanted(w, running, last), jobs, &err);
+        last = rc > 0 ? (size_t)rc : 0;
         if (rc < 0) {
             pause_claims(w, outage_hit(&outage, &w->log, "looking for work", &err));
             continue;

@@ -38,8 +38,12 @@ void pass(int64_t ms)
 int try_claim(struct fixture *f, const char *holder, bool idle, struct job *ret)
 {
     struct err e = ERR_INIT;
-    return (int)OK(store_claim(f->store, &(struct claim_opts){.holder = holder, .lease_ms = 30000, .idle = idle},
-                               &f->arena, ret, &e));
+    struct claimed claimed = {.arena = &f->arena};
+    int n = (int)OK(store_claim(f->store, &(struct claim_opts){.holder = holder, .lease_ms = 30000, .idle = idle},
+                                &claimed, 1, &e));
+    if (n)
+        *ret = claimed.job;
+    return n;
 }
 
 struct claim claim(struct fixture *f, const char *holder)

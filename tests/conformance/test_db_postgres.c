@@ -257,8 +257,8 @@ static int call_claim(struct store *s, const struct ids *id, const struct claim 
     (void)id;
     (void)c;
     struct arena a = ARENA_INIT;
-    struct job j;
-    int rc = store_claim(s, &(struct claim_opts){.holder = "w", .lease_ms = 30000}, &a, &j, err);
+    struct claimed claimed = {.arena = &a};
+    int rc = store_claim(s, &(struct claim_opts){.holder = "w", .lease_ms = 30000}, &claimed, 1, err);
     arena_clear(&a);
     return rc;
 }

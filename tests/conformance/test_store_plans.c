@@ -58,7 +58,9 @@ static void call_everything(struct fixture *f, enum job_order order)
     struct err e = ERR_INIT;
     struct store *s = NULL;
     struct job j, *jobs;
+    struct claimed claimed = {.arena = &f->arena};
     struct job_result r;
+    struct job_view view;
     struct job_page page;
     struct job_chunk *chunks;
     struct error_page errors;
@@ -80,11 +82,12 @@ static void call_everything(struct fixture *f, enum job_order order)
         OK(store_submit(s, &job, &e));
         OK(store_submit(s, &job, &e));
         OK(position_of(s, id, &seq, &e));
+        OK(store_view(s, id, a, &view, &e));
         OK(store_counts(s, &counts, &e));
         OK(store_mark_announced(s, id, &e));
         OK(store_not_announced(s, id, &e));
-        OK(store_claim(s, &(struct claim_opts){.holder = "w", .lease_ms = 1000, .idle = true}, a, &j, &e));
-        struct claim c = {id, "w", j.fence};
+        OK(store_claim(s, &(struct claim_opts){.holder = "w", .lease_ms = 1000, .idle = true}, &claimed, 1, &e));
+        struct claim c = {id, "w", claimed.job.fence};
         OK(position_of(s, id, &seq, &e));
         OK(store_renew(s, "w", 1000, held, 4, &n, &e));
         OK(store_held(s, "w", held, 4, &n, &e));
@@ -104,8 +107,8 @@ static void call_everything(struct fixture *f, enum job_order order)
             OK(store_give_up_audio(s, id, &e));
         } else if (round == 2) {
             OK(store_hand_back(s, &c, 0, &seq, &e));
-            OK(store_claim(s, &(struct claim_opts){.holder = "w", .lease_ms = 1000}, a, &j, &e));
-            c.fence = j.fence;
+            OK(store_claim(s, &(struct claim_opts){.holder = "w", .lease_ms = 1000}, &claimed, 1, &e));
+            c.fence = claimed.job.fence;
             OK(store_fail(s, &c, &failure, &seq, &e));
             OK(store_list_errors(s, &(struct error_filter){.limit = 5}, a, &errors, &e));
             OK(store_get_error(s, errors.errors[0].id, a, &one, &e));
@@ -117,12 +120,13 @@ static void call_everything(struct fixture *f, enum job_order order)
                 fixture_set_clock(fixture_clock() + 100000);
                 OK(store_expire_leases(s, 5, a, &swept, &n, &e));
                 fixture_set_clock(fixture_clock() + 100000);
-                OK(store_claim(s, &(struct claim_opts){.holder = "w", .lease_ms = 1000, .idle = true}, a, &j, &e));
+                OK(store_claim(s, &(struct claim_opts){.holder = "w", .lease_ms = 1000, .idle = true}, &claimed, 1,
+                               &e));
             }
             fixture_set_clock(fixture_clock() + 100000);
             OK(store_expire_leases(s, 5, a, &swept, &n, &e));
             fixture_set_clock(fixture_clock() + 100000);
-            OK(store_claim(s, &(struct claim_opts){.holder = "w", .lease_ms = 1000, .idle = true}, a, &j, &e));
+            OK(store_claim(s, &(struct claim_opts){.holder = "w", .lease_ms = 1000, .idle = true}, &claimed, 1, &e));
             OK(store_get(s, id, a, &j, &e));
             assert_int_equal(j.state, JOB_FAILED);
         }

@@ -94,17 +94,23 @@ static void *claim_all(void *arg)
     struct arena a = ARENA_INIT;
     for (;;) {
         struct err e = ERR_INIT;
-        struct job j;
-        int rc = store_claim(r->s, &(struct claim_opts){.holder = r->holder, .lease_ms = 600000}, &a, &j, &e);
+        struct claimed claimed[CLAIM_MAX];
+        size_t want = 1 + (size_t)random_below(CLAIM_MAX);
+        for (size_t i = 0; i < want; i++)
+            claimed[i].arena = &a;
+        int rc = store_claim(r->s, &(struct claim_opts){.holder = r->holder, .lease_ms = 600000}, claimed, want, &e);
         if (rc == 0)
             break;
         if (!good_or_lost(rc, &e, "claim"))
             break;
-        int n = number_of(&j);
-        if (n < 0 || j.fence != 1 || strcmp(j.lease_holder, r->holder) != 0)
-            atomic_fetch_add(&tally->bad, 1);
-        else
-            atomic_fetch_add(&tally->claimed[n], 1);
+        for (int i = 0; i < rc; i++) {
+            const struct job *j = &claimed[i].job;
+            int n = number_of(j);
+            if (n < 0 || j->fence != 1 || strcmp(j->lease_holder, r->holder) != 0)
+                atomic_fetch_add(&tally->bad, 1);
+            else
+                atomic_fetch_add(&tally->claimed[n], 1);
+        }
     }
     arena_clear(&a);
     return NULL;
@@ -179,7 +185,7 @@ static void *live(void *arg)
         struct store_counts k;
         struct swept *swept;
         size_t n;
-        struct job j;
+        struct claimed claimed = {.arena = &a};
         bool go_on = good_or_lost(store_counts(r->s, &k, &e), &e, "counts") &&
                      good_or_lost(store_expire_leases(r->s, 5, &a, &swept, &n, &e), &e, "expire") &&
                      k.by_state[JOB_PENDING] + k.by_state[JOB_PROCESSING] > 0;
@@ -190,9 +196,9 @@ static void *live(void *arg)
                 atomic_fetch_add(&tally->cancelled[victim], 1);
         }
         struct claim_opts o = {.holder = r->holder, .lease_ms = random_below(4) ? 1000 : 0, .idle = true};
-        int rc = go_on ? store_claim(r->s, &o, &a, &j, &e) : 0;
+        int rc = go_on ? store_claim(r->s, &o, &claimed, 1, &e) : 0;
         if (go_on && good_or_lost(rc, &e, "claim") && rc == 1)
-            work(r, &j);
+            work(r, &claimed.job);
         arena_clear(&a);
         if (!go_on)
             return NULL;

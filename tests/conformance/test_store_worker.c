@@ -64,17 +64,59 @@ static void test_renewing_and_losing(void **state)
     assert_int_equal(n, 0);
 }
 
+static void test_several_at_once(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    struct ids ids[5];
+    struct claimed claimed[CLAIM_MAX];
+    const struct claim_opts o = {.holder = "w", .lease_ms = 30000};
+    for (int i = 0; i < 5; i++) {
+        ids[i] = submit(f, i == 4 ? QUEUE_HIGH : QUEUE_NORMAL);
+        pass(1);
+    }
+    for (int i = 0; i < CLAIM_MAX; i++)
+        claimed[i].arena = &f->arena;
+    assert_int_equal(OK(store_claim(f->store, &o, claimed, 2, &e)), 2);
+    assert_string_equal(claimed[0].job.id, ids[4].id); /* in the order of single claims */
+    assert_string_equal(claimed[1].job.id, ids[0].id);
+    assert_int_equal(claimed[1].job.fence, 1);
+    assert_int_equal(OK(store_claim(f->store, &o, claimed, CLAIM_MAX, &e)), 3); /* as many as there are */
+    for (int i = 0; i < 3; i++)
+        assert_string_equal(claimed[i].job.id, ids[i + 1].id);
+    assert_int_equal(OK(store_claim(f->store, &o, claimed, CLAIM_MAX, &e)), 0);
+    FAILS(ERR_INTERNAL, "17 jobs", store_claim(f->store, &o, claimed, CLAIM_MAX + 1, &e));
+    FAILS(ERR_INTERNAL, "0 jobs", store_claim(f->store, &o, claimed, 0, &e));
+}
+
+/* All or none: the second has no room, so the first goes back too. */
+static void test_of_several_none_is_kept_when_one_cannot_be_handed_out(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    struct ids ids[2] = {submit(f, QUEUE_NORMAL), submit(f, QUEUE_NORMAL)};
+    struct arena small = ARENA_INIT;
+    struct claimed claimed[2] = {{.arena = &f->arena}, {.arena = &small}};
+    small.max = 100;
+    FAILS(ERR_NOMEM, "out of memory",
+          store_claim(f->store, &(struct claim_opts){.holder = "w", .lease_ms = 30000}, claimed, 2, &e));
+    arena_clear(&small);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(get(f, ids[i].id).state, JOB_PENDING);
+}
+
 static void test_a_claim_that_cannot_be_handed_out_is_not_kept(void **state)
 {
     struct fixture *f = *state;
     struct err e = ERR_INIT;
     struct ids id = submit(f, QUEUE_NORMAL);
     struct arena small = ARENA_INIT;
-    struct job j = {.fence = -7};
+    struct claimed claimed = {.arena = &small, .job = {.fence = -7}};
+    struct job j;
     struct claim_opts o = {.holder = "w", .lease_ms = 30000};
     small.max = 100;
-    FAILS(ERR_NOMEM, "out of memory", store_claim(f->store, &o, &small, &j, &e));
-    assert_int_equal(j.fence, -7);
+    FAILS(ERR_NOMEM, "out of memory", store_claim(f->store, &o, &claimed, 1, &e));
+    assert_int_equal(claimed.job.fence, -7);
     FAILS(ERR_NOMEM, "out of memory", store_get(f->store, id.id, &small, &j, &e));
     arena_clear(&small);
     j = get(f, id.id);
@@ -608,6 +650,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_a_claim_sets_lease_fence_and_attempt),
         T(test_renewing_and_losing),
+        T(test_several_at_once),
+        T(test_of_several_none_is_kept_when_one_cannot_be_handed_out),
         T(test_a_claim_that_cannot_be_handed_out_is_not_kept),
         T(test_checkpoints),
         T(test_another_plan_drops_checkpoints_the_same_keeps_them),

@@ -183,8 +183,8 @@ def test_old_http(server):
 def test_position_in_the_queue(api):
     try:
         ids = [api.submit(SOUND).json["id"] for _ in range(3)]
-        urgent = api.submit(SOUND, fields={"queue": "high"})
-        assert urgent.json["position"] == 0
+        urgent = api.submit(SOUND, fields={"queue": "high"}).json["id"]
+        assert api.job(urgent)["position"] == 0
         assert [api.job(i)["position"] for i in ids] == [1, 2, 3]
         assert api.ask("GET", f"/v1/jobs/{ids[0]}").headers["retry-after"] == "2"
         api.ask("DELETE", f"/v1/jobs/{ids[0]}")

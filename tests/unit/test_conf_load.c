@@ -132,7 +132,7 @@ static void test_defaults(void **state)
     assert_int_equal(c->decode_memory, 1536 * CONF_MIB);
     assert_int_equal(c->decode_time_limit, 1800000);
     assert_int_equal(c->http_threads, 2);
-    assert_int_equal(c->work_threads, 8);
+    assert_int_equal(c->work_threads, 16);
     assert_string_equal(conf_where(c, "lease"), "default");
     assert_string_equal(conf_where(c, "no such"), "nowhere");
     assert_null(conf_note(c, 0));

@@ -223,8 +223,13 @@ static void test_metrics_page(void **state)
     struct store_counts counts = {
         .by_state = {[JOB_PENDING] = 3}, .ready = {[QUEUE_HIGH] = 2}, .oldest_pending_ms = 61005};
     const int64_t depth[QUEUE_COUNT] = {[QUEUE_NORMAL] = 7}, no_depth[QUEUE_COUNT] = {-1, -1, -1};
-    const struct metrics_gauges g = {
-        .version = "1\"2\\3\n", .in_flight = 4, .uploads = 5, .counts = &counts, .broker_up = true, .depth = depth};
+    const struct metrics_gauges g = {.version = "1\"2\\3\n",
+                                     .in_flight = 4,
+                                     .uploads = 5,
+                                     .live = 6,
+                                     .counts = &counts,
+                                     .broker_up = true,
+                                     .depth = depth};
     CLEANUP(buf_clear) struct buf b = BUF_INIT(1 << 20);
     metrics_write(&b, &m, &g);
     static const char *const lines[] = {
@@ -237,6 +242,7 @@ static void test_metrics_page(void **state)
         "\nsteno_http_request_seconds_total{method=\"POST\",route=\"/v1/jobs\"} 1.501\n",
         "\nsteno_http_requests_in_flight 4\n",
         "\nsteno_uploads_in_flight 5\n",
+        "\nsteno_live_connections 6\n",
         "\nsteno_jobs{state=\"pending\"} 3\n",
         "\nsteno_jobs_ready{queue=\"high\"} 2\n",
         "\nsteno_jobs_oldest_pending_seconds 61.005\n",
@@ -286,9 +292,9 @@ static void test_job_json(void **state)
     assert_non_null(strstr(s, "\"filename\":\"a\\\"b\",\"content_type\":null"));
     assert_non_null(strstr(s, "\"done_ms\":1000,\"total_ms\":4000,\"percent\":25"));
     assert_non_null(strstr(s, "\"error\":{\"code\":\"corrupt\",\"message\":\"no\"}"));
-    assert_non_null(strstr(s,
-                           "\"transcript\":\"/v1/jobs/i/"
-                           "transcript\"}},{\"id\":\"i\",\"status\":\"pending\",\"queue\":\"retry\",\"position\":7"));
+    assert_non_null(strstr(s, "\"links\":{\"self\":\"/v1/jobs/i\",\"transcript\":\"/v1/jobs/i/transcript\","
+                              "\"events\":\"/v1/jobs/i/events\",\"ws\":\"/v1/jobs/i/ws\"}}"));
+    assert_non_null(strstr(s, ",{\"id\":\"i\",\"status\":\"pending\",\"queue\":\"retry\",\"position\":7"));
     assert_non_null(strstr(s, "\"error\":null"));
     assert_int_equal(job_retry_after(&j), JOB_RETRY_PENDING_S);
     j.state = JOB_COMPLETED;

@@ -429,10 +429,10 @@ static void test_an_expired_lease_is_taken_over(void **state)
     char id[ID_SIZE];
     submit(r, NULL, short_clip, NULL, id);
     const struct claim_opts dead = {.holder = "dead worker", .lease_ms = 1, .idle = true};
-    struct job j;
-    assert_int_equal(store_claim(r->store, &dead, &r->arena, &j, &r->err), 1);
+    struct claimed claimed = {.arena = &r->arena};
+    assert_int_equal(store_claim(r->store, &dead, &claimed, 1, &r->err), 1);
     start(r);
-    j = wait_for(r, id, is_completed);
+    struct job j = wait_for(r, id, is_completed);
     assert_int_equal(j.fence, 2);
     assert_int_equal(j.attempt, 1); /* a death uses up none */
     assert_result_is_sound(r, id);
@@ -507,8 +507,8 @@ static void test_no_lease_expires_in_an_outage(void **state)
     r->opts.lease_ms = 1000;
     submit(r, "null", short_clip, NULL, id);
     const struct claim_opts dead = {.holder = "dead worker", .lease_ms = 1, .idle = true};
-    struct job j;
-    assert_int_equal(store_claim(r->store, &dead, &r->arena, &j, &r->err), 1);
+    struct claimed claimed = {.arena = &r->arena};
+    assert_int_equal(store_claim(r->store, &dead, &claimed, 1, &r->err), 1);
     clock_sleep_ms(20);
 
     OK(thread_start(&keeper, "keeper", keeper_main, &w, &r->err));
@@ -681,7 +681,9 @@ static void test_a_lost_answer_is_looked_up(void **state)
         struct worker w = {.o = &r->opts};
         struct run *run = run_new();
         const struct claim_opts claim = {.holder = "me", .lease_ms = 60000, .idle = true};
-        assert_int_equal(store_claim(r->store, &claim, &run->arena, &run->job, &r->err), 1);
+        struct claimed claimed = {.arena = &run->arena};
+        assert_int_equal(store_claim(r->store, &claim, &claimed, 1, &r->err), 1);
+        run->job = claimed.job;
         run->claim = (struct claim){.id = run->job.id, .holder = "me", .fence = run->job.fence};
         struct shaky k = {r, 0, cases[i].goes_through, cases[i].then_taken, cases[i].code}, *arg = &k;
         int64_t seq = 0;
