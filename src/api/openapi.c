@@ -165,6 +165,36 @@ static void write_ref(struct jsonw *w, const char *schema)
 
 /* ---- parameters ---- */
 
+static const struct {
+    enum option_kind kind;
+    const char *name;
+    int min, max;
+    const char *help;
+} subtitles[] = {
+#define X(kind, name, flag, arg, min, max, help) {kind, #name, min, max, help},
+    SUBTITLE_OPTIONS(X)
+#undef X
+};
+
+/* The members of a parameter that is an option of subtitles; false: it is none. */
+static bool write_subtitle_option(struct jsonw *w, const char *name)
+{
+    size_t i = 0;
+    while (i < ARRAY_LEN(subtitles) && strcmp(subtitles[i].name, name) != 0)
+        i++;
+    if (i == ARRAY_LEN(subtitles))
+        return false;
+    jw_str(w, "description", subtitles[i].help);
+    jw_open(w, "schema", '{');
+    jw_str(w, "type", subtitles[i].kind == BOOL ? "boolean" : "integer");
+    if (subtitles[i].kind == INT) {
+        jw_int(w, "minimum", subtitles[i].min);
+        jw_int(w, "maximum", subtitles[i].max);
+    }
+    jw_close(w, '}');
+    return true;
+}
+
 static void write_parameter(struct jsonw *w, const struct route *r, const char *name, const char *in)
 {
     char own[2 * NAME_MAX_BYTES];
@@ -183,7 +213,7 @@ static void write_parameter(struct jsonw *w, const struct route *r, const char *
         if (members)
             jw_members(w, members);
         free(members);
-    } else {
+    } else if (!write_subtitle_option(w, name)) {
         jw_raw(w, "schema", "{\"type\":\"string\"}");
     }
     jw_close(w, '}');
