@@ -80,6 +80,8 @@ int route_delete_job(struct request *rq, struct err *err);
 int route_transcript(struct request *rq, struct err *err);
 int route_job_websocket(struct request *rq, struct err *err);
 int route_job_events(struct request *rq, struct err *err);
+int route_queues(struct request *rq, struct err *err);
+int route_workers(struct request *rq, struct err *err);
 int route_errors(struct request *rq, struct err *err);
 int route_health(struct request *rq, struct err *err);
 int route_admin_health(struct request *rq, struct err *err);

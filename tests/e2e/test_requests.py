@@ -476,3 +476,44 @@ def test_every_line_about_a_request_names_it():
         assert all(re.search(r"\br[123]\b", l) for l in about), about
     finally:
         s.close()
+
+
+# What waits, and who works.
+
+
+def test_queues(api):
+    assert [q["name"] for q in api.ask("GET", "/v1/queues").json["queues"]] == ["high", "normal", "retry"]
+    for queue in ("high", "normal", "normal"):
+        assert raw(api, f"?queue={queue}").status == 202
+    late = raw(api).json["id"]
+    with sqlite3.connect(api.data / "steno.db", timeout=30) as db:
+        db.execute("UPDATE jobs SET run_after = run_after + 1000000 WHERE id = ?", (late,))
+    queues = {q["name"]: q for q in api.ask("GET", "/v1/queues").json["queues"]}
+    assert [(queues[n]["ready"], queues[n]["delayed"]) for n in ("high", "normal", "retry")] == [(1, 0), (2, 1), (0, 0)]
+    assert queues["retry"]["oldest"] == 0 and queues["high"]["broker_depth"] is None
+    wait_for("time passes", lambda: api.ask("GET", "/v1/queues").json["queues"][0]["oldest"] > 0.05)
+
+
+def test_workers_by_page(api):
+    rows = [(f"01a20200-0000-7000-8000-00000000000{i}", i) for i in range(5)]
+    with sqlite3.connect(api.data / "steno.db", timeout=30) as db:
+        db.executemany("INSERT INTO workers VALUES (?, 'h', ?, '1', 'running', 1, 1, 0, '{\"slots\": 1}')", rows[::-1])
+    whole = api.ask("GET", "/v1/workers").json
+    assert [w["pid"] for w in whole["workers"]] == [0, 1, 2, 3, 4] and whole["next_cursor"] is None
+    assert {w["state"] for w in whole["workers"]} == {"silent"} and whole["workers"][0]["info"] == {"slots": 1}
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = api.ask("GET", "/v1/workers?limit=2" + (f"&cursor={cursor}" if cursor else "")).json
+        seen += [w["pid"] for w in page["workers"]]
+        cursor = page["next_cursor"]
+        if len(seen) == 2:  # one that was seen goes, so that places move
+            with sqlite3.connect(api.data / "steno.db", timeout=30) as db:
+                db.execute("DELETE FROM workers WHERE pid = 0")
+    assert seen == [0, 1, 2, 3, 4]
+    for query in ("limit=0", "limit=1001", "cursor=1"):
+        assert api.ask("GET", f"/v1/workers?{query}").code == "bad_query"
+
+
+def test_a_running_worker_is_listed(server):
+    (worker,) = wait_for("its heartbeat", lambda: server.ask("GET", "/v1/workers").json["workers"])
+    assert worker["state"] == "running" and worker["info"]["default_engine"] == "null"
