@@ -102,6 +102,12 @@ int answer_give(struct answer *a, struct buf *b, struct err *err)
     return rc;
 }
 
+void answer_constant(struct answer *a, const void *data, size_t n)
+{
+    a->constant = data;
+    a->constant_bytes = n;
+}
+
 void answer_refusal(struct answer *a, const struct dialect *d, struct refusal *r)
 {
     answer_clear(a);

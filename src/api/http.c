@@ -158,6 +158,12 @@ static void common_headers(struct request *rq)
         answer_header(a, "Content-Type", "%s", a->content_type);
 }
 
+/* What is part of the program is not freed. */
+static void keep(void *constant)
+{
+    (void)constant;
+}
+
 static enum MHD_Result queue_answer(struct request *rq)
 {
     struct answer *a = &rq->answer;
@@ -169,6 +175,8 @@ static enum MHD_Result queue_answer(struct request *rq)
         r = MHD_create_response_from_fd64((uint64_t)a->fd_bytes, a->fd);
         if (r)
             a->fd = -1;
+    } else if (a->constant) {
+        r = MHD_create_response_from_buffer_with_free_callback(a->constant_bytes, (void *)(uintptr_t)a->constant, keep);
     } else {
         size_t n = a->body.len;
         char *body = buf_take(&a->body);

@@ -39,6 +39,12 @@ const struct route api_routes[] = {
      "200:String@text/plain"},
     {"GET", "/openapi.json", &dialect_native, route_openapi, BODY_NONE, 0, "", "this API as an OpenAPI document",
      "200:OpenAPI"},
+    {"GET", "/docs", &dialect_native, route_docs, BODY_NONE, 0, "", "this API as pages of Swagger UI",
+     "200:String@text/html 404"},
+    {"GET", "/redoc", &dialect_native, route_redoc, BODY_NONE, 0, "", "this API as a page of ReDoc",
+     "200:String@text/html 404"},
+    {"GET", "/docs/{file}", &dialect_native, route_docs_file, BODY_NONE, ROUTE_TAGGED, "",
+     "what those pages are made of", "200:String@text/javascript 200:String@text/css 200:String@text/plain 304"},
     {0},
 };
 

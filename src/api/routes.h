@@ -73,6 +73,9 @@ void route_find(const char *method, const char *path, struct route_match *ret);
 
 int route_root(struct request *rq, struct err *err);
 int route_openapi(struct request *rq, struct err *err);
+int route_docs(struct request *rq, struct err *err);
+int route_docs_file(struct request *rq, struct err *err);
+int route_redoc(struct request *rq, struct err *err);
 int route_submit(struct request *rq, struct err *err);
 int route_list_jobs(struct request *rq, struct err *err);
 int route_get_job(struct request *rq, struct err *err);
