@@ -60,7 +60,7 @@ static struct api *new_api(const struct api_opts *o)
     a->connections_max = http_connections_max(&a->o.live_max);
     a->uploads_max = (int)a->connections_max;
     if (a->o.live_max < o->live_max)
-        log_warn(&lc,
+        log_info(&lc,
                  "the limit of open files allows %u live connections, not %u (live_connections): raise it, for "
                  "example with ulimit -n or LimitNOFILE=",
                  a->o.live_max, o->live_max);

@@ -18,7 +18,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { READY_MAX = 256, HINTS_MAX = 4096, READS_QUEUED = 64, FEED_PAUSE_MS = 200 };
+enum { READY_MAX = 256, HINTS_MAX = 16384, READS_QUEUED = 64, FEED_PAUSE_MS = 200 };
 
 static const struct log_ctx lc = {.component = "api"};
 

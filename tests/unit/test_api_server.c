@@ -2,6 +2,7 @@
 /* The server in this process, with a second broker beside it: what other processes are told of submits and cancels. */
 #include "api/api.h"
 
+#include "base/id.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -52,7 +53,7 @@ static int setup(void **state)
     OK(migrate_up(s.db, &applied, &e));
     OK(store_new(s.db, &(struct store_opts){.max_attempts = 3, .max_deaths = 3}, &s.store, &e));
     OK(storage_open(objects, &s.storage, &e));
-    OK(broker_open(&(struct broker_opts){.url = broker}, &s.broker, &e));
+    OK(broker_open(&(struct broker_opts){.url = broker, .events = true}, &s.broker, &e));
     OK(broker_open(&(struct broker_opts){.url = broker, .tokens = true, .events = true}, &s.other, &e));
     const struct api_opts o = {
         .store = s.store,
@@ -63,6 +64,8 @@ static int setup(void **state)
         .work_threads = 2,
         .storage_threads = 2,
         .max_upload_bytes = 1 << 20,
+        .live_max = 100,
+        .live_ping_ms = WAIT_MS,
         .idle_ms = WAIT_MS,
         .upload_ms = WAIT_MS,
         .engine_names = "null",
@@ -89,8 +92,8 @@ static int teardown(void **state)
     return 0;
 }
 
-/* One request with "Connection: close"; the whole answer. */
-static void ask(const struct server *s, const char *request, struct buf *answer)
+/* A connection with this request sent. */
+static int start(const struct server *s, const char *request)
 {
     struct err e = ERR_INIT;
     const char *colon = strrchr(api_address(s->api, 0), ':');
@@ -99,15 +102,28 @@ static void ask(const struct server *s, const char *request, struct buf *answer)
     assert_true(str_to_i64(colon + 1, &port));
     const struct sockaddr_in sa = {
         .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    CLEANUP(close_fd) int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(fd, (const struct sockaddr *)&sa, sizeof sa), 0);
     OK(io_write_all(fd, request, strlen(request), &e));
+    return fd;
+}
+
+/* All that comes until the other side closes. */
+static void read_all(int fd, struct buf *answer)
+{
     char piece[4096];
     ssize_t n;
     buf_reset(answer);
     while ((n = read(fd, piece, sizeof piece)) > 0)
         buf_add(answer, piece, (size_t)n);
     assert_int_equal(n, 0);
+}
+
+/* One request with "Connection: close"; the whole answer. */
+static void ask(const struct server *s, const char *request, struct buf *answer)
+{
+    CLEANUP(close_fd) int fd = start(s, request);
+    read_all(fd, answer);
 }
 
 static void test_other_processes_are_told(void **state)
@@ -152,6 +168,100 @@ static void test_other_processes_are_told(void **state)
     assert_int_equal(broker_next_event(s->other, 50, &event, &e), 0);
 }
 
+struct ids {
+    char id[ID_SIZE];
+};
+
+static struct ids submit(const struct server *s)
+{
+    struct err e = ERR_INIT;
+    struct ids x;
+    id_new(x.id);
+    struct job_new j = {.id = x.id, .filename = "a.wav", .audio_key = "uploads/x/a.wav", .audio_sha256 = "0"};
+    OK(store_submit(s->store, &j, &e));
+    return x;
+}
+
+/* As another process does it: the row, and the event or not. */
+static void cancel(const struct server *s, const char *id, bool tell)
+{
+    struct err e = ERR_INIT;
+    struct event event = {.type = "state", .json = "{}"};
+    OK(store_cancel(s->store, id, &event.seq, &e));
+    snprintf(event.job_id, sizeof event.job_id, "%s", id);
+    if (tell)
+        OK(broker_send_event(s->other, &event, &e));
+}
+
+static int follow(const struct server *s, const char *id, bool stream)
+{
+    CLEANUP(free_p)
+    char *request = stream ? xasprintf("GET /v1/jobs/%s/events?since=0 HTTP/1.1\r\nHost: x\r\n\r\n", id)
+                           : xasprintf("GET /v1/jobs/%s/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+                                       "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                                       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+                                       id);
+    return start(s, request);
+}
+
+static bool holds(const struct buf *b, const char *text)
+{
+    return b->data && memmem(b->data, b->len, text, strlen(text));
+}
+
+enum { FOLLOWERS = 40 };
+
+/* Many follow a few jobs in both ways, some leave, the jobs end with and without events; then more, when it stops. */
+static void test_followers(void **state)
+{
+    struct server *s = *state;
+    struct ids jobs[4];
+    int fds[FOLLOWERS];
+    CLEANUP(buf_clear) struct buf text = BUF_INIT(1 << 20);
+    for (size_t i = 0; i < ARRAY_LEN(jobs); i++)
+        jobs[i] = submit(s);
+    for (int i = 0; i < FOLLOWERS; i++) {
+        const char *id = jobs[(size_t)i % ARRAY_LEN(jobs)].id;
+        fds[i] = follow(s, id, i % 2);
+        if (i % 5 == 4)
+            close_fd(&fds[i]);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(jobs); i++)
+        cancel(s, jobs[i].id, i % 2);
+    for (int i = 0; i < FOLLOWERS; i++) {
+        if (fds[i] < 0)
+            continue;
+        read_all(fds[i], &text);
+        assert_true(str_starts(buf_str(&text), i % 2 ? "HTTP/1.1 200 " : "HTTP/1.1 101 "));
+        assert_true(holds(&text, "{\"type\":\"snapshot\""));
+        assert_true(holds(&text, "{\"type\":\"end\""));
+        close_fd(&fds[i]);
+    }
+}
+
+/* Connections in every state, while the server stops. */
+static void test_followers_of_a_server_that_stops(void **state)
+{
+    struct server *s = *state;
+    struct ids job = submit(s);
+    int fds[FOLLOWERS];
+    CLEANUP(buf_clear) struct buf text = BUF_INIT(1 << 20);
+    for (int i = 0; i < FOLLOWERS; i++)
+        fds[i] = follow(s, job.id, i % 2);
+    api_close(s->api, 1000);
+    s->api = NULL;
+    for (int i = 0; i < FOLLOWERS; i++) {
+        char piece[4096];
+        buf_reset(&text);
+        /* Those that were not accepted yet are reset. */
+        for (ssize_t n; (n = read(fds[i], piece, sizeof piece)) > 0;)
+            buf_add(&text, piece, (size_t)n);
+        if (!(i % 2) && holds(&text, "{\"type\":\"snapshot\""))
+            assert_true(holds(&text, "\x88\x12\x03\xe9the server stops"));
+        close_fd(&fds[i]);
+    }
+}
+
 static void test_addresses_that_cannot_be_had(void **state)
 {
     struct server *s = *state;
@@ -182,6 +292,8 @@ static void test_addresses_that_cannot_be_had(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_followers, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_followers_of_a_server_that_stops, setup, teardown),
         cmocka_unit_test_setup_teardown(test_other_processes_are_told, setup, teardown),
         cmocka_unit_test_setup_teardown(test_addresses_that_cannot_be_had, setup, teardown),
     };
