@@ -20,7 +20,7 @@ struct api_opts {
     /* Borrowed until api_close. */
     struct store *store;
     struct storage *storage;
-    struct broker *broker;
+    struct broker *broker;    /* of this api alone: it waits for events there */
     const char *listen;       /* "127.0.0.1:8000,unix:/run/steno.sock": comma separated; port 0: any free one */
     unsigned http_threads;    /* parse and send */
     unsigned work_threads;    /* handlers */

@@ -270,7 +270,7 @@ static void test_addresses_that_cannot_be_had(void **state)
     const struct api_opts taken = {
         .store = s->store,
         .storage = s->storage,
-        .broker = s->broker,
+        .broker = s->other, /* each api listens to one of its own */
         .listen = api_address(s->api, 0),
         .http_threads = 1,
         .work_threads = 1,
