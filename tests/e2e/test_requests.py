@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from backends import POSTGRES
 from steno_server import QUICK, Server, multipart, read_answers, wait_for
 
 SOUND = b"RIFF\x24\0\0\0WAVE" + bytes(100)
@@ -150,6 +151,15 @@ def count(server):
     return server.rows()["jobs"]
 
 
+def change(server, statement, args=()):
+    """Behind the server's back."""
+    if POSTGRES:
+        server.sql(statement, *args)
+        return
+    with sqlite3.connect(server.data / "steno.db", timeout=30) as db:
+        db.execute(statement, args)
+
+
 def test_a_repeated_submission_makes_no_second_job(server):
     before = count(server)
     first = raw(server, "?language=en", **{"Idempotency-Key": "order-1"})
@@ -283,8 +293,7 @@ def test_keys_are_swept():
     s = Server("--engine=null", *QUICK)
     try:
         assert raw(s, **{"Idempotency-Key": "k"}).status == 202
-        with sqlite3.connect(s.data / "steno.db", timeout=30) as db:
-            db.execute("UPDATE submission_keys SET expires_at = 1")
+        change(s, "UPDATE submission_keys SET expires_at = 1")
         wait_for("the key is forgotten", lambda: not s.sql("SELECT 1 FROM submission_keys"))
         assert count(s) == 1
     finally:
@@ -486,18 +495,17 @@ def test_queues(api):
     for queue in ("high", "normal", "normal"):
         assert raw(api, f"?queue={queue}").status == 202
     late = raw(api).json["id"]
-    with sqlite3.connect(api.data / "steno.db", timeout=30) as db:
-        db.execute("UPDATE jobs SET run_after = run_after + 1000000 WHERE id = ?", (late,))
+    change(api, "UPDATE jobs SET run_after = run_after + 1000000 WHERE id = ?", (late,))
     queues = {q["name"]: q for q in api.ask("GET", "/v1/queues").json["queues"]}
     assert [(queues[n]["ready"], queues[n]["delayed"]) for n in ("high", "normal", "retry")] == [(1, 0), (2, 1), (0, 0)]
-    assert queues["retry"]["oldest"] == 0 and queues["high"]["broker_depth"] is None
+    assert queues["retry"]["oldest"] == 0 and queues["high"]["broker_depth"] in (None, 0, 1)
     wait_for("time passes", lambda: api.ask("GET", "/v1/queues").json["queues"][0]["oldest"] > 0.05)
 
 
 def test_workers_by_page(api):
     rows = [(f"01a20200-0000-7000-8000-00000000000{i}", i) for i in range(5)]
-    with sqlite3.connect(api.data / "steno.db", timeout=30) as db:
-        db.executemany("INSERT INTO workers VALUES (?, 'h', ?, '1', 'running', 1, 1, 0, '{\"slots\": 1}')", rows[::-1])
+    for row in reversed(rows):
+        change(api, "INSERT INTO workers VALUES (?, 'h', ?, '1', 'running', 1, 1, 0, '{\"slots\": 1}')", row)
     whole = api.ask("GET", "/v1/workers").json
     assert [w["pid"] for w in whole["workers"]] == [0, 1, 2, 3, 4] and whole["next_cursor"] is None
     assert {w["state"] for w in whole["workers"]} == {"silent"} and whole["workers"][0]["info"] == {"slots": 1}
@@ -507,8 +515,7 @@ def test_workers_by_page(api):
         seen += [w["pid"] for w in page["workers"]]
         cursor = page["next_cursor"]
         if len(seen) == 2:  # one that was seen goes, so that places move
-            with sqlite3.connect(api.data / "steno.db", timeout=30) as db:
-                db.execute("DELETE FROM workers WHERE pid = 0")
+            change(api, "DELETE FROM workers WHERE pid = 0")
     assert seen == [0, 1, 2, 3, 4]
     for query in ("limit=0", "limit=1001", "cursor=1"):
         assert api.ask("GET", f"/v1/workers?{query}").code == "bad_query"
