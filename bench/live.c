@@ -41,7 +41,7 @@ struct bench {
 
 static void die(const char *what)
 {
-    fprintf(stderr, "live: %s: %s\n", what, strerror(errno));
+    fprintf(stderr, "live: %s: %m\n", what);
     exit(1);
 }
 

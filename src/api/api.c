@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/str.h"
 
 #include <stdlib.h>
 
@@ -37,11 +38,13 @@ static void free_all(struct api *a)
     pool_free(a->work);
     health_free(a->health);
     free(a->listen);
+    free(a->direct_listen);
     free(a->engine_names);
     free(a->cors_origins);
     free(a->version);
     free(a->data_folder);
     free(a->temp_folder);
+    free(a->public_url);
     free(a);
 }
 
@@ -50,11 +53,13 @@ static struct api *new_api(const struct api_opts *o)
     struct api *a = xcalloc(1, sizeof *a);
     a->o = *o;
     a->o.listen = a->listen = xstrdup(o->listen);
+    a->o.direct_listen = a->direct_listen = xstrdup(o->direct_listen ? o->direct_listen : "");
     a->o.engine_names = a->engine_names = xstrdup(o->engine_names);
     a->o.cors_origins = a->cors_origins = xstrdup(o->cors_origins);
     a->o.version = a->version = xstrdup(o->version);
     a->o.data_folder = a->data_folder = xstrdup(o->data_folder);
     a->o.temp_folder = a->temp_folder = xstrdup(o->temp_folder);
+    a->o.public_url = a->public_url = xstrdup(o->public_url ? o->public_url : "");
     unsigned threads = MAX(o->work_threads, 1);
     a->work_max = (int)threads * WORK_PER_THREAD;
     a->connections_max = http_connections_max(&a->o.live_max);
@@ -65,6 +70,26 @@ static struct api *new_api(const struct api_opts *o)
                  "example with ulimit -n or LimitNOFILE=",
                  a->o.live_max, o->live_max);
     return a;
+}
+
+static int listen_all(struct api *a, struct err *err)
+{
+    size_t more = 0;
+    a->doors[0] = (struct http_door){.api = a};
+    a->doors[1] = (struct http_door){.api = a, .direct = true};
+    if (!str_ieq(a->o.listen, "none")) {
+        int rc = listen_open(a->o.listen, a->listeners, LISTEN_MAX, &a->n_main, err);
+        if (rc < 0)
+            return rc;
+    }
+    a->n_listeners = a->n_main;
+    if (*a->o.direct_listen) {
+        int rc = listen_open(a->o.direct_listen, a->listeners + a->n_main, LISTEN_MAX - a->n_main, &more, err);
+        if (rc < 0)
+            return err_wrap(err, "direct service");
+    }
+    a->n_listeners += more;
+    return a->n_listeners ? 0 : err_set(err, ERR_INVALID, "'listen' is none, and 'direct_listen' is empty");
 }
 
 static int start(struct api *a, struct err *err)
@@ -80,7 +105,9 @@ static int start(struct api *a, struct err *err)
         .temp_folder = a->o.temp_folder,
         .room_bytes = a->o.max_upload_bytes,
     };
-    int rc = pool_new("api-work", MAX(a->o.work_threads, 1), room, &a->work, err);
+    int rc = sign_key_open(a->o.data_folder, a->sign_key, err);
+    if (rc >= 0)
+        rc = pool_new("api-work", MAX(a->o.work_threads, 1), room, &a->work, err);
     if (rc >= 0)
         rc = pool_new("api-storing", MAX(a->o.storage_threads, 1), room, &a->storing, err);
     if (rc >= 0)
@@ -90,9 +117,10 @@ static int start(struct api *a, struct err *err)
     if (rc >= 0)
         rc = hub_new(&(struct hub_opts){.store = a->o.store, .broker = a->o.broker}, &a->hub, err);
     if (rc >= 0)
-        rc = listen_open(a->o.listen, a->listeners, LISTEN_MAX, &a->n_listeners, err);
+        rc = listen_all(a, err);
     for (size_t i = 0; i < a->n_listeners && rc >= 0; i++)
-        rc = http_start(a, a->listeners[i].fd, MAX(connections / (unsigned)a->n_listeners, 4), &a->daemons[i], err);
+        rc = http_start(&a->doors[i >= a->n_main], a->listeners[i].fd, MAX(connections / (unsigned)a->n_listeners, 4),
+                        &a->daemons[i], err);
     return rc;
 }
 
@@ -113,7 +141,12 @@ int api_open(const struct api_opts *o, struct api **ret, struct err *err)
 
 const char *api_address(const struct api *a, size_t i)
 {
-    return i < a->n_listeners ? a->listeners[i].name : NULL;
+    return i < a->n_main ? a->listeners[i].name : NULL;
+}
+
+const char *api_direct_address(const struct api *a, size_t i)
+{
+    return i < a->n_listeners - a->n_main ? a->listeners[a->n_main + i].name : NULL;
 }
 
 static void wait_for_zero(const atomic_int *n, int64_t timeout_ms)

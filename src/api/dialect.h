@@ -34,8 +34,9 @@ struct dialect {
     const char *(*refuse)(struct refusal *r, struct buf *body);
     const char *error_type, *error_schema; /* of that body, for the document (openapi.h); the type without parameters */
     const struct dialect_field *fields;    /* beside the native names, which mean the same everywhere; may be NULL */
-    bool ignores_unknown;                  /* fields nobody knows, as many servers do; else they are refused */
-    bool name_decides;                     /* any content is taken: what cannot be decoded fails in the worker */
+    const char *(*cannot)(const char *field); /* why a field of that table cannot be had; NULL: it can. May be NULL */
+    bool ignores_unknown;                     /* fields nobody knows, as many servers do; else they are refused */
+    bool name_decides;                        /* any content is taken: what cannot be decoded fails in the worker */
     /*
      * Looks at a recording's name before its content is taken, and at the form when all of it is there (defaults, what
      * follows from extra fields). INVALID or UNSUPPORTED refuse it; *ret_problem may say what kind it is. May be NULL.
@@ -45,5 +46,8 @@ struct dialect {
 };
 
 extern const struct dialect dialect_native; /* RFC 9457, our own names */
+extern const struct dialect dialect_openai, dialect_openai_translation;
+/* Of services whose clients work unchanged; each in a file of its own. */
+extern const struct dialect dialect_tool, dialect_pool, dialect_stt, dialect_queue, dialect_direct, dialect_audio_text;
 
 #endif

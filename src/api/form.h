@@ -41,6 +41,7 @@ struct form {
     const char *values[FORM_OWN_COUNT]; /* NULL: not given */
     struct job_options options;
     bool seen[FORM_COUNT];
+    const char *wrong;                   /* dialect.complete: the field it finds wrong; NULL: none */
     const char *extras[FORM_EXTRAS_MAX]; /* by the rows of the dialect's fields that set nothing; NULL: not given */
 };
 

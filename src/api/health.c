@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "base/macros.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "base/thread.h"
 
 #include <jansson.h>
@@ -82,6 +83,21 @@ static int ask_broker(struct health *h, struct health_report *ret, struct err *e
     return rc;
 }
 
+static int ask_queue(struct health *h, struct health_report *ret, struct err *err)
+{
+    struct store_counts c;
+    int64_t began = clock_mono_ms();
+    int rc = store_counts(h->o.store, &c, err);
+    ret->latency_ms = clock_mono_ms() - began;
+    if (rc < 0)
+        return rc;
+    struct jsonw w = {&ret->details, false};
+    jw_int(&w, "pending", c.by_state[JOB_PENDING]);
+    jw_int(&w, "processing", c.by_state[JOB_PROCESSING]);
+    jw_seconds(&w, "oldest_wait", c.oldest_pending_ms);
+    return 0;
+}
+
 static int ask_disk(struct health *h, struct health_report *ret, struct err *err)
 {
     const struct {
@@ -129,6 +145,47 @@ void health_write_worker(struct jsonw *w, const struct worker_row *row)
     jw_close(w, '}');
 }
 
+static int64_t figure(const json_t *o, const char *name)
+{
+    return (int64_t)json_integer_value(json_object_get(o, name));
+}
+
+/* Adds what one worker says. Each name stands once. */
+static void add_models(struct health_models *m, json_t *names, const char *info)
+{
+    json_t *root = json_loads(info, JSON_REJECT_DUPLICATES, NULL), *pool = json_object_get(root, "model_pool"), *name;
+    size_t i;
+    m->hits += figure(pool, "hits");
+    m->misses += figure(pool, "misses");
+    m->evictions += figure(pool, "evictions");
+    m->size += figure(pool, "size");
+    m->max_size += figure(pool, "max_size");
+    json_array_foreach(json_object_get(pool, "loaded"), i, name)
+    {
+        if (json_is_string(name))
+            json_object_set(names, json_string_value(name), json_true());
+    }
+    json_decref(root);
+}
+
+static void write_names(struct health_models *m, json_t *names)
+{
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(sizeof m->loaded - 1);
+    const char *name;
+    json_t *v;
+    size_t whole = 0;
+    buf_addc(&b, '[');
+    json_object_foreach(names, name, v)
+    {
+        buf_adds(&b, whole ? "," : "");
+        str_add_json(&b, name);
+        if (!buf_ok(&b) || b.len > sizeof m->loaded - 3)
+            break;
+        whole = b.len;
+    }
+    snprintf(m->loaded, sizeof m->loaded, "[%.*s]", whole ? (int)whole - 1 : 0, buf_str(&b) + 1);
+}
+
 static int ask_workers(struct health *h, struct health_report *ret, struct err *err)
 {
     CLEANUP(arena_clear) struct arena a = ARENA_INIT;
@@ -140,11 +197,15 @@ static int ask_workers(struct health *h, struct health_report *ret, struct err *
     if (rc < 0)
         return rc;
     int64_t running = 0;
+    json_t *names = json_object();
     for (size_t i = 0; i < n; i++)
         if (rows[i].silent_ms <= HEALTH_WORKER_SILENT_MS) {
             live++;
             running += rows[i].running;
+            add_models(&ret->models, names, rows[i].info);
         }
+    write_names(&ret->models, names);
+    json_decref(names);
     struct jsonw w = {&ret->details, false};
     jw_int(&w, "live", (int64_t)live);
     jw_int(&w, "running", running);
@@ -292,6 +353,17 @@ void health_ask(struct health *h, bool all, struct health_report ret[HEALTH_PART
         copy_report(p, start, &ret[i]);
     }
     pthread_mutex_unlock(&h->mu);
+}
+
+bool health_ok(struct health *h)
+{
+    struct health_report parts[HEALTH_PART_COUNT];
+    health_ask(h, false, parts);
+    bool ok = true;
+    for (size_t i = 0; i < HEALTH_PART_COUNT; i++)
+        ok = ok && (!parts[i].name || parts[i].ok);
+    health_clear(parts);
+    return ok;
 }
 
 void health_clear(struct health_report reports[HEALTH_PART_COUNT])

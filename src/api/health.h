@@ -23,6 +23,7 @@
     X(database, ask_database, 500, true) \
     X(storage, ask_storage, 2000, true)  \
     X(broker, ask_broker, 500, true)     \
+    X(queue, ask_queue, 2000, true)      \
     X(disk, ask_disk, 2000, false)       \
     X(workers, ask_workers, 1000, false)
 
@@ -45,13 +46,20 @@ struct health_opts {
     int64_t room_bytes; /* disk: with less free than this a recording may find no room */
 };
 
+/* The models that live workers keep loaded, summed up. */
+struct health_models {
+    int64_t hits, misses, evictions, size, max_size;
+    char loaded[1024]; /* names, a JSON array; the first that fit */
+};
+
 struct health_report {
     const char *name;
     bool ok;
     bool always; /* see HEALTH_PARTS */
     int64_t latency_ms;
-    struct buf details; /* members of a JSON object; "" when there are none */
-    char error[256];    /* when not ok */
+    struct buf details;          /* members of a JSON object; "" when there are none */
+    char error[256];             /* when not ok */
+    struct health_models models; /* of the part `workers` */
 };
 
 struct health;
@@ -71,6 +79,8 @@ void health_free(struct health *h);
  * /health shows are asked; the others stay empty, with a NULL name. Caller clears the reports. Any thread.
  */
 void health_ask(struct health *h, bool all, struct health_report ret[HEALTH_PART_COUNT]);
+/* Are the parts that GET /health shows all well? Blocks as health_ask. */
+bool health_ok(struct health *h);
 void health_clear(struct health_report reports[HEALTH_PART_COUNT]);
 
 #endif

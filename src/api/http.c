@@ -12,8 +12,10 @@
 
 #include "api/cors.h"
 #include "api/idempotency.h"
+#include "api/json_body.h"
 #include "api/percent.h"
 #include "api/server.h"
+#include "api/signed_upload.h"
 #include "api/submit.h"
 #include "api/upload.h"
 #include "api/wait.h"
@@ -27,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -267,7 +270,8 @@ static enum MHD_Result problem(struct request *rq, enum problem p, const char *d
 struct head {
     struct arena *arena;
     unsigned n_host, n_length, n_encoding;
-    const char *length, *encoding, *type, *disposition, *request_id, *accept, *if_none_match, *origin, *key, *prefer;
+    const char *host, *length, *encoding, *type, *disposition, *request_id, *accept, *if_none_match, *origin, *key,
+        *prefer;
     bool malformed;
 };
 
@@ -289,13 +293,12 @@ static enum MHD_Result read_header(void *cls, enum MHD_ValueKind kind, const cha
     /* libmicrohttpd lets these pass; others on the way may read them in another way. */
     if (!is_token(name, name_len))
         h->malformed = true;
-    if (str_ieq(name, MHD_HTTP_HEADER_HOST))
-        h->n_host++;
     const struct {
         const char *name, **slot;
         unsigned *count;
         bool list; /* may be split over several lines */
     } known[] = {
+        {MHD_HTTP_HEADER_HOST, &h->host, &h->n_host, false},
         {MHD_HTTP_HEADER_CONTENT_LENGTH, &h->length, &h->n_length, false},
         {MHD_HTTP_HEADER_TRANSFER_ENCODING, &h->encoding, &h->n_encoding, false},
         {MHD_HTTP_HEADER_CONTENT_TYPE, &h->type, NULL, false},
@@ -367,7 +370,7 @@ static enum problem find_route(struct request *rq, const char *method, const str
     if (!rq->method || !path || *path != '/' || !utf8_valid(path, strlen(path)))
         return PROBLEM_no_such_route;
     rq->path = path;
-    route_find(method, path, &m);
+    route_find(method, path, rq->direct, &m);
     memcpy(ret_allow, m.allow, sizeof m.allow);
     if (!m.route)
         return *m.allow ? PROBLEM_method_not_allowed : PROBLEM_no_such_route;
@@ -376,7 +379,7 @@ static enum problem find_route(struct request *rq, const char *method, const str
         rq->params[i] = arena_dup(&rq->arena, m.params[i], m.param_lens[i]);
     int rc = query_parse(rq->uri[n] ? rq->uri + n + 1 : NULL, &rq->arena, &rq->query, err);
     bool fields = (m.route->flags & ROUTE_RAW) && body_is_raw(head->type); /* upload.c knows them */
-    if (rc >= 0 && !fields)
+    if (rc >= 0 && !fields && !m.route->dialect->ignores_unknown)
         rc = query_allow(&rq->query, m.route->query, err);
     return rc < 0 ? PROBLEM_bad_query : PROBLEM_COUNT;
 }
@@ -388,7 +391,8 @@ static void admit_task(void *arg)
     struct request *rq = arg;
     struct err err = ERR_INIT;
     enum problem p = PROBLEM_COUNT;
-    if (submit_admit(rq, &p, &err) < 0)
+    int rc = rq->route->body == BODY_OBJECT ? upload_url_admit(rq, &p, &err) : submit_admit(rq, &p, &err);
+    if (rc < 0)
         request_error(rq, p, &err);
     http_resume(rq);
     http_task_end(rq);
@@ -402,16 +406,21 @@ static enum MHD_Result begin_upload(struct request *rq, const struct body_head *
     enum problem p;
     if (atomic_load(&api->uploads) >= api->uploads_max)
         return problem(rq, PROBLEM_overloaded, "too many uploads at the same time; try again later");
+    if (rq->direct) {
+        rq->direct_counted = true;
+        if (atomic_fetch_add(&api->direct, 1) >= api->o.direct_max)
+            return problem(rq, PROBLEM_overloaded, "too many transcriptions at the same time; try again later");
+    }
     if (upload_new(rq, head, &p, &err) < 0)
         return problem(rq, p, err.msg);
     if (!length)
         return problem(rq, PROBLEM_missing_file, "the request has no body");
-    if (length > api->o.max_upload_bytes + UPLOAD_OVERHEAD_BYTES) {
-        snprintf(detail, sizeof detail, "the recording is over %lld bytes", (long long)api->o.max_upload_bytes);
+    if (length > request_max_upload(rq) + UPLOAD_OVERHEAD_BYTES) {
+        snprintf(detail, sizeof detail, "the recording is over %lld bytes", (long long)request_max_upload(rq));
         return problem(rq, PROBLEM_file_too_large, detail);
     }
     rq->phase = PHASE_BODY;
-    if (!api->o.max_queue && !rq->idempotency_key)
+    if (!api->o.max_queue && !rq->idempotency_key && rq->route->body != BODY_OBJECT)
         return MHD_YES;
     if (!http_task_begin(rq))
         return problem(rq, PROBLEM_shutting_down, NULL);
@@ -419,6 +428,13 @@ static enum MHD_Result begin_upload(struct request *rq, const struct body_head *
     http_suspend(rq);
     http_run(rq, admit_task, rq);
     return MHD_YES;
+}
+
+static bool is_json(const char *type)
+{
+    static const char json[] = "application/json";
+    size_t n = sizeof json - 1;
+    return type && strncasecmp(type, json, n) == 0 && (!type[n] || strchr("; \t", type[n]));
 }
 
 static enum MHD_Result begin(struct request *rq, const char *method, const char *version)
@@ -456,11 +472,14 @@ static enum MHD_Result begin(struct request *rq, const char *method, const char 
             answer_header(&rq->answer, "Allow", "%s", allow);
         return refuse(rq);
     }
-    if (rq->route->body == BODY_UPLOAD)
+    rq->host = arena_strdup(&rq->arena, head.host);
+    rq->takes_json = rq->route->body == BODY_JSON || ((rq->route->flags & ROUTE_JSON) && is_json(head.type));
+    if (rq->route->body == BODY_OBJECT || (rq->route->body == BODY_UPLOAD && !rq->takes_json))
         return begin_upload(rq, &(struct body_head){head.type, head.disposition}, length);
-    if (length > IGNORED_BODY_MAX)
+    int64_t most = rq->takes_json ? BODY_JSON_MAX : IGNORED_BODY_MAX;
+    if (length > most)
         return problem(rq, PROBLEM_body_too_large, NULL);
-    rq->body_left = IGNORED_BODY_MAX;
+    rq->body_left = (size_t)most;
     rq->phase = PHASE_BODY;
     return MHD_YES;
 }
@@ -493,7 +512,7 @@ static struct lane lane_of(const struct request *rq)
     struct api *a = rq->api;
     if (rq->route->flags & ROUTE_PROBE)
         return (struct lane){a->probe, &a->probing};
-    if (rq->route->flags & ROUTE_STORAGE)
+    if ((rq->route->flags & ROUTE_STORAGE) || rq->takes_json)
         return (struct lane){a->storing, &a->storage_working};
     return (struct lane){a->work, &a->working};
 }
@@ -502,7 +521,18 @@ static void work_task(void *arg)
 {
     struct request *rq = arg;
     struct err err = ERR_INIT;
-    int rc = rq->route->run(rq, &err);
+    enum problem p = PROBLEM_COUNT;
+    int rc = rq->takes_json ? json_body_read(rq, &p, &err) : 0;
+    if (rc >= 0 && rq->route->body == BODY_UPLOAD)
+        rc = idempotency_begin(rq, &p, &err);
+    if (rc >= 0 && rq->route->body == BODY_UPLOAD)
+        rc = upload_submit_json(rq, &p, &err);
+    if (rc < 0) {
+        idempotency_release(rq);
+        rc = request_error(rq, p, &err);
+    } else if (!rq->answer.status) { /* else answered as before */
+        rc = rq->route->run(rq, &err);
+    }
     atomic_fetch_sub(lane_of(rq).count, 1);
     http_handled(rq, rc, &err);
 }
@@ -535,6 +565,8 @@ static enum MHD_Result body(struct request *rq, const char *data, size_t *n)
         return problem(rq, PROBLEM_body_too_large, NULL);
     }
     rq->body_left -= *n;
+    if (rq->takes_json)
+        buf_add(&rq->body, data, *n);
     *n = 0;
     return MHD_YES;
 }
@@ -543,7 +575,11 @@ static enum MHD_Result body(struct request *rq, const char *data, size_t *n)
 
 static void *on_uri(void *cls, const char *uri, struct MHD_Connection *conn)
 {
-    return request_new(cls, conn, uri);
+    const struct http_door *door = cls;
+    struct request *rq = request_new(door->api, conn, uri);
+    if (rq)
+        rq->direct = door->direct;
+    return rq;
 }
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url, const char *method,
@@ -590,6 +626,8 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
     int64_t ms = clock_mono_ms() - rq->started_ms;
     if (rq->counted)
         atomic_fetch_sub(&api->active, 1);
+    if (rq->direct_counted)
+        atomic_fetch_sub(&api->direct, 1);
     if (status) {
         metrics_request(&api->metrics, rq->route ? route_index(rq->route) : route_count(), status, ms);
         log_debug(&rq->log, "%s %s %u in %lld ms", rq->method, rq->path, status, (long long)ms);
@@ -635,8 +673,9 @@ unsigned http_connections_max(unsigned *live)
     return (unsigned)n;
 }
 
-int http_start(struct api *api, int fd, unsigned connections, struct MHD_Daemon **ret, struct err *err)
+int http_start(struct http_door *door, int fd, unsigned connections, struct MHD_Daemon **ret, struct err *err)
 {
+    struct api *api = door->api;
     unsigned threads = MAX(api->o.http_threads, 1);
     struct MHD_OptionItem pool[] = {
         {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)threads, NULL},
@@ -645,7 +684,7 @@ int http_start(struct api *api, int fd, unsigned connections, struct MHD_Daemon 
     struct MHD_Daemon *d = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL,
         on_request, api, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_URI_LOG_CALLBACK, on_uri, api, MHD_OPTION_NOTIFY_COMPLETED, on_completed, api,
+        MHD_OPTION_URI_LOG_CALLBACK, on_uri, door, MHD_OPTION_NOTIFY_COMPLETED, on_completed, api,
         MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
         MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)((api->o.idle_ms + 999) / 1000), MHD_OPTION_ARRAY, pool, MHD_OPTION_END);

@@ -13,8 +13,15 @@
 
 struct MHD_Daemon;
 
+/* What comes in at a listening socket. Stands until http_stop. */
+struct http_door {
+    struct api *api;
+    bool direct; /* the direct service */
+};
+
 /* Serves on a listening socket, which stays the caller's, with at most so many connections. */
-int http_start(struct api *api, int fd, unsigned connections, struct MHD_Daemon **ret, struct err *err) MUST_CHECK;
+int http_start(struct http_door *door, int fd, unsigned connections, struct MHD_Daemon **ret, struct err *err)
+    MUST_CHECK;
 /*
  * How many connections there may be on all sockets together, and how many of *live live ones: what the limit of open
  * files allows.

@@ -2,6 +2,7 @@
 #include "api/job_json.h"
 
 #include "base/macros.h"
+#include "base/str.h"
 
 #include <stdio.h>
 
@@ -61,7 +62,8 @@ void job_json_write(struct jsonw *w, const char *key, const struct job *j, const
     jw_str(w, "filename", j->filename);
     jw_str(w, "content_type", j->content_type);
     jw_int(w, "size", j->audio_bytes);
-    jw_str(w, "sha256", j->audio_sha256);
+    /* What a client put into storage itself is known by its ETag alone. */
+    jw_str(w, "sha256", j->audio_sha256 && str_starts(j->audio_sha256, "etag:") ? NULL : j->audio_sha256);
     jw_str(w, "engine", j->engine);
     jw_str(w, "model", j->model);
     jw_str(w, "language", j->language);

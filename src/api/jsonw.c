@@ -4,6 +4,9 @@
 #include "base/clock.h"
 #include "base/str.h"
 
+#include <math.h>
+#include <stdlib.h>
+
 static void begin(struct jsonw *w, const char *key)
 {
     if (w->comma)
@@ -47,6 +50,21 @@ void jw_seconds(struct jsonw *w, const char *key, int64_t ms)
 {
     begin(w, key);
     buf_addf(w->b, "%lld.%03lld", (long long)(ms / 1000), (long long)(ms % 1000));
+}
+
+void jw_real(struct jsonw *w, const char *key, double value)
+{
+    int64_t hundredths = (int64_t)(value * 100 + (value < 0 ? -0.5 : 0.5)), whole = hundredths / 100;
+    int rest = (int)(hundredths % 100);
+    begin(w, key);
+    buf_addf(w->b, "%s%lld.%02d", hundredths < 0 && !whole ? "-" : "", (long long)whole, rest < 0 ? -rest : rest);
+}
+
+void jw_figure(struct jsonw *w, const char *key, double value)
+{
+    int64_t v = isfinite(value) && fabs(value) < 1e9 ? llround(value * 1e6) : 0;
+    begin(w, key);
+    buf_addf(w->b, "%s%lld.%06d", v < 0 ? "-" : "", llabs(v) / 1000000, (int)(llabs(v) % 1000000));
 }
 
 void jw_bool(struct jsonw *w, const char *key, bool value)

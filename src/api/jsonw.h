@@ -18,7 +18,9 @@ void jw_open(struct jsonw *w, const char *key, char bracket);     /* '{' or '[' 
 void jw_close(struct jsonw *w, char bracket);                     /* '}' or ']' */
 void jw_str(struct jsonw *w, const char *key, const char *value); /* NULL gives null */
 void jw_int(struct jsonw *w, const char *key, int64_t value);
-void jw_seconds(struct jsonw *w, const char *key, int64_t ms); /* 1500 gives 1.5 */
+void jw_seconds(struct jsonw *w, const char *key, int64_t ms);  /* 1500 gives 1.5 */
+void jw_real(struct jsonw *w, const char *key, double value);   /* to two places: 33.33 */
+void jw_figure(struct jsonw *w, const char *key, double value); /* six decimals; 0 for what is no number */
 void jw_bool(struct jsonw *w, const char *key, bool value);
 void jw_raw(struct jsonw *w, const char *key, const char *json); /* JSON as it is */
 void jw_members(struct jsonw *w, const char *members);           /* of an object, as they are; "" adds nothing */

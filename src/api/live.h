@@ -35,7 +35,10 @@ struct live_view {
     int64_t *memo;                   /* the format's own, kept from message to message of a connection; 0 at first */
 };
 
-/* Appends the text of one message to an empty buffer: UTF-8, mostly a JSON object. Nothing appended: nothing sent. */
+/*
+ * Appends the text of one message to an empty buffer: UTF-8, mostly a JSON object. Nothing appended: nothing sent.
+ * Among server-sent events an empty line in it begins another event.
+ */
 typedef void (*live_fn)(const struct live_view *v, struct buf *b);
 
 /* How messages are worded. Hooks that are NULL send nothing. Any thread; nothing but `memo` is kept between calls. */

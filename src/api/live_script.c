@@ -41,8 +41,10 @@ static void add_event(struct maker *m, int64_t seq)
         buf_addf(&m->out, "id: %lld\n", (long long)seq);
     for (size_t n; *p; p += n + (p[n] != '\0')) {
         n = strcspn(p, "\n");
-        buf_adds(&m->out, "data: ");
-        buf_add(&m->out, p, n);
+        if (n) {
+            buf_adds(&m->out, "data: ");
+            buf_add(&m->out, p, n);
+        }
         buf_addc(&m->out, '\n');
     }
     buf_addc(&m->out, '\n');

@@ -74,6 +74,7 @@ static void begin_route(struct buf *b, enum metric m, size_t route)
     bool known = route < route_count();
     begin(b, m, "method", known ? api_routes[route].method : "");
     buf_adds(b, ",route=\"");
+    buf_adds(b, known && (api_routes[route].flags & ROUTE_DIRECT) ? "direct:" : "");
     metrics_add_label(b, known ? api_routes[route].pattern : "none");
     buf_addc(b, '"');
 }

@@ -42,7 +42,11 @@ enum metric {
 /* Statuses that are counted by themselves; all others count as 0. */
 #define METRIC_STATUSES(X) \
     X(101)                 \
-    X(200) X(202) X(204) X(304) X(400) X(404) X(405) X(406) X(408) X(409) X(413) X(415) X(426) X(500) X(501) X(503) X(0)
+    X(200)                 \
+    X(201)                 \
+    X(202)                 \
+    X(204)                 \
+    X(304) X(400) X(403) X(404) X(405) X(406) X(408) X(409) X(413) X(415) X(422) X(426) X(500) X(501) X(503) X(504) X(0)
 
 enum {
 #define X(status) METRIC_STATUS_##status,

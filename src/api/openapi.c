@@ -345,12 +345,20 @@ static void write_form(struct jsonw *w, const struct dialect *d)
     jw_close(w, '}');
 }
 
+static void write_content(struct jsonw *w, const char *type, const char *schema)
+{
+    jw_open(w, type, '{');
+    if (*schema)
+        write_ref(w, schema);
+    jw_close(w, '}');
+}
+
 static void write_body(struct jsonw *w, const struct route *r)
 {
     char schema[NAME_MAX_BYTES] = "";
     if (*r->answers == '<')
         snprintf(schema, sizeof schema, "%.*s", (int)strcspn(r->answers + 1, " "), r->answers + 1);
-    if (r->body != BODY_UPLOAD && !*schema)
+    if (r->body != BODY_UPLOAD && r->body != BODY_OBJECT && !*schema)
         return;
     jw_open(w, "requestBody", '{');
     jw_bool(w, "required", true);
@@ -359,11 +367,15 @@ static void write_body(struct jsonw *w, const struct route *r)
         jw_open(w, JSON_TYPE, '{');
         write_ref(w, schema);
         jw_close(w, '}');
+    } else if (r->body == BODY_OBJECT) {
+        jw_raw(w, "*/*", "{}");
     } else {
         jw_open(w, "multipart/form-data", '{');
         write_form(w, r->dialect);
         jw_close(w, '}');
     }
+    if (r->flags & ROUTE_JSON)
+        write_content(w, JSON_TYPE, "JobOfUpload");
     static const char *const raw[] = {"audio/*", "video/*", "application/octet-stream"};
     for (size_t i = 0; i < ARRAY_LEN(raw) && (r->flags & ROUTE_RAW); i++)
         jw_raw(w, raw[i], "{}");
@@ -400,14 +412,6 @@ static const char *next_answer(const char *p, struct answer_doc *ret)
         snprintf(a.type, sizeof a.type, "%.*s", (int)(n - at - 1), p + at + 1);
     *ret = a;
     return p + n;
-}
-
-static void write_content(struct jsonw *w, const char *type, const char *schema)
-{
-    jw_open(w, type, '{');
-    if (*schema)
-        write_ref(w, schema);
-    jw_close(w, '}');
 }
 
 static void write_formats(struct jsonw *w)
@@ -470,7 +474,11 @@ static const struct header_doc {
      0,
      true,
      HEADER("`true`: this is the answer to an earlier request with the same Idempotency-Key.", "string")},
-    {"X-Should-Retry", {409, 422}, 0, true, HEADER("`false`: the same request will be refused again.", "string")},
+    {"X-Should-Retry",
+     {400, 409, 422, 500, 504},
+     0,
+     true,
+     HEADER("`false`: the same request will be refused again.", "string")},
 #undef HEADER
 };
 
@@ -623,11 +631,11 @@ static void write_paths(struct jsonw *w)
 {
     jw_open(w, "paths", '{');
     for (const struct route *r = api_routes; r->method; r++) {
-        if (!first_of_pattern(r))
+        if ((r->flags & ROUTE_DIRECT) || !first_of_pattern(r))
             continue;
         jw_open(w, r->pattern, '{');
         for (const struct route *o = r; o->method; o++)
-            if (strcmp(o->pattern, r->pattern) == 0)
+            if (!(o->flags & ROUTE_DIRECT) && strcmp(o->pattern, r->pattern) == 0)
                 write_operation(w, o);
         jw_close(w, '}');
     }

@@ -20,6 +20,10 @@
     X(duplicate_field, 400, "Field given twice", "send the field once")                                \
     X(bad_field, 400, "Bad value of a field", "correct the value")                                     \
     X(bad_idempotency_key, 400, "Bad Idempotency-Key", "send 1 to 255 printable characters")           \
+    X(missing_field, 400, "Field missing", "send the field")                                           \
+    X(malformed_json, 400, "Malformed JSON body", "send a JSON object")                                \
+    X(bad_upload_url, 403, "Bad upload URL", "ask for a new one")                                      \
+    X(upload_not_found, 404, "No such upload", "ask for an upload URL first; it may have expired")     \
     X(no_such_route, 404, "No such page", "see GET / for what there is")                               \
     X(job_not_found, 404, "No such job", "check the id; purged jobs are gone")                         \
     X(method_not_allowed, 405, "Method not allowed", "use a method of the Allow header")               \
@@ -29,21 +33,28 @@
     X(job_failed, 409, "Job failed", "see `error` of the job")                                         \
     X(job_cancelled, 409, "Job cancelled", "submit the recording again")                               \
     X(key_in_flight, 409, "Key in use", "wait for the answer to the first request")                    \
+    X(upload_missing, 409, "Nothing uploaded", "put the recording there first")                        \
+    X(upload_used, 409, "Upload used", "ask for an upload URL for each job")                           \
     X(conflict, 409, "Conflict", "look at the job and try again")                                      \
     X(file_too_large, 413, "Recording too large", "send a smaller recording")                          \
-    X(body_too_large, 413, "Request body too large", "send no body to this route")                     \
+    X(body_too_large, 413, "Request body too large", "send less, or no body at all")                   \
     X(not_audio, 415, "Not a recording", "send audio or video")                                        \
+    X(model_not_found, 422, "No such model", "see GET /v1/models for those there are")                 \
     X(impossible_request, 422, "Request impossible", "choose another model, engine, language or task") \
     X(key_reused, 422, "Key used before", "use a new Idempotency-Key for another submission")          \
+    X(bad_recording, 422, "Recording cannot be transcribed", "send another recording")                 \
     X(upgrade_required, 426, "Upgrade required", "send a WebSocket handshake")                         \
     X(internal, 500, "Internal error", "report it with the request id")                                \
+    X(transcription_failed, 500, "Transcription failed", "look at the job")                            \
     X(result_lost, 500, "Transcript missing", "submit the recording again, and look into the storage") \
     X(bad_transfer_encoding, 501, "Unknown transfer encoding", "send the body plain or chunked")       \
     X(queue_full, 503, "Queue full", "try again later")                                                \
     X(overloaded, 503, "Server busy", "try again later")                                               \
     X(storage_unavailable, 503, "Storage unavailable", "try again later")                              \
     X(unavailable, 503, "Service unavailable", "try again later")                                      \
-    X(shutting_down, 503, "Server stops", "try again later")
+    X(shutting_down, 503, "Server stops", "try again later")                                           \
+    X(takes_too_long, 504, "Transcription took too long", "submit it as a job")                        \
+    X(job_late, 504, "Job not finished in time", "ask for the job later")
 
 enum problem {
 #define X(code, status, title, advice) PROBLEM_##code,

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/request.h"
 
+#include "api/json_body.h"
+#include "api/server.h"
 #include "api/upload.h"
 #include "api/wait.h"
 #include "base/clock.h"
@@ -28,8 +30,15 @@ struct request *request_new(struct api *api, struct MHD_Connection *conn, const 
     rq->started_ms = clock_mono_ms();
     rq->log = (struct log_ctx){.component = "api", .request_id = rq->id};
     answer_init(&rq->answer);
+    buf_init(&rq->body, BODY_JSON_MAX);
     atomic_init(&rq->refs, 1);
     return rq;
+}
+
+int64_t request_max_upload(const struct request *rq)
+{
+    const struct api_opts *o = &rq->api->o;
+    return rq->direct ? MIN(o->max_upload_bytes, o->direct_max_bytes) : o->max_upload_bytes;
 }
 
 void request_ref(struct request *rq)
@@ -44,6 +53,7 @@ void request_unref(struct request *rq)
     upload_free(rq->upload);
     wait_free(rq->wait);
     answer_clear(&rq->answer);
+    json_body_clear(rq);
     arena_clear(&rq->arena);
     free(rq->uri);
     free(rq);

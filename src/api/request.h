@@ -23,6 +23,8 @@ struct api;
 struct form;
 struct idempotency;
 struct job;
+struct job_upload;
+struct json_t;
 struct upload;
 struct wait;
 struct MHD_Connection;
@@ -43,17 +45,18 @@ enum request_phase {
 struct request {
     struct api *api;
     struct MHD_Connection *conn;
-    char *uri;                 /* as sent */
-    const char *path;          /* without query, decoded; "?" until looked at */
-    const char *method;        /* in the arena */
-    const struct route *route; /* NULL: none */
-    const char *wrong_field;   /* what a refusal is about; see dialect.h */
-    const struct form *form;   /* BODY_UPLOAD: what was sent beside the recording ... */
-    const struct job *job;     /* ... and the job it became, as its row stands */
-    int64_t position;          /* ROUTE_POSITION: jobs before that one; -1: unknown, or too many to count */
+    char *uri;                              /* as sent */
+    const char *path;                       /* without query, decoded; "?" until looked at */
+    const char *method;                     /* in the arena */
+    const struct route *route;              /* NULL: none */
+    const char *wrong_field;                /* what a refusal is about; see dialect.h */
+    const struct form *form;                /* BODY_UPLOAD: what was sent beside the recording ... */
+    const struct job *job;                  /* ... and the job it became, as its row stands */
+    const struct job_upload *signed_upload; /* BODY_OBJECT: what its URL is for */
+    int64_t position; /* ROUTE_POSITION: jobs before that one; -1: unknown, or too many to count */
     const char *params[ROUTE_PARAMS_MAX];
     struct query query;
-    const char *accept, *if_none_match, *origin, *idempotency_key; /* headers, or NULL */
+    const char *accept, *if_none_match, *origin, *idempotency_key, *host; /* headers, or NULL */
     struct prefer prefer;
     struct idempotency *idempotency; /* when the client sent a key; in the arena */
     char id[REQUEST_ID_SIZE];
@@ -64,16 +67,23 @@ struct request {
     int64_t started_ms;      /* monotonic */
     bool has_body;           /* one is announced and not read yet */
     size_t body_left;        /* BODY_NONE: how much of one is put up with */
+    bool takes_json;         /* BODY_JSON, or another with a JSON object: */
+    struct buf body;         /* as it came ... */
+    struct json_t *json;     /* ... and read (json_body.h) */
     int64_t linger_until_ms; /* monotonic */
     unsigned sent_status;    /* 0: no answer went out (see upload_gone for early ones) */
     struct upload *upload;   /* BODY_UPLOAD */
     struct wait *wait;       /* what a handler waits for (wait.h) */
     atomic_int refs;
-    bool counted; /* among the requests under way */
+    bool counted;        /* among the requests under way */
+    bool direct;         /* came in at the direct service */
+    bool direct_counted; /* among those that it has in work */
 };
 
 /* NULL when memory is out. Made with one reference. */
 struct request *request_new(struct api *api, struct MHD_Connection *conn, const char *uri);
+/* The largest recording that may come in here. */
+int64_t request_max_upload(const struct request *rq);
 void request_ref(struct request *rq);
 void request_unref(struct request *rq);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The routes about jobs: look at one, list them, cancel and purge. */
 #include "api/etag.h"
+#include "api/job_core.h"
 #include "api/job_json.h"
 #include "api/request.h"
 #include "api/server.h"
@@ -129,29 +130,6 @@ int route_list_jobs(struct request *rq, struct err *err)
     return request_json(rq, 200, &b, err);
 }
 
-/* Tells the worker, which would find out by itself within half a second. */
-static void tell_cancelled(struct request *rq, const char *id, int64_t seq)
-{
-    struct event e = {.seq = seq, .type = "state", .json = "{\"state\":\"cancelled\"}"};
-    struct err err = ERR_INIT;
-    snprintf(e.job_id, sizeof e.job_id, "%s", id);
-    if (broker_send_event(rq->api->o.broker, &e, &err) < 0)
-        log_warn(&rq->log, "job %s: event not sent: %s", id, err.msg);
-}
-
-static int cancel(struct request *rq, const char *id, struct err *err)
-{
-    int64_t seq = 0;
-    int rc = store_cancel(rq->api->o.store, id, &seq, err);
-    if (rc > 0) {
-        struct log_ctx lc = rq->log;
-        lc.job_id = id;
-        tell_cancelled(rq, id, seq);
-        log_info(&lc, "cancelled");
-    }
-    return rc;
-}
-
 struct keys {
     char **v;
     size_t n;
@@ -199,7 +177,7 @@ static int purge(struct request *rq, const char *id, struct err *err)
     int rc = ERR_CONFLICT;
     /* Between cancel and purge a failed job may have been retried: once more, then it is a conflict to report. */
     for (int i = 0; i < 2 && rc == ERR_CONFLICT; i++) {
-        rc = cancel(rq, id, err);
+        rc = job_cancel(rq, id, err);
         if (rc >= 0)
             rc = store_purge(store, id, err);
     }
@@ -226,7 +204,7 @@ int route_delete_job(struct request *rq, struct err *err)
     if (!id_valid(id))
         return no_such_job(rq, id);
     struct job_view v;
-    int rc = and_purge ? purge(rq, id, err) : cancel(rq, id, err);
+    int rc = and_purge ? purge(rq, id, err) : job_cancel(rq, id, err);
     if (rc >= 0 && !and_purge)
         rc = store_view(rq->api->o.store, id, &rq->arena, &v, err);
     if (rc == ERR_NOT_FOUND)

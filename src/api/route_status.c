@@ -16,6 +16,8 @@ int route_root(struct request *rq, struct err *err)
     jw_str(&w, "version", rq->api->o.version);
     jw_open(&w, "routes", '[');
     for (const struct route *r = api_routes; r->method; r++) {
+        if (r->flags & ROUTE_DIRECT)
+            continue;
         jw_open(&w, NULL, '{');
         jw_str(&w, "method", r->method);
         jw_str(&w, "path", r->pattern);
@@ -25,6 +27,26 @@ int route_root(struct request *rq, struct err *err)
     jw_close(&w, ']');
     jw_close(&w, '}');
     return request_json(rq, 200, &b, err);
+}
+
+/* As services with a pool of models show it. Models are never replaced by smaller ones when memory runs out. */
+static void write_models(struct jsonw *w, const struct health_models *m)
+{
+    int64_t all = m->hits + m->misses;
+    jw_open(w, "model_pool", '{');
+    jw_int(w, "acquisitions", all);
+    jw_int(w, "hits", m->hits);
+    jw_int(w, "misses", m->misses);
+    if (all)
+        jw_real(w, "hit_rate", (double)m->hits / (double)all);
+    else
+        jw_null(w, "hit_rate");
+    jw_int(w, "evictions", m->evictions);
+    jw_int(w, "oom_fallbacks", 0);
+    jw_int(w, "pool_size", m->size);
+    jw_int(w, "max_size", m->max_size);
+    jw_raw(w, "loaded_models", *m->loaded ? m->loaded : "[]");
+    jw_close(w, '}');
 }
 
 static int answer_health(struct request *rq, bool all, struct err *err)
@@ -52,6 +74,8 @@ static int answer_health(struct request *rq, bool all, struct err *err)
         jw_close(&w, '}');
     }
     jw_close(&w, '}');
+    if (all)
+        write_models(&w, &parts[HEALTH_workers].models);
     jw_close(&w, '}');
     health_clear(parts);
     return request_json(rq, 200, &b, err);

@@ -31,6 +31,8 @@ enum {
 enum route_body {
     BODY_NONE,   /* a small one is ignored */
     BODY_UPLOAD, /* a form with a recording: taken and submitted by upload.c; the handler answers for rq->job */
+    BODY_OBJECT, /* a recording by itself, for a URL of ours (signed_upload.h): stored when the handler is called */
+    BODY_JSON,   /* a JSON object of at most BODY_JSON_MAX bytes, whatever its media type says: rq->json */
 };
 
 enum route_flags {
@@ -39,7 +41,9 @@ enum route_flags {
     ROUTE_RAW = 1 << 2,      /* BODY_UPLOAD: the body may be the recording itself, the form's fields in the query */
     ROUTE_TAGGED = 1 << 3,   /* answers carry an entity tag, and If-None-Match is looked at (etag.h) */
     ROUTE_POSITION = 1 << 4, /* BODY_UPLOAD: its answer shows rq->position */
-    ROUTE_PREFERS = 1 << 5,  /* Prefer is looked at (prefer.h) */
+    ROUTE_JSON = 1 << 5,     /* BODY_UPLOAD: the body may be a JSON object that names an upload (signed_upload.h) */
+    ROUTE_DIRECT = 1 << 6,   /* of the direct service, at its own listeners and nowhere else */
+    ROUTE_PREFERS = 1 << 7,  /* Prefer is looked at (prefer.h) */
 };
 
 struct route {
@@ -54,7 +58,7 @@ struct route {
     const char *answers; /* what it takes and answers, for the document: openapi.h */
 };
 
-enum { ROUTE_PARAMS_MAX = 4, ROUTE_ALLOW_SIZE = 64 };
+enum { ROUTE_PARAMS_MAX = 4, ROUTE_ALLOW_SIZE = 64, BODY_JSON_MAX = 256 << 10 };
 
 extern const struct route api_routes[]; /* ends with a row without method */
 size_t route_count(void);
@@ -68,8 +72,8 @@ struct route_match {
     size_t n_params;
     char allow[ROUTE_ALLOW_SIZE]; /* "GET, HEAD, OPTIONS"; "" when no row has this path */
 };
-/* `path` is decoded and has no query. */
-void route_find(const char *method, const char *path, struct route_match *ret);
+/* `path` is decoded and has no query. `direct`: among the routes of the direct service, else among all others. */
+void route_find(const char *method, const char *path, bool direct, struct route_match *ret);
 
 int route_root(struct request *rq, struct err *err);
 int route_openapi(struct request *rq, struct err *err);
@@ -86,8 +90,47 @@ int route_job_events(struct request *rq, struct err *err);
 int route_queues(struct request *rq, struct err *err);
 int route_workers(struct request *rq, struct err *err);
 int route_errors(struct request *rq, struct err *err);
+int route_openai_audio(struct request *rq, struct err *err);
+int route_models(struct request *rq, struct err *err);
+int route_model(struct request *rq, struct err *err);
 int route_health(struct request *rq, struct err *err);
 int route_admin_health(struct request *rq, struct err *err);
 int route_metrics(struct request *rq, struct err *err);
+
+/* signed_upload.c */
+int route_new_upload(struct request *rq, struct err *err);
+int route_put_upload(struct request *rq, struct err *err);
+/* dialect_tool.c */
+int tool_submit(struct request *rq, struct err *err);
+int tool_get(struct request *rq, struct err *err);
+int tool_cancel(struct request *rq, struct err *err);
+/* dialect_pool.c */
+int pool_submit(struct request *rq, struct err *err);
+int pool_get(struct request *rq, struct err *err);
+int pool_metadata(struct request *rq, struct err *err);
+int pool_cancel(struct request *rq, struct err *err);
+int pool_list(struct request *rq, struct err *err);
+int pool_errors(struct request *rq, struct err *err);
+/* dialect_stt.c */
+int stt_upload(struct request *rq, struct err *err);
+int stt_status(struct request *rq, struct err *err);
+int stt_result(struct request *rq, struct err *err);
+/* dialect_queue.c */
+int queue_task(struct request *rq, struct err *err);
+int queue_cancel(struct request *rq, struct err *err);
+int queue_websocket(struct request *rq, struct err *err);
+int queue_status(struct request *rq, struct err *err);
+/* dialect_direct.c */
+int direct_transcribe(struct request *rq, struct err *err);
+int direct_health(struct request *rq, struct err *err);
+int direct_config(struct request *rq, struct err *err);
+/* dialect_audio_text.c */
+int audio_text_url(struct request *rq, struct err *err);
+int audio_text_url_by_query(struct request *rq, struct err *err);
+int audio_text_submit(struct request *rq, struct err *err);
+int audio_text_status(struct request *rq, struct err *err);
+int audio_text_websocket(struct request *rq, struct err *err);
+int audio_text_list(struct request *rq, struct err *err);
+int audio_text_health(struct request *rq, struct err *err);
 
 #endif

@@ -5,8 +5,10 @@
 
 #include "api/api.h"
 #include "api/health.h"
+#include "api/http.h"
 #include "api/listen.h"
 #include "api/metrics.h"
+#include "api/signed_upload.h"
 #include "base/thread.h"
 
 #include <stdatomic.h>
@@ -18,7 +20,9 @@ enum { LISTEN_MAX = 16 };
 
 struct api {
     struct api_opts o; /* after api_open nothing in it changes */
-    char *listen, *engine_names, *version, *cors_origins, *data_folder, *temp_folder; /* what its texts point to */
+    char *listen, *direct_listen, *engine_names, *version, *cors_origins, *data_folder, *temp_folder,
+        *public_url; /* what its texts point to */
+    unsigned char sign_key[SIGN_KEY_SIZE];
     struct metrics metrics;
     struct health *health;
     struct hub *hub;
@@ -37,6 +41,9 @@ struct api {
     struct listener listeners[LISTEN_MAX];
     struct MHD_Daemon *daemons[LISTEN_MAX];
     size_t n_listeners;
+    size_t n_main;             /* of them; the others are the direct service's */
+    struct http_door doors[2]; /* for those, and these */
+    atomic_int direct;         /* requests that the direct service has in work */
 };
 
 #endif

@@ -10,6 +10,7 @@
 #include "api/submit.h"
 
 #include "api/idempotency.h"
+#include "api/models.h"
 #include "api/server.h"
 #include "base/fault.h"
 #include "base/log.h"
@@ -118,10 +119,10 @@ static int check(struct request *rq, const struct job_new *job, enum problem *re
 {
     const struct api_opts *o = &rq->api->o;
     struct err why = ERR_INIT;
-    int rc = o->check ? o->check(o->check_arg, job, &why) : 0;
-    if (rc == ERR_INVALID || rc == ERR_UNSUPPORTED) {
+    int rc = o->check ? o->check(o->check_arg, job, &why) : models_check(rq, job, &why);
+    if (rc == ERR_INVALID || rc == ERR_UNSUPPORTED || rc == ERR_NOT_FOUND) {
         *err = why;
-        *ret_problem = PROBLEM_impossible_request;
+        *ret_problem = rc == ERR_NOT_FOUND ? PROBLEM_model_not_found : PROBLEM_impossible_request;
         return rc;
     }
     if (rc < 0)
@@ -178,12 +179,15 @@ int submit(struct request *rq, const struct submission *s, enum problem *ret_pro
         storage_put_abort(s->put);
         return rc;
     }
-    rc = storage_put_commit(s->put, &info, err);
+    rc = s->put ? storage_put_commit(s->put, &info, err) : 0;
     if (rc < 0) {
         *ret_problem = PROBLEM_storage_unavailable;
         return rc;
     }
-    job.audio_sha256 = arena_strdup(&rq->arena, info.sha256);
+    if (s->stored)
+        info = *s->stored;
+    job.audio_sha256 = s->sum ? s->sum : arena_strdup(&rq->arena, info.sha256);
+    job.uploaded = s->stored != NULL;
     job.audio_bytes = info.size;
     rc = job.audio_sha256 ? FAULT_POINT(upload_stored, err) : err_set(err, ERR_NOMEM, "no memory for this request");
     if (rc >= 0)
@@ -191,7 +195,7 @@ int submit(struct request *rq, const struct submission *s, enum problem *ret_pro
     if (rc != 0) {
         struct err again = ERR_INIT;
         /* When nobody knows whether the row is there, the object stays: the sweeper knows later. */
-        if (rc != ERR_UNCERTAIN && storage_delete(storage, s->key, &again) < 0)
+        if (rc != ERR_UNCERTAIN && s->put && storage_delete(storage, s->key, &again) < 0)
             log_warn(&rq->log, "'%s' is left for the sweeper: %s", s->key, again.msg);
         return MIN(rc, 0);
     }

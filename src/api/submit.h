@@ -10,7 +10,9 @@
 struct submission {
     const char *id, *key, *filename, *content_type; /* content_type may be NULL */
     const struct form *form;
-    struct storage_put *put; /* all written; submit commits or aborts it */
+    struct storage_put *put;          /* all written; submit commits or aborts it. NULL: */
+    const struct object_info *stored; /* an object that a client put there itself; it stays whatever happens */
+    const char *sum;                  /* of that: for jobs.audio_sha256 */
 };
 
 /*

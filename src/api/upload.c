@@ -15,6 +15,7 @@
 #include "api/http.h"
 #include "api/idempotency.h"
 #include "api/server.h"
+#include "api/signed_upload.h"
 #include "api/sniff.h"
 #include "api/submit.h"
 #include "base/clock.h"
@@ -53,7 +54,7 @@ struct upload {
     enum problem problem; /* what the error under way comes to; PROBLEM_COUNT: by its class */
     char id[ID_SIZE];
     const char *key;
-    char ring[UPLOAD_RING_BYTES];
+    char *ring; /* UPLOAD_RING_BYTES; NULL once the body was read and the request waits for its job */
 };
 
 /* ---- the task: parts ---- */
@@ -81,6 +82,11 @@ static int begin_file(struct upload *u, const struct multipart_part *part, struc
     }
     u->has_file = true;
     u->part = PART_FILE;
+    if (u->rq->signed_upload) {
+        u->filename = u->rq->signed_upload->filename;
+        u->key = u->rq->signed_upload->key;
+        return 0;
+    }
     if (!u->filename)
         u->filename = form_filename(part->filename, a);
     const struct dialect *d = u->rq->route->dialect;
@@ -106,7 +112,13 @@ static int on_part_begin(void *arg, const struct multipart_part *part, struct er
     buf_reset(&u->value);
     u->part = form_find(&u->form, part->name, &u->slot) ? PART_FIELD : PART_IGNORED;
     u->rq->wrong_field = u->slot.name;
-    if (u->part == PART_FIELD || u->rq->route->dialect->ignores_unknown)
+    const struct dialect *d = u->rq->route->dialect;
+    const char *why = u->part == PART_FIELD && d->cannot ? d->cannot(u->slot.name) : NULL;
+    if (why) {
+        err_set(err, ERR_INVALID, "'%s' cannot be had: %s", u->slot.name, why);
+        return refuse(u, err, PROBLEM_bad_field, ERR_INVALID);
+    }
+    if (u->part == PART_FIELD || d->ignores_unknown)
         return 0;
     CLEANUP(buf_clear) struct buf name = BUF_INIT(1024);
     str_add_printable(&name, part->name);
@@ -118,7 +130,8 @@ static int on_part_begin(void *arg, const struct multipart_part *part, struct er
 /* Decides by the first bytes, then opens the object. */
 static int open_object(struct upload *u, bool whole, struct err *err)
 {
-    const char *what = u->rq->route->dialect->name_decides ? NULL : sniff_refuse(u->head, u->n_head, whole);
+    bool any = u->rq->route->dialect->name_decides || u->rq->signed_upload; /* S3 does not look at it either */
+    const char *what = any ? NULL : sniff_refuse(u->head, u->n_head, whole);
     if (what) {
         err_set(err, ERR_UNSUPPORTED, "'%.100s' is no recording but %s", u->filename, what);
         return refuse(u, err, PROBLEM_not_audio, ERR_UNSUPPORTED);
@@ -131,7 +144,7 @@ static int open_object(struct upload *u, bool whole, struct err *err)
 
 static int file_data(struct upload *u, const char *p, size_t n, struct err *err)
 {
-    int64_t max = u->rq->api->o.max_upload_bytes;
+    int64_t max = request_max_upload(u->rq);
     u->file_bytes += (int64_t)n;
     if (u->file_bytes > max) {
         err_set(err, ERR_TOO_LARGE, "the recording is over %lld bytes", (long long)max);
@@ -204,7 +217,7 @@ static int take_bytes(struct upload *u, const char *p, size_t n, struct err *err
     int rc = idempotency_renew(u->rq, &u->problem, err);
     if (rc < 0)
         return rc;
-    int64_t max = u->rq->api->o.max_upload_bytes + UPLOAD_OVERHEAD_BYTES;
+    int64_t max = request_max_upload(u->rq) + UPLOAD_OVERHEAD_BYTES;
     u->body_bytes += (int64_t)n;
     if (u->body_bytes > max) {
         err_set(err, ERR_TOO_LARGE, "the request body is over %lld bytes", (long long)max);
@@ -227,9 +240,13 @@ static int finish(struct upload *u, struct err *err)
         err_set(err, ERR_INVALID, "there is no recording: send it in the field 'file'");
         return refuse(u, err, PROBLEM_missing_file, ERR_INVALID);
     }
+    if (u->rq->signed_upload) {
+        rc = upload_url_store(u->rq, TAKE(u->put), &u->problem, err);
+        return rc < 0 ? rc : u->rq->route->run(u->rq, err);
+    }
     const struct dialect *d = u->rq->route->dialect;
-    u->rq->wrong_field = NULL;
     rc = d->complete ? d->complete(&u->form, &u->rq->arena, &u->problem, err) : 0;
+    u->rq->wrong_field = u->form.wrong;
     if (rc < 0)
         return rc;
     struct storage_put *put = TAKE(u->put); /* submit's from here on */
@@ -271,14 +288,14 @@ static void answer_failure(struct upload *u, const struct err *err)
 static size_t next_piece(struct upload *u, const char **ret)
 {
     *ret = u->ring + u->first;
-    return MIN(u->n, sizeof u->ring - u->first);
+    return MIN(u->n, (size_t)UPLOAD_RING_BYTES - u->first);
 }
 
 static void piece_done(struct upload *u, size_t n)
 {
     u->n -= n;
     /* Starting again at the front keeps a slow upload on few pages. */
-    u->first = u->n ? (u->first + n) % sizeof u->ring : 0;
+    u->first = u->n ? (u->first + n) % UPLOAD_RING_BYTES : 0;
 }
 
 /* Lets the HTTP thread go on. */
@@ -293,7 +310,7 @@ static void resume_locked(struct upload *u)
 /* Takes out what the ring holds; true when there may be more after a fair share. */
 static bool take_out_locked(struct upload *u, struct err *err)
 {
-    size_t share = sizeof u->ring;
+    size_t share = UPLOAD_RING_BYTES;
     const char *p;
     size_t n;
     while (!u->gone && !u->refused && (n = next_piece(u, &p)) > 0) {
@@ -312,6 +329,14 @@ static bool take_out_locked(struct upload *u, struct err *err)
             resume_locked(u);
     }
     return false;
+}
+
+/* The request may wait for long, and takes nothing in any more: it is no upload now. */
+static void drop_ring(struct upload *u)
+{
+    free(u->ring);
+    u->ring = NULL;
+    atomic_fetch_sub(&u->rq->api->uploads, 1);
 }
 
 static void upload_task(void *arg)
@@ -340,6 +365,7 @@ static void upload_task(void *arg)
     if (rc > 0) {
         /* The handler goes on later: the connection stays suspended, and the task under way. */
         u->running = u->suspended = false;
+        drop_ring(u);
         pthread_mutex_unlock(&u->mu);
         http_handled(rq, rc, &err);
         return;
@@ -385,6 +411,9 @@ static int take_query(struct upload *u, enum problem *ret_problem, struct err *e
 
 static int read_head(struct upload *u, const struct body_head *head, enum problem *ret_problem, struct err *err)
 {
+    static const struct body_head bytes = {.type = "application/octet-stream"};
+    if (u->rq->route->body == BODY_OBJECT)
+        return body_init(&u->body, &bytes, true, &parts, u, ret_problem, err);
     bool raw_too = u->rq->route->flags & ROUTE_RAW;
     int rc = body_init(&u->body, head, raw_too, &parts, u, ret_problem, err);
     return rc >= 0 && raw_too && body_is_raw(head->type) ? take_query(u, ret_problem, err) : rc;
@@ -392,13 +421,16 @@ static int read_head(struct upload *u, const struct body_head *head, enum proble
 
 int upload_new(struct request *rq, const struct body_head *head, enum problem *ret_problem, struct err *err)
 {
-    struct upload *u = malloc(sizeof *u);
+    struct upload *u = calloc(1, sizeof *u);
+    char *ring = malloc(UPLOAD_RING_BYTES); /* its pages come into being as they are used */
     *ret_problem = PROBLEM_overloaded;
-    if (!u)
+    if (!u || !ring) {
+        free(u);
+        free(ring);
         return err_set(err, ERR_NOMEM, "no memory for another upload; try again later");
-    /* The ring stays untouched: its pages come into being as they are used. */
-    memset(u, 0, offsetof(struct upload, ring));
+    }
     u->rq = rq;
+    u->ring = ring;
     u->problem = PROBLEM_COUNT;
     u->form.dialect = rq->route->dialect;
     u->form.engine_names = rq->api->o.engine_names;
@@ -416,7 +448,8 @@ void upload_free(struct upload *u)
     if (!u)
         return;
     /* Nothing is left in storage by now: submitted, refused, or removed by the task that upload_gone began. */
-    atomic_fetch_sub(&u->rq->api->uploads, 1);
+    if (u->ring)
+        drop_ring(u);
     body_clear(&u->body);
     buf_clear(&u->value);
     pthread_mutex_destroy(&u->mu);
@@ -434,7 +467,7 @@ enum upload_state upload_feed(struct upload *u, const char *data, size_t *n)
     } else if (!u->running && !http_task_begin(rq)) {
         state = UPLOAD_CUT;
     } else {
-        size_t size = sizeof u->ring, take = MIN(*n, size - u->n);
+        size_t size = UPLOAD_RING_BYTES, take = MIN(*n, size - u->n);
         size_t at = (u->first + u->n) % size, part = MIN(take, size - at);
         memcpy(u->ring + at, data, part);
         memcpy(u->ring, data + part, take - part);

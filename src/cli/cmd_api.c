@@ -38,10 +38,12 @@ static void wait_for_stop(void)
 
 static int run(const struct conf *c, const struct api *api, struct err *err)
 {
-    const char *addresses[ADDRESSES_MAX + 1] = {NULL};
+    const char *addresses[ADDRESSES_MAX + 1] = {NULL}, *direct[ADDRESSES_MAX + 1] = {NULL};
     for (size_t i = 0; i < ADDRESSES_MAX && (addresses[i] = api_address(api, i)); i++)
         ;
-    int rc = role_ready(c, addresses, err);
+    for (size_t i = 0; i < ADDRESSES_MAX && (direct[i] = api_direct_address(api, i)); i++)
+        ;
+    int rc = role_ready(c, addresses, direct, err);
     if (rc < 0)
         return rc;
     wait_for_stop();
@@ -61,11 +63,10 @@ static int check_job(void *arg, const struct job_new *job, struct err *err)
     struct checker *c = arg;
     CLEANUP(arena_clear) struct arena a = ARENA_INIT;
     struct job_options asked;
-    struct pipeline_opts o = {.request = {.model = job->model,
-                                          .language = job->language ? job->language : c->language,
-                                          .task = job->task,
-                                          .prompt = job->prompt}};
-    int rc = engines_get(c->engines, job->engine, &o.engine, err);
+    const char *language = job->language ? job->language : c->language;
+    const struct model_wish wish = {.name = job->model, .language = language, .task = job->task};
+    struct pipeline_opts o = {.request = {.language = language, .task = job->task, .prompt = job->prompt}};
+    int rc = engines_choose(c->engines, job->engine, &wish, &a, &o.engine, &o.request.model, &o.warning, err);
     if (rc == 0)
         rc = job_options_from_json(job->options, &a, &asked, err);
     if (rc == 0)
@@ -86,6 +87,10 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
         .storage = app->storage,
         .broker = app->broker,
         .listen = c->listen,
+        .direct_listen = c->direct_listen,
+        .direct_max_bytes = c->direct_max_size,
+        .direct_max = (int)c->direct_concurrency,
+        .direct_ms = c->direct_time_limit,
         .http_threads = (unsigned)c->http_threads,
         .work_threads = (unsigned)c->work_threads,
         .storage_threads = (unsigned)c->storage_threads,
@@ -95,10 +100,13 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
         .key_keep_ms = c->idempotency_lifetime,
         .key_lease_ms = c->lease,
         .cors_origins = c->cors_origins,
+        .upload_url_ms = c->upload_url_time,
+        .public_url = c->public_url,
         .live_max = (unsigned)c->live_connections,
         .live_ping_ms = c->live_ping,
         .idle_ms = c->idle_timeout,
         .upload_ms = c->upload_time_limit,
+        .sync_ms = c->sync_time_limit,
         .engine_names = buf_str(&names),
         .version = STENO_VERSION,
         .data_folder = c->data,
@@ -107,10 +115,14 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
     CLEANUP(arena_clear) struct arena arena = ARENA_INIT;
     struct engine_opts engine = media_engine(c);
     struct checker checker = {.language = media_language(c)};
+    struct model_names models;
     int rc = media_options(c, &arena, &checker.settings, err);
+    if (rc == 0)
+        rc = media_model_names(c, &arena, &models, err);
     if (rc < 0)
         return rc;
-    engines_new(&engine, true, &checker.engines);
+    o.models = &models;
+    engines_new(&engine, &models, true, &checker.engines);
     /* The worker beside us has the same engines and models; of others elsewhere nothing is known here. */
     if (role_supervised()) {
         o.check = check_job;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * steno serve: the whole service on one machine. Opens no back end: the schema is brought up to date by a child too, so
- * that an error there is said once and nothing is started.
+ * steno serve: the whole service on one machine; steno direct: the same, with no listener but that of the direct
+ * service. Opens no back end: the schema is brought up to date by a child too, so that an error there is said once and
+ * nothing is started.
  */
 #include "base/log.h"
 #include "base/mem.h"
@@ -11,6 +12,7 @@
 #include "cli/flags.h"
 #include "cli/lock.h"
 #include "cli/reload.h"
+#include "cli/role.h"
 #include "cli/server_url.h"
 #include "cli/supervisor.h"
 
@@ -21,31 +23,49 @@
 /* Beyond drain_timeout: for handing back, and for closing back ends. */
 enum { WORKER_GRACE_MS = 15000, API_DRAIN_MS = 20000, MIGRATE_MS = 600000, MAX_ARGS = 60 };
 
+#define LISTEN_FLAG    "--listen="
+#define DIRECT_FLAG    "--direct-listen="
+#define DIRECT_DEFAULT "127.0.0.1:8001"
+
+enum { DOOR_MAIN, DOOR_DIRECT, DOOR_COUNT };
+
 struct serve {
     struct app *app;
-    char *listen_flag; /* the ports in use, so that a restarted api takes the same ones */
+    /* The ports in use, so that a restarted api takes the same ones; NULL: as it is set. */
+    char *listen_flags[DOOR_COUNT];
+    const char *extra[DOOR_COUNT + 1];
     bool announced;
 };
+_Static_assert(DOOR_COUNT <= (int)SUPERVISOR_EXTRA_MAX, "raise SUPERVISOR_EXTRA_MAX");
 
 /* `text`: one address a line. */
 static int api_ready(char *text, void *arg, struct err *err)
 {
     struct serve *s = arg;
-    CLEANUP(buf_clear) struct buf out = BUF_INIT(131072), flag = BUF_INIT(65536);
-    buf_adds(&flag, "--listen=");
+    CLEANUP(buf_clear) struct buf out = BUF_INIT(131072);
+    CLEANUP(buf_clear) struct buf main_flag = BUF_INIT(65536);
+    CLEANUP(buf_clear) struct buf direct_flag = BUF_INIT(65536);
+    struct buf *flags[DOOR_COUNT] = {&main_flag, &direct_flag};
     char *save = NULL;
     for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-        buf_adds(&out, "steno: listening on ");
-        server_url_add(&out, line);
+        bool direct = str_starts(line, ROLE_DIRECT);
+        const char *address = direct ? line + strlen(ROLE_DIRECT) : line;
+        struct buf *flag = flags[direct ? DOOR_DIRECT : DOOR_MAIN];
+        buf_adds(&out, direct ? "steno: direct service listening on " : "steno: listening on ");
+        server_url_add(&out, address);
         buf_adds(&out, "\n");
-        buf_addf(&flag, "%s%s", str_ends(buf_str(&flag), "=") ? "" : ",", line);
+        buf_addf(flag, "%s%s", flag->len ? "," : direct ? DIRECT_FLAG : LISTEN_FLAG, address);
     }
     buf_addf(&out, "steno: data in %s\n", s->app->conf->data);
-    int rc = buf_check(&flag, "the list of addresses", err);
-    if (rc < 0)
-        return rc;
-    free(s->listen_flag);
-    s->listen_flag = buf_take(&flag);
+    for (size_t i = 0; i < DOOR_COUNT; i++) {
+        int rc = buf_check(flags[i], "the list of addresses", err);
+        if (rc < 0)
+            return rc;
+        if (!flags[i]->len)
+            continue;
+        free(s->listen_flags[i]);
+        s->listen_flags[i] = buf_take(flags[i]);
+    }
     if (s->announced) {
         log_info(&s->app->log, "api is back");
         return 0;
@@ -54,10 +74,15 @@ static int api_ready(char *text, void *arg, struct err *err)
     return app_print(&out, err);
 }
 
-static const char *api_flag(void *arg)
+static const char *const *api_flags(void *arg)
 {
-    const struct serve *s = arg;
-    return s->listen_flag;
+    struct serve *s = arg;
+    size_t n = 0;
+    for (size_t i = 0; i < DOOR_COUNT; i++)
+        if (s->listen_flags[i])
+            s->extra[n++] = s->listen_flags[i];
+    s->extra[n] = NULL;
+    return s->extra;
 }
 
 static void hangup(void *arg)
@@ -102,14 +127,12 @@ static char **child_flags(const struct app *app)
     return list;
 }
 
-int cmd_serve(struct app *app, int argc, char **argv, struct err *err)
+static int serve(struct serve *s, struct err *err)
 {
-    (void)argc;
-    (void)argv;
-    struct serve s = {.app = app};
+    struct app *app = s->app;
     const struct role roles[] = {
         {"worker", app->conf->drain_timeout + WORKER_GRACE_MS, NULL, NULL},
-        {"api", API_DRAIN_MS, api_ready, api_flag},
+        {"api", API_DRAIN_MS, api_ready, api_flags},
     };
     CLEANUP(close_fd) int lock = -1;
     app_log_notes(app);
@@ -120,12 +143,31 @@ int cmd_serve(struct app *app, int argc, char **argv, struct err *err)
     rc = migrate(flags, err);
     if (rc == 0) {
         const struct supervisor_opts opts = {
-            .roles = roles, .n_roles = ARRAY_LEN(roles), .flags = flags, .hangup = hangup, .arg = &s};
+            .roles = roles, .n_roles = ARRAY_LEN(roles), .flags = flags, .hangup = hangup, .arg = s};
         rc = supervisor_run(&opts, err);
     }
     for (char **f = flags; *f; f++)
         free(*f);
     free(flags);
-    free(s.listen_flag);
+    for (size_t i = 0; i < DOOR_COUNT; i++)
+        free(s->listen_flags[i]);
     return rc;
+}
+
+int cmd_serve(struct app *app, int argc, char **argv, struct err *err)
+{
+    (void)argc;
+    (void)argv;
+    return serve(&(struct serve){.app = app}, err);
+}
+
+int cmd_direct(struct app *app, int argc, char **argv, struct err *err)
+{
+    (void)argc;
+    (void)argv;
+    struct serve s = {.app = app};
+    s.listen_flags[DOOR_MAIN] = xstrdup(LISTEN_FLAG "none");
+    if (!*app->conf->direct_listen)
+        s.listen_flags[DOOR_DIRECT] = xstrdup(DIRECT_FLAG DIRECT_DEFAULT);
+    return serve(&s, err);
 }

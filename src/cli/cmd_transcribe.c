@@ -14,6 +14,7 @@
 #include "cli/transcript_get.h"
 #include "cli/watcher.h"
 #include "worker/ask.h"
+#include "worker/choose.h"
 #include "worker/pipeline.h"
 #include "worker/slots.h"
 #include "worker/temp.h"
@@ -33,6 +34,7 @@ struct session {
     bool several, folder;
     struct engine_opts engine_opts;
     struct engine *engine;
+    const char *warning; /* about the model; NULL: none */
     struct slots *slots;
     struct temp *temp;
     struct cancel cancel;
@@ -172,6 +174,7 @@ static int run(struct piece *p, const char *path, struct err *err)
                               .request = {.language = media_language(s->app->conf),
                                           .task = task ? task : "transcribe",
                                           .prompt = app_flag(s->app, "prompt")},
+                              .warning = s->warning,
                               .audio_path = path,
                               .input_sha256 = "",
                               .temp_folder = temp_path(s->temp),
@@ -258,10 +261,16 @@ static int take_options(struct session *s, struct err *err)
 
 static int session_open(struct session *s, struct err *err)
 {
+    const struct conf *conf = s->app->conf;
+    const char *parent = media_scratch(conf);
+    const struct model_wish wish = {
+        .name = s->engine_opts.model, .language = media_language(conf), .task = app_flag(s->app, "task")};
+    struct model_names names;
     int removed = 0, rc = take_options(s, err);
-    const char *parent = media_scratch(s->app->conf);
     if (rc == 0)
-        rc = engine_open(&s->engine_opts, &s->engine, err);
+        rc = media_model_names(conf, &s->arena, &names, err);
+    if (rc == 0)
+        rc = choose_open(&s->engine_opts, &names, &wish, &s->arena, &s->engine, &s->warning, err);
     if (rc == 0)
         rc = slots_new(engine_slots(s->engine), &s->slots, err);
     if (rc == 0)

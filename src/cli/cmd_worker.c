@@ -13,7 +13,10 @@ int cmd_worker(struct app *app, int argc, char **argv, struct err *err)
     struct engine_opts engine = media_engine(c);
     CLEANUP(arena_clear) struct arena arena = ARENA_INIT;
     struct job_options options;
+    struct model_names names;
     int rc = media_options(c, &arena, &options, err);
+    if (rc == 0)
+        rc = media_model_names(c, &arena, &names, err);
     if (rc < 0)
         return rc;
     struct worker_opts o = {
@@ -21,6 +24,7 @@ int cmd_worker(struct app *app, int argc, char **argv, struct err *err)
         .storage = app->storage,
         .broker = app->broker,
         .engine = &engine,
+        .models = &names,
         .language = media_language(c),
         .options = &options,
         .temp_folder = c->temp,

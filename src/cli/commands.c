@@ -120,6 +120,10 @@ const struct cmd commands[] = {
      "Prints the address it listens on. SIGTERM and Ctrl-C let running work finish or hand it back; a second one "
      "kills. "
      "SIGHUP reads the configuration again."},
+    {"direct", "", "run the whole service with nothing but the direct service: a submission is answered with its text",
+     NEED_CONF | NEED_DATA, NULL, cmd_direct,
+     "Listens on `direct_listen`, or on 127.0.0.1:8001. In all else as serve, which runs the direct service beside its "
+     "other routes when direct_listen is set."},
     {"api", "", "serve HTTP only",
      NEED_CONF | NEED_DATA | NEED_STORE | NEED_STORAGE | NEED_BROKER | NEED_EVENTS | CMD_ROLE, NULL, cmd_api, NULL},
     {"worker", "", "run jobs only",

@@ -87,6 +87,7 @@ const char *cmd_nearest(const char *word);
 void cmd_arg_range(const char *args, int *ret_min, int *ret_max);
 
 int cmd_serve(struct app *app, int argc, char **argv, struct err *err);
+int cmd_direct(struct app *app, int argc, char **argv, struct err *err);
 int cmd_api(struct app *app, int argc, char **argv, struct err *err);
 int cmd_worker(struct app *app, int argc, char **argv, struct err *err);
 int cmd_transcribe(struct app *app, int argc, char **argv, struct err *err);

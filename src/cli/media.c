@@ -74,6 +74,11 @@ int media_options(const struct conf *conf, struct arena *a, struct job_options *
     return 0;
 }
 
+int media_model_names(const struct conf *conf, struct arena *a, struct model_names *ret, struct err *err)
+{
+    return model_names_read(conf->model_aliases, conf->model_missing, a, ret, err);
+}
+
 const char *media_language(const struct conf *conf)
 {
     return or_null(conf->language);

@@ -38,14 +38,16 @@ int role_start(struct err *err)
     return 0;
 }
 
-int role_ready(const struct conf *conf, const char *const *addresses, struct err *err)
+int role_ready(const struct conf *conf, const char *const *addresses, const char *const *direct, struct err *err)
 {
     static const struct log_ctx lc = {.component = "api"};
     CLEANUP(buf_clear) struct buf text = BUF_INIT(65536);
     for (size_t i = 0; addresses[i]; i++)
         buf_addf(&text, "%s\n", addresses[i]);
+    for (size_t i = 0; direct[i]; i++)
+        buf_addf(&text, ROLE_DIRECT "%s\n", direct[i]);
     int rc = buf_check(&text, "the list of addresses", err);
-    if (rc >= 0)
+    if (rc >= 0 && addresses[0])
         rc = server_url_publish(conf, addresses[0], err);
     if (rc < 0)
         return rc;
@@ -54,6 +56,8 @@ int role_ready(const struct conf *conf, const char *const *addresses, struct err
     if (!env_int(ROLE_ENV_READY, &fd)) {
         for (size_t i = 0; addresses[i]; i++)
             log_info(&lc, "listening on %s", addresses[i]);
+        for (size_t i = 0; direct[i]; i++)
+            log_info(&lc, "direct service listening on %s", direct[i]);
         return 0;
     }
     rc = io_write_all((int)fd, text.data, text.len, err);
@@ -63,5 +67,6 @@ int role_ready(const struct conf *conf, const char *const *addresses, struct err
 
 void role_gone(const struct conf *conf, const char *const *addresses)
 {
-    server_url_withdraw(conf, addresses[0]);
+    if (addresses[0])
+        server_url_withdraw(conf, addresses[0]);
 }

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 
 #define ROLE_ENV_SUPERVISOR "STENO_SUPERVISED" /* the supervisor's pid */
+#define ROLE_DIRECT         "direct "          /* before an address of the direct service, in what role_ready says */
 #define ROLE_ENV_READY      "STENO_READY_FD"   /* a pipe that waits for role_ready */
 
 /* Does a supervisor watch over this process? */
@@ -23,9 +24,10 @@ bool role_supervised(void);
 int role_start(struct err *err) MUST_CHECK;
 /*
  * The api serves at these addresses (NULL-terminated; as from api_address): leaves the first one in the data folder for
- * client commands, and tells the supervisor or, without one, the log.
+ * client commands, and tells the supervisor or, without one, the log. `direct`: those of the direct service.
  */
-int role_ready(const struct conf *conf, const char *const *addresses, struct err *err) MUST_CHECK;
+int role_ready(const struct conf *conf, const char *const *addresses, const char *const *direct, struct err *err)
+    MUST_CHECK;
 /* The api is about to stop: takes that file away, if it is still this process's. */
 void role_gone(const struct conf *conf, const char *const *addresses);
 

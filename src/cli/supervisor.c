@@ -61,12 +61,14 @@ static int start(struct supervisor *s, struct child *c, struct err *err)
     const char *argv[MAX_ARGS] = {"steno", c->role->name};
     size_t n = 2;
     for (char **f = s->o->flags; *f; f++) {
-        if (n >= MAX_ARGS - 2)
+        if (n >= MAX_ARGS - 1 - SUPERVISOR_EXTRA_MAX)
             return err_set(err, ERR_INVALID, "too many flags: put them into a configuration file");
         argv[n++] = *f;
     }
     /* Behind the others: the later one counts. */
-    argv[n] = c->role->extra_flag ? c->role->extra_flag(s->o->arg) : NULL;
+    const char *const *extra = c->role->extra_flags ? c->role->extra_flags(s->o->arg) : NULL;
+    for (size_t i = 0; extra && extra[i] && i < SUPERVISOR_EXTRA_MAX; i++)
+        argv[n++] = extra[i];
 
     CLEANUP(close_fd) int read_end = -1;
     CLEANUP(close_fd) int write_end = -1;

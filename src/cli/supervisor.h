@@ -17,12 +17,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { SUPERVISOR_EXTRA_MAX = 2 };
+
 struct role {
     const char *name;                                     /* the command */
     int64_t drain_ms;                                     /* from SIGTERM to SIGKILL */
     int (*ready)(char *text, void *arg, struct err *err); /* what it said through role_ready, once per start; NULL: the
                                                          role does not say */
-    const char *(*extra_flag)(void *arg); /* a further flag for the next start, or NULL (as may be the result) */
+    /* At most SUPERVISOR_EXTRA_MAX further flags for the next start, NULL-terminated; NULL: none. The hook may be NULL
+     */
+    const char *const *(*extra_flags)(void *arg);
 };
 
 struct supervisor_opts {

@@ -38,7 +38,10 @@
       "starts at the working folder.")                                                                                 \
     X("General", listen, LIST, "127.0.0.1:8000", 1, CONF_TEXT, 0, NULL, 0,                                             \
       "Addresses to serve on, separated by commas. Each is `host:port`, `[v6-address]:port` or `unix:/path`; port 0 "  \
-      "takes a free one.")                                                                                             \
+      "takes a free one. `none`: there is only the direct service.")                                                   \
+    X("General", direct_listen, LIST, "", 0, CONF_TEXT, 0, NULL, 0,                                                    \
+      "Addresses of the direct service, which answers a submission with its text. When empty: there is none; "         \
+      "`steno direct` takes `127.0.0.1:8001` then.")                                                                   \
     X("General", server, URL, "", 0, CONF_PATHS, 0, "http|https|unix", 0,                                              \
       "Server that `submit`, `status` and the other client commands talk to. When empty: the first address of "        \
       "`listen`.")                                                                                                     \
@@ -114,6 +117,14 @@
       "returns a fixed text at once, for load tests.")                                                                 \
     X("Transcription", model, STRING, "", 0, CONF_TEXT, 0, NULL, 0,                                                    \
       "Model for jobs that name none, such as `base`. When empty: the engine's own.")                                  \
+    X("Transcription", model_aliases, LIST, "", 0, CONF_PATHS, 0, NULL, 0,                                             \
+      "What names of models mean here, as `name=model,name=model`; the model `auto` is the one for jobs that name "    \
+      "none. These come before the built-in ones: OpenAI's names (`whisper-1`, `gpt-4o-transcribe` ...) mean `auto`, " \
+      "`large` means `large-v3`, `turbo` means `large-v3-turbo`; and what others put around a name is understood "     \
+      "(`Systran/faster-whisper-small`).")                                                                             \
+    X("Transcription", model_missing, CHOICE, "nearest", 0, 0, 0, "nearest|error", 0,                                  \
+      "What happens to a job that asks for a model that is not installed. `nearest` takes the installed one that is "  \
+      "nearest in size and can do what is asked, with a warning in the result; `error` refuses the job.")              \
     X("Transcription", model_path, STRING, "", 0, CONF_PATHS, 0, NULL, 0,                                              \
       "Folder with model files. When empty: `models` in the data folder for Whisper; PocketSphinx's are where its "    \
       "package put them.")                                                                                             \
@@ -148,6 +159,20 @@
       "Largest recording that is accepted.")                                                                           \
     X("Uploads", upload_time_limit, DURATION, "1h", CONF_SEC, 7 * CONF_DAY, CONF_SEC, NULL, 0,                         \
       "Longest time one upload may take. Leftovers of broken uploads are removed once they are older than this.")      \
+    X("Uploads", sync_time_limit, DURATION, "10m", CONF_SEC, 7 * CONF_DAY, CONF_SEC, "unlimited=0", 0,                  \
+      "How long a request waits that is answered with the transcript itself, as on OpenAI's routes. After that the "   \
+      "job goes on, and the answer is an error that names it.")                                                        \
+    X("Uploads", direct_max_size, BYTES, "25M", 1, 16384 * CONF_GIB, CONF_MIB, NULL, 0,                                \
+      "Largest recording that the direct service accepts.")                                                            \
+    X("Uploads", direct_concurrency, INT, "8", 1, 100000, 0, NULL, 0,                                                  \
+      "How many recordings the direct service has in work; more are refused until one is done.")                       \
+    X("Uploads", direct_time_limit, DURATION, "20m", CONF_SEC, 7 * CONF_DAY, CONF_SEC, NULL, 0,                        \
+      "How long a client of the direct service waits at most; then its job is cancelled.")                             \
+    X("Uploads", upload_url_time, DURATION, "1h", CONF_SEC, 7 * CONF_DAY, CONF_SEC, NULL, 0,                           \
+      "How long a URL is good by which a client puts a recording into storage itself.")                                \
+    X("Uploads", public_url, URL, "", 0, CONF_PATHS, 0, "http|https", 0,                                               \
+      "Address of this server for clients, in the URLs it hands out, such as `https://stt.example.org`. When empty: "  \
+      "what the client called it.")                                                                                    \
     X("Uploads", idle_timeout, DURATION, "60s", CONF_SEC, CONF_HOUR, CONF_SEC, NULL, 0,                                \
       "A connection on which nothing moves for this long is closed.")                                                  \
     X("Uploads", live_connections, INT, "16384", 0, 1000000, 0, NULL, 0,                                               \

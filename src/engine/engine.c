@@ -102,6 +102,13 @@ const struct engine_info *engine_info(const struct engine *e)
     return &e->ops->info;
 }
 
+bool engine_describe(struct engine *e, struct buf *b)
+{
+    if (e->ops->describe)
+        e->ops->describe(e, b);
+    return e->ops->describe != NULL;
+}
+
 unsigned engine_slots(const struct engine *e)
 {
     return e->slots;
@@ -175,6 +182,13 @@ int engine_detect(struct engine *e, const struct engine_request *r, const struct
     if (rc > 0)
         *ret = heard;
     return rc;
+}
+
+int engine_models(struct engine *e, struct arena *a, struct engine_model **ret, size_t *ret_n, struct err *err)
+{
+    if (!e->ops->models)
+        return err_set(err, ERR_UNSUPPORTED, "which models '%s' has is not known here", e->ops->info.name);
+    return e->ops->models(e, a, ret, ret_n, err);
 }
 
 const struct engine_info *const *engine_list(void)

@@ -14,6 +14,7 @@
 #define ENGINE_ENGINE_H
 
 #include "audio/audio.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/stop.h"
@@ -109,6 +110,11 @@ struct engine_language {
 int engine_open(const struct engine_opts *opts, struct engine **ret, struct err *err) MUST_CHECK;
 void engine_close(struct engine *e); /* no call may be under way; NULL is fine */
 const struct engine_info *engine_info(const struct engine *e);
+/*
+ * Appends members of a JSON object about the models it keeps loaded: hits, misses, evictions, max_size, loaded, size.
+ * false: it keeps none.
+ */
+bool engine_describe(struct engine *e, struct buf *b);
 unsigned engine_slots(const struct engine *e);
 /* The model a request would use, as it is named in results. Borrowed from e or the request. */
 const char *engine_model(const struct engine *e, const struct engine_request *r);
@@ -127,6 +133,21 @@ int engine_run(struct engine *e, const struct engine_request *r, const struct en
  */
 int engine_detect(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,
                   const struct cancel *cancel, struct engine_language *ret, struct err *err) MUST_CHECK;
+
+/* A model that an engine has. */
+struct engine_model {
+    const char *name;
+    int64_t bytes, parameters; /* 0: not known */
+    int64_t changed_s;         /* when its file was changed last, since 1970; 0: not known */
+    bool multilingual, can_translate, loaded;
+};
+
+/*
+ * The models there are, by name, in `a`; files that are no models are left out. UNSUPPORTED: only the engine's server
+ * knows which it has.
+ */
+int engine_models(struct engine *e, struct arena *a, struct engine_model **ret, size_t *ret_n, struct err *err)
+    MUST_CHECK;
 
 /* Every engine there is, NULL-terminated, "auto" not among them. */
 const struct engine_info *const *engine_list(void);

@@ -61,6 +61,18 @@ static int null_run(struct engine *e, const struct engine_request *r, const stru
     return 0;
 }
 
+static int null_models(struct engine *e, struct arena *a, struct engine_model **ret, size_t *ret_n, struct err *err)
+{
+    (void)e;
+    struct engine_model *m = arena_alloc(a, sizeof *m);
+    if (!m)
+        return err_set(err, ERR_NOMEM, "no memory for a list of models");
+    *m = (struct engine_model){.name = "null", .multilingual = true, .can_translate = true, .loaded = true};
+    *ret = m;
+    *ret_n = 1;
+    return 0;
+}
+
 const struct engine_ops engine_null_ops = {
     .info =
         {
@@ -74,4 +86,5 @@ const struct engine_ops engine_null_ops = {
     .model = null_model,
     .check = null_check,
     .run = null_run,
+    .models = null_models,
 };

@@ -27,7 +27,10 @@ struct engine_ops {
     /* As engine_detect; with ENGINE_DETECTS only. */
     int (*detect)(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,
                   const struct cancel *cancel, struct engine_language *ret, struct err *err);
-    int (*child_main)(int argc, char **argv); /* NULL: has no children */
+    /* As engine_models; NULL: UNSUPPORTED. Any thread. */
+    int (*models)(struct engine *e, struct arena *a, struct engine_model **ret, size_t *ret_n, struct err *err);
+    void (*describe)(struct engine *e, struct buf *b); /* as engine_describe; NULL: it keeps no models */
+    int (*child_main)(int argc, char **argv);          /* NULL: has no children */
 };
 
 extern const struct engine_ops engine_pocketsphinx_ops, engine_whisper_ops, engine_null_ops;

@@ -22,6 +22,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,6 +37,7 @@ enum {
 struct slot {
     struct child *child; /* NULL: none is running */
     bool busy;
+    bool up; /* had a child when it was last given back */
 };
 
 struct pocketsphinx {
@@ -45,7 +47,7 @@ struct pocketsphinx {
     pthread_mutex_t mu;
     pthread_cond_t freed;
     size_t n_slots;
-    struct slot slots[]; /* `busy` is guarded by mu; `child` belongs to whoever made it busy */
+    struct slot slots[]; /* `busy` and `up` are guarded by mu; `child` belongs to whoever made it busy */
 };
 
 static struct pocketsphinx *self(struct engine *e)
@@ -114,6 +116,7 @@ static void give_slot(struct pocketsphinx *ps, struct slot *s)
     }
     pthread_mutex_lock(&ps->mu);
     s->busy = false;
+    s->up = s->child != NULL;
     pthread_cond_signal(&ps->freed);
     pthread_mutex_unlock(&ps->mu);
 }
@@ -221,6 +224,24 @@ static int pocketsphinx_run(struct engine *e, const struct engine_request *r, co
     return rc < 0 ? rc : segments_from_json(buf_str(&json), json.len, a, &ret->segments, err);
 }
 
+static int pocketsphinx_models(struct engine *e, struct arena *a, struct engine_model **ret, size_t *ret_n,
+                               struct err *err)
+{
+    struct pocketsphinx *ps = self(e);
+    struct engine_model *m = arena_alloc(a, sizeof *m);
+    if (!m)
+        return err_set(err, ERR_NOMEM, "no memory for a list of models");
+    struct stat st;
+    *m = (struct engine_model){.name = POCKETSPHINX_MODEL, .changed_s = stat(ps->dir, &st) == 0 ? st.st_mtime : 0};
+    pthread_mutex_lock(&ps->mu);
+    for (size_t i = 0; i < ps->n_slots; i++)
+        m->loaded = m->loaded || ps->slots[i].up;
+    pthread_mutex_unlock(&ps->mu);
+    *ret = m;
+    *ret_n = 1;
+    return 0;
+}
+
 const struct engine_ops engine_pocketsphinx_ops = {
     .info =
         {
@@ -238,5 +259,6 @@ const struct engine_ops engine_pocketsphinx_ops = {
     .model = pocketsphinx_model,
     .check = pocketsphinx_check,
     .run = pocketsphinx_run,
+    .models = pocketsphinx_models,
     .child_main = pocketsphinx_child_main,
 };

@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/str.h"
+#include "engine/whisper_list.h"
 #include "engine/whisper_models.h"
 
 #include <stdlib.h>
@@ -34,6 +35,7 @@ struct whisper_engine {
     char *model; /* the default's name */
     int beam_size;
     struct models *models;
+    struct model_list *list;
 };
 
 static struct whisper_engine *of(const struct engine *e)
@@ -120,6 +122,7 @@ static int whisper_engine_open(const struct engine_opts *opts, struct engine **r
                                    .threads = opts->threads,
                                    .memory_bytes = opts->memory_bytes};
     models_new(&mo, &w->models);
+    model_list_new(folder, &w->list);
     w->model = TAKE(model);
     *ret = &w->engine;
     return 0;
@@ -129,6 +132,7 @@ static void whisper_engine_close(struct engine *e)
 {
     struct whisper_engine *w = of(e);
     models_free(w->models);
+    model_list_free(w->list);
     free(w->model);
     free(w);
 }
@@ -136,6 +140,21 @@ static void whisper_engine_close(struct engine *e)
 static const char *whisper_engine_model(const struct engine *e, const struct engine_request *r)
 {
     return r->model && *r->model ? r->model : of(e)->model;
+}
+
+static int whisper_engine_models(struct engine *e, struct arena *a, struct engine_model **ret, size_t *ret_n,
+                                 struct err *err)
+{
+    struct engine_model *v;
+    size_t n;
+    int rc = model_list_read(of(e)->list, a, &v, &n, err);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < n; i++)
+        v[i].loaded = models_loaded(of(e)->models, v[i].name);
+    *ret = v;
+    *ret_n = n;
+    return 0;
 }
 
 /* ---- requests ---- */
@@ -402,6 +421,11 @@ static int whisper_engine_detect(struct engine *e, const struct engine_request *
     return rc < 0 ? rc : 1;
 }
 
+static void whisper_engine_describe(struct engine *e, struct buf *b)
+{
+    models_describe(of(e)->models, b);
+}
+
 const struct engine_ops engine_whisper_ops = {
     .info =
         {
@@ -420,4 +444,6 @@ const struct engine_ops engine_whisper_ops = {
     .check = whisper_check,
     .run = whisper_engine_run,
     .detect = whisper_engine_detect,
+    .models = whisper_engine_models,
+    .describe = whisper_engine_describe,
 };

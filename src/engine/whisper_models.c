@@ -45,7 +45,8 @@ struct models {
     struct loaded places[MODELS_MAX];
     bool loading;
     struct waiter *line;
-    uint64_t idle_count; /* how often a model became idle */
+    uint64_t idle_count;              /* how often a model became idle */
+    uint64_t hits, misses, evictions; /* acquired while loaded; loaded for it; unloaded to make room */
 };
 
 static const struct log_ctx lc = {.component = "engine"};
@@ -159,6 +160,12 @@ static bool others_in_use_locked(const struct models *m)
     return false;
 }
 
+static void evict_locked(struct models *m, struct loaded *l)
+{
+    m->evictions++;
+    unload(l);
+}
+
 /* How many windows fit, idle models put out for them; WAIT when that may be more once others are idle. */
 static int fit_locked(struct models *m, const struct whisper_model *model, unsigned *ret_windows, struct err *err)
 {
@@ -167,7 +174,7 @@ static int fit_locked(struct models *m, const struct whisper_model *model, unsig
     while ((need = bytes_of(m, model, windows)) > (room = room_locked(m))) {
         struct loaded *idle = idle_locked(m);
         if (idle)
-            unload(idle);
+            evict_locked(m, idle);
         else if (windows > 1)
             windows /= 2;
         else if (others_in_use_locked(m))
@@ -230,7 +237,7 @@ static struct loaded *place_locked(struct models *m)
             return &m->places[i];
     struct loaded *l = idle_locked(m);
     if (l)
-        unload(l);
+        evict_locked(m, l);
     return l;
 }
 
@@ -255,6 +262,7 @@ static int try_locked(struct models *m, const char *name, struct waiter *me, str
     struct loaded *l = find_locked(m, name);
     if (l && !l->loading) {
         l->users++;
+        m->hits++;
         *ret = l;
         return 0;
     }
@@ -274,6 +282,7 @@ static int try_locked(struct models *m, const char *name, struct waiter *me, str
     pthread_cond_broadcast(&m->changed);
     if (rc == 0) {
         l->users = 1;
+        m->misses++;
         *ret = l;
         return 0;
     }
@@ -312,6 +321,25 @@ void models_release(struct models *m, struct loaded *l)
     pthread_mutex_unlock(&m->mu);
 }
 
+void models_describe(struct models *m, struct buf *b)
+{
+    const char *comma = "";
+    size_t n = 0;
+    pthread_mutex_lock(&m->mu);
+    buf_addf(b, "\"hits\":%llu,\"misses\":%llu,\"evictions\":%llu,\"max_size\":%d,\"loaded\":[",
+             (unsigned long long)m->hits, (unsigned long long)m->misses, (unsigned long long)m->evictions, MODELS_MAX);
+    for (size_t i = 0; i < MODELS_MAX; i++) {
+        if (!m->places[i].name || m->places[i].loading)
+            continue;
+        buf_adds(b, comma);
+        str_add_json(b, m->places[i].name);
+        comma = ",";
+        n++;
+    }
+    buf_addf(b, "],\"size\":%zu", n);
+    pthread_mutex_unlock(&m->mu);
+}
+
 size_t models_waiting(struct models *m)
 {
     size_t n = 0;
@@ -320,6 +348,15 @@ size_t models_waiting(struct models *m)
         n++;
     pthread_mutex_unlock(&m->mu);
     return n;
+}
+
+bool models_loaded(struct models *m, const char *name)
+{
+    pthread_mutex_lock(&m->mu);
+    const struct loaded *l = find_locked(m, name);
+    bool yes = l && !l->loading;
+    pthread_mutex_unlock(&m->mu);
+    return yes;
 }
 
 struct whisper_batcher *loaded_batcher(const struct loaded *l)

@@ -8,6 +8,7 @@
 #ifndef ENGINE_WHISPER_MODELS_H
 #define ENGINE_WHISPER_MODELS_H
 
+#include "base/buf.h"
 #include "whisper/whisper.h"
 
 enum { MODELS_MAX = 4 };
@@ -36,7 +37,10 @@ void models_free(struct models *m); /* nobody may use one; NULL is fine */
 int models_acquire(struct models *m, const char *name, const struct cancel *cancel, struct loaded **ret,
                    struct err *err) MUST_CHECK;
 void models_release(struct models *m, struct loaded *l);
-size_t models_waiting(struct models *m); /* callers in line */
+/* Appends members of a JSON object: what is loaded, and how often it was there already. */
+void models_describe(struct models *m, struct buf *b);
+size_t models_waiting(struct models *m);                /* callers in line */
+bool models_loaded(struct models *m, const char *name); /* is it in memory now? */
 struct whisper_batcher *loaded_batcher(const struct loaded *l);
 
 /* What the model is, loaded or not; its texts live in `a`. Never waits for a model. INVALID: no such model. */

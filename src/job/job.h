@@ -91,6 +91,15 @@ struct job_result {
     double language_probability; /* 0: not known */
 };
 
+/* A row of `uploads`: an object that a client puts into storage by itself, by a signed URL. Its id becomes the job's.
+ */
+struct job_upload {
+    const char *id, *key, *filename, *content_type;
+    int64_t size;     /* announced, and once it is used that of the object; negative: unknown */
+    const char *etag; /* the SHA-256 or ETag of the object as it is known; NULL: not yet */
+    int64_t created_at, expires_at, used_at;
+};
+
 /* A row of `error_logs`, with the job's file name beside it. */
 struct job_error {
     const char *id, *job_id, *filename, *error_class, *message, *stage, *detail, *worker;

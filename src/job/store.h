@@ -100,6 +100,7 @@ struct job_new {
     int64_t max_queue;         /* BUSY when that many jobs are pending already; 0: no limit */
     const struct job_key *key; /* claimed; or NULL */
     const char *fingerprint;   /* with `key`: of what was sent */
+    bool uploaded;             /* the object was announced by store_add_upload under this id, and is used now */
     bool announced;            /* the caller sends the wake-up as soon as this returns, or calls store_not_announced */
 };
 
@@ -130,10 +131,22 @@ int store_view(struct store *s, const char *id, struct arena *a, struct job_view
 int store_get_result(struct store *s, const char *id, struct arena *a, struct job_result *ret, struct err *err)
     MUST_CHECK;
 
+/* ---- objects that clients put into storage ---- */
+
+/* CONFLICT: the id or the key exists. */
+int store_add_upload(struct store *s, const struct job_upload *u, struct err *err) MUST_CHECK;
+int store_get_upload(struct store *s, const char *id, struct arena *a, struct job_upload *ret, struct err *err)
+    MUST_CHECK;
+/* The object is there now. CONFLICT: a job has it already; NOT_FOUND. */
+int store_upload_arrived(struct store *s, const char *id, const char *etag, struct err *err) MUST_CHECK;
+/* Forgets uploads that expired before `before_ms` (wall clock) and became no job; their objects are nobody's then. */
+int store_drop_uploads(struct store *s, int64_t before_ms, struct err *err) MUST_CHECK;
+
 struct job_filter {
     bool any_state;
     enum job_state state;
     int limit;          /* 1..1000 */
+    int64_t offset;     /* skips so many; each costs a look */
     const char *cursor; /* from an earlier call; NULL: the newest. Opaque, checked: INVALID when it is none of ours */
 };
 struct job_page {
@@ -144,6 +157,13 @@ struct job_page {
 /* Newest first, stable under inserts. */
 int store_list(struct store *s, const struct job_filter *f, struct arena *a, struct job_page *ret, struct err *err)
     MUST_CHECK;
+
+/*
+ * The results of a page's completed jobs, in one read: ret[i] belongs to jobs[i], its text is NULL when there is none.
+ * `ret` has room for page->n.
+ */
+int store_page_results(struct store *s, const struct job_page *page, struct arena *a, struct job_result *ret,
+                       struct err *err) MUST_CHECK;
 
 /* pending or processing -> cancelled, durably. 1: cancelled now (*ret_seq set), 0: it had ended before; NOT_FOUND. */
 int store_cancel(struct store *s, const char *id, int64_t *ret_seq, struct err *err) MUST_CHECK;
@@ -165,6 +185,12 @@ struct store_counts {
     int64_t oldest_pending_ms;       /* the longest of those */
 };
 int store_counts(struct store *s, struct store_counts *ret, struct err *err) MUST_CHECK;
+struct store_pace {
+    int64_t mean_ms;    /* work on a job, of those that were completed last; 0: there is none yet */
+    int64_t processing; /* jobs in work now */
+};
+/* How fast jobs are done: for estimates. Looks at a few rows. */
+int store_pace(struct store *s, struct store_pace *ret, struct err *err) MUST_CHECK;
 /*
  * As store_get, and how many due jobs will be claimed before this one (all of them when it is not due itself); -1: it
  * is not pending, or there are more than max_position, which bounds the cost.
@@ -232,10 +258,13 @@ struct claim_opts {
 /* Room for one claimed job; its texts go into the arena, which is the caller's. */
 struct claimed {
     struct arena *arena;
-    struct job job;
+    struct job job; /* id NULL: none */
 };
 enum { CLAIM_MAX = 16 };
-/* How many jobs are now processing and ours: at most n, and n at most CLAIM_MAX; 0: nothing is due. All or none. */
+/*
+ * How many jobs are now processing and ours: at most n, and n at most CLAIM_MAX; 0: nothing is due. On failure none is.
+ * Any of the n may be the one that got none: a job that comes while this runs is claimed by a later one.
+ */
 int store_claim(struct store *s, const struct claim_opts *o, struct claimed *ret, size_t n, struct err *err) MUST_CHECK;
 
 /* A claim as the row shows it. */

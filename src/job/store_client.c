@@ -75,19 +75,26 @@ int store_submit(struct store *s, const struct job_new *job, struct err *err)
         db_int(j->max_queue - 1),
     };
     bool limited = j->max_queue > 0;
-    struct db_stmt stmt = {
+    struct db_stmt stmts[2] = {{
         .sql = limited ? INSERT_JOB "SELECT " JOB_SELECTED " WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE "
                                     "state = 'pending' LIMIT 1 OFFSET $19) ON CONFLICT (id) DO NOTHING"
                        : INSERT_JOB "VALUES (" JOB_VALUES ") ON CONFLICT (id) DO NOTHING",
         .args = args,
         .n_args = ARRAY_LEN(args) - !limited,
+    }};
+    stmts[1] = (struct db_stmt){
+        .sql = "UPDATE uploads SET used_at = $2, job_id = $1, size = $3, etag = $4 WHERE id = $1 AND used_at IS NULL "
+               "AND EXISTS (SELECT 1 FROM jobs WHERE id = $1)",
+        .args = (const struct db_val[]){db_text(j->id), db_int(now), db_int(j->audio_bytes), db_text(j->audio_sha256)},
+        .n_args = 4,
     };
+    size_t n = j->uploaded ? 2 : 1;
     if (j->key)
-        return store_submit_with_key(s, j, &stmt, 1, err);
-    int rc = db_write_stmts(s->db, DB_DURABLE, &stmt, 1, err);
+        return store_submit_with_key(s, j, stmts, n, err);
+    int rc = db_write_stmts(s->db, DB_DURABLE, stmts, n, err);
     if (rc < 0)
         return rc;
-    return stmt.changed ? 0 : check_there(s, j, err);
+    return stmts[0].changed ? 0 : check_there(s, j, err);
 }
 
 struct id_call {

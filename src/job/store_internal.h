@@ -87,6 +87,8 @@ struct store {
 #define RESULT_FIELD_NAME(kind, name) "results." #name ", "
 #define RESULT_COLUMNS                RESULT_FIELDS(RESULT_FIELD_NAME) "text"
 
+enum { RESULT_WIDTH = 15 }; /* how many these are */
+
 /* ---- store_view.c ---- */
 
 struct views *views_new(void);

@@ -2,6 +2,8 @@
 /* Lists, counts and places in the queue: reads only. */
 #include "job/store_internal.h"
 
+#include "base/str.h"
+
 int store_list(struct store *s, const struct job_filter *f, struct arena *a, struct job_page *ret, struct err *err)
 {
     int64_t created_at = 0;
@@ -15,14 +17,14 @@ int store_list(struct store *s, const struct job_filter *f, struct arena *a, str
     if (rc < 0)
         return rc;
     /* One row more tells whether there is a next page. */
-    const struct db_val args[] = {db_int(created_at), db_text(id), db_int(f->limit + 1),
+    const struct db_val args[] = {db_int(created_at), db_text(id), db_int(f->limit + 1), db_int(f->offset),
                                   db_text(job_state_name(f->state))};
     struct db_stmt stmt = {
         .sql = f->any_state ? "SELECT " JOB_COLUMNS_LISTED " FROM jobs WHERE (created_at, id) < ($1, $2) "
-                              "ORDER BY created_at DESC, id DESC LIMIT $3"
+                              "ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4"
                             : "SELECT " JOB_COLUMNS_LISTED
-                              " FROM jobs WHERE state = $4 AND (created_at, id) < ($1, $2) "
-                              "ORDER BY created_at DESC, id DESC LIMIT $3",
+                              " FROM jobs WHERE state = $5 AND (created_at, id) < ($1, $2) "
+                              "ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4",
         .args = args,
         .n_args = ARRAY_LEN(args) - f->any_state,
         .row = job_rows_add,
@@ -39,6 +41,60 @@ int store_list(struct store *s, const struct job_filter *f, struct arena *a, str
             return err_set(err, ERR_NOMEM, "out of memory for a list of jobs");
     }
     *ret = (struct job_page){rows.jobs, rows.n, next};
+    return 0;
+}
+
+struct results_call {
+    const struct job_page *page;
+    struct arena *arena;
+    struct job_result *results;
+};
+
+static int on_page_result(const struct db_row *row, void *arg, struct err *err)
+{
+    struct results_call *c = arg;
+    const char *id = db_col_text(row, 0);
+    size_t i = 0;
+    while (i < c->page->n && !str_eq(c->page->jobs[i].id, id))
+        i++;
+    if (i == c->page->n)
+        return 0; /* a job of another state than the page lists */
+    return row_result(row, 1, c->arena, &c->results[i], err);
+}
+
+int store_page_results(struct store *s, const struct job_page *page, struct arena *a, struct job_result *ret,
+                       struct err *err)
+{
+    for (size_t i = 0; i < page->n; i++)
+        ret[i] = (struct job_result){.text = NULL};
+    if (!page->n)
+        return 0;
+    struct results_call c = {.page = page, .arena = a, .results = ret};
+    const struct job *newest = &page->jobs[0], *oldest = &page->jobs[page->n - 1];
+    struct db_stmt stmt = {
+        .sql = "SELECT job_id, " RESULT_COLUMNS " FROM results WHERE job_id IN (SELECT id FROM jobs WHERE "
+               "(created_at, id) <= ($1, $2) AND (created_at, id) >= ($3, $4))",
+        .args = (const struct db_val[]){db_int(newest->created_at), db_text(newest->id), db_int(oldest->created_at),
+                                        db_text(oldest->id)},
+        .n_args = 4,
+        .row = on_page_result,
+        .row_arg = &c,
+    };
+    return db_read_stmt(s->db, &stmt, err);
+}
+
+int store_pace(struct store *s, struct store_pace *ret, struct err *err)
+{
+    int64_t n[2] = {0};
+    int rc = store_read_ints(s,
+                             "SELECT coalesce(CAST(avg(r.processing_ms) AS BIGINT), 0), "
+                             "(SELECT count(*) FROM jobs WHERE state = 'processing') "
+                             "FROM (SELECT id FROM jobs WHERE finished_at IS NOT NULL "
+                             "ORDER BY finished_at DESC, id DESC LIMIT 20) j JOIN results r ON r.job_id = j.id",
+                             DB_NO_ARGS, n, 2, err);
+    if (rc < 0)
+        return rc;
+    *ret = (struct store_pace){.mean_ms = n[0], .processing = n[1]};
     return 0;
 }
 

@@ -72,8 +72,10 @@ int store_claim(struct store *s, const struct claim_opts *o, struct claimed *ret
         return rc;
     }
     int got = 0;
-    for (size_t i = 0; i < n && calls[i].found; i++)
-        ret[got++].job = calls[i].job;
+    for (size_t i = 0; i < n; i++) {
+        ret[i].job = calls[i].job;
+        got += calls[i].found;
+    }
     return got;
 }
 

@@ -77,14 +77,16 @@ static int look_at_end(struct s3_get *g, int64_t offset, struct s3_answer *a, st
     return err_set(err, ERR_INVALID, "byte %lld is beyond its %lld bytes", (long long)offset, (long long)a->length);
 }
 
-int s3_get_begin(struct storage *base, const char *key, int64_t offset, struct storage_get **ret,
-                 struct object_info *ret_info, struct err *err)
+/* `etag`: only the object that has this one; "": any. */
+static int get_begin(struct storage *base, const char *key, const char *etag, int64_t offset, struct storage_get **ret,
+                     struct object_info *ret_info, struct err *err)
 {
     struct s3_get *g = xcalloc(1, sizeof *g + strlen(key) + 1);
     CLEANUP(s3_answer_clear) struct s3_answer a = S3_ANSWER_INIT;
     memcpy(g->key, key, strlen(key) + 1);
     g->s = s3_of(base);
     g->at = offset;
+    snprintf(g->etag, sizeof g->etag, "%s", etag);
     int rc = request(g, &a, err);
     if (rc == ERR_INVALID && a.status == 416)
         rc = look_at_end(g, offset, &a, err);
@@ -106,6 +108,12 @@ int s3_get_begin(struct storage *base, const char *key, int64_t offset, struct s
     ret_info->modified_ms = a.modified_ms;
     *ret = &g->base;
     return 0;
+}
+
+int s3_get_begin(struct storage *base, const char *key, int64_t offset, struct storage_get **ret,
+                 struct object_info *ret_info, struct err *err)
+{
+    return get_begin(base, key, "", offset, ret, ret_info, err);
 }
 
 static int resume(struct s3_get *g, struct err *err)
@@ -176,12 +184,14 @@ void s3_get_end(struct storage_get *base)
 /* ---- to a file ---- */
 
 /* Writes the object to fd and gives its SHA-256. */
-static int copy_out(struct s3 *s, const char *key, int fd, const char *path, char ret_sha256[S3_SHA256_SIZE],
-                    struct err *err)
+static int copy_out(struct s3 *s, const char *key, const char *etag, int fd, const char *path,
+                    char ret_sha256[S3_SHA256_SIZE], struct err *err)
 {
     struct storage_get *g = NULL;
     struct object_info info = {0};
-    int rc = s3_get_begin(&s->base, key, 0, &g, &info, err);
+    int rc = get_begin(&s->base, key, etag, 0, &g, &info, err);
+    if (rc == ERR_CONFLICT && *etag)
+        return err_set(err, ERR_CORRUPT, "it was replaced after it was submitted");
     if (rc < 0)
         return rc;
     EVP_MD_CTX *sha = EVP_MD_CTX_new();
@@ -221,11 +231,13 @@ int s3_fetch(struct storage *base, const char *key, const char *sha256, const ch
         int rc = err_sys(err, errno, "cannot make '%s'", path);
         return rc == ERR_CONFLICT || rc == ERR_NOMEM ? rc : (err->code = ERR_UNAVAILABLE);
     }
+    bool by_etag = sha256 && str_starts(sha256, STORAGE_ETAG_PREFIX);
+    const char *etag = by_etag ? sha256 + strlen(STORAGE_ETAG_PREFIX) : "";
     int rc = 0;
     for (int i = 1; i <= FETCHES; i++) {
         char sum[S3_SHA256_SIZE] = "";
-        rc = copy_out(s, key, fd, path, sum, err);
-        if (rc == 0 && sha256 && *sha256 && strcmp(sum, sha256) != 0)
+        rc = copy_out(s, key, etag, fd, path, sum, err);
+        if (rc == 0 && !*etag && sha256 && *sha256 && strcmp(sum, sha256) != 0)
             rc = err_set(err, ERR_CORRUPT, "its SHA-256 is %s, not %s as it was stored", sum, sha256);
         /* Damage on the way passes; damage in the store shows again. */
         if (rc != ERR_CORRUPT || i == FETCHES)

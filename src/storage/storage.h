@@ -33,12 +33,17 @@ enum {
     STORAGE_KEY_MAX = 1024,
     STORAGE_KEY_PARTS = 16, /* bounds the depth of a walk through a store */
     STORAGE_PART_MAX = 255, /* one file name */
+    STORAGE_ETAG_SIZE = 128,
 };
+
+/* Before an ETag where a SHA-256 may stand: "etag:\"9a0364...\"". */
+#define STORAGE_ETAG_PREFIX "etag:"
 
 struct object_info {
     int64_t size;
     int64_t modified_ms;
     char sha256[STORAGE_SHA256_SIZE]; /* hex; set by put_commit, "" from stat and list */
+    char etag[STORAGE_ETAG_SIZE];     /* of an S3 server, with its quotes; set by stat */
 };
 
 enum storage_s3_style {
@@ -98,7 +103,10 @@ int storage_get_bytes(struct storage *s, const char *key, size_t max, char **ret
  * hard link where that is the same: never write to it). NOT_FOUND is about the object; `path` that cannot be made is
  * UNAVAILABLE. */
 int storage_fetch(struct storage *s, const char *key, const char *path, struct err *err) MUST_CHECK;
-/* The same; a store that has to send the bytes also compares their SHA-256 with this one ("": unknown). CORRUPT. */
+/*
+ * The same; a store that has to send the bytes also compares their SHA-256 with this one ("": unknown), or, behind
+ * STORAGE_ETAG_PREFIX, asks for the object with this ETag and no other. CORRUPT.
+ */
 int storage_fetch_checked(struct storage *s, const char *key, const char *sha256, const char *path, struct err *err)
     MUST_CHECK;
 

@@ -215,6 +215,7 @@ static int s3_stat(struct storage *base, const char *key, struct object_info *re
         return rc;
     ret->size = a.length;
     ret->modified_ms = a.modified_ms;
+    snprintf(ret->etag, sizeof ret->etag, "%s", a.etag);
     return 0;
 }
 

@@ -7,8 +7,8 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "whisper/tokenizer.h"
 
+#include "base/languages.h"
 #include "base/str.h"
-#include "whisper/languages.h"
 
 #include <pcre2.h>
 #include <stdio.h>

@@ -7,12 +7,16 @@
 
 #include "base/log.h"
 #include "base/str.h"
+#include "worker/choose.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 
+enum { DESCRIBED_MAX = 100 /* models: more have no room in a heartbeat */ };
+
 struct engines {
     const struct engine_opts *opts;
+    const struct model_names *names;
     bool quiet;
     pthread_mutex_t mu;
     struct engine *standard; /* one of `open`; guarded by mu, as below */
@@ -20,10 +24,11 @@ struct engines {
     size_t n;
 };
 
-void engines_new(const struct engine_opts *opts, bool quiet, struct engines **ret)
+void engines_new(const struct engine_opts *opts, const struct model_names *names, bool quiet, struct engines **ret)
 {
     struct engines *e = xcalloc(1, sizeof *e);
     e->opts = opts;
+    e->names = names;
     e->quiet = quiet;
     while (engine_list()[e->n])
         e->n++;
@@ -57,26 +62,17 @@ static size_t place_of(const struct engines *e, const char *name)
     return i;
 }
 
-static bool is_auto(const struct engines *e)
-{
-    return !e->opts->name || !e->opts->name[0] || str_eq(e->opts->name, "auto");
-}
-
-/*
- * A default model that the engine found by "auto" has not (settings of another system say "base", and only PocketSphinx
- * is installed) must not stop all work: that engine's own model is used, and every result names it.
- */
+/* A default model that is not there must not stop all work: every result names the one that was used. */
 static int open_default_engine(const struct engines *e, struct engine **ret, struct err *err)
 {
-    int rc = engine_open(e->opts, ret, err);
-    if (rc != ERR_INVALID || !is_auto(e) || !e->opts->model || !e->opts->model[0])
-        return rc;
     static const struct log_ctx lc = {.component = "worker"};
-    if (!e->quiet)
-        log_warn(&lc, "%s: using the engine's own model", err->msg);
-    struct engine_opts opts = *e->opts;
-    opts.model = NULL;
-    return engine_open(&opts, ret, err);
+    CLEANUP(arena_clear) struct arena a = ARENA_INIT;
+    const struct model_wish wish = {.name = e->opts->model};
+    const char *warning = NULL;
+    int rc = choose_open(e->opts, e->names, &wish, &a, ret, &warning, err);
+    if (rc == 0 && warning && !e->quiet)
+        log_warn(&lc, "in the settings: %s", warning);
+    return rc;
 }
 
 /* "auto" may turn out to be an engine that is open already: then that one is it. */
@@ -136,6 +132,65 @@ int engines_get(struct engines *e, const char *name, struct engine **ret, struct
     }
     pthread_mutex_unlock(&e->mu);
     return rc;
+}
+
+int engines_choose(struct engines *e, const char *name, const struct model_wish *wish, struct arena *a,
+                   struct engine **ret, const char **ret_model, const char **ret_warning, struct err *err)
+{
+    struct engine *engine = NULL;
+    const char *model = NULL, *warning = NULL;
+    int rc = engines_get(e, name, &engine, err);
+    if (rc == 0)
+        rc = choose_model(engine, e->names, wish, a, &model, &warning, err);
+    if (rc < 0)
+        return rc;
+    *ret = engine;
+    *ret_model = model;
+    *ret_warning = warning;
+    return 0;
+}
+
+static void describe_model(struct buf *b, const struct engine *e, const struct engine_model *m)
+{
+    static const struct engine_request any = {.task = "transcribe"};
+    buf_adds(b, "{\"name\":");
+    str_add_json(b, m->name);
+    buf_adds(b, ",\"engine\":");
+    str_add_json(b, engine_info(e)->name);
+    buf_addf(b, ",\"bytes\":%lld,\"parameters\":%lld,\"created\":%lld", (long long)m->bytes, (long long)m->parameters,
+             (long long)m->changed_s);
+    buf_addf(b, ",\"multilingual\":%s,\"can_translate\":%s,\"loaded\":%s,\"default\":%s}",
+             m->multilingual ? "true" : "false", m->can_translate ? "true" : "false", m->loaded ? "true" : "false",
+             str_eq(m->name, engine_model(e, &any)) ? "true" : "false");
+}
+
+void engines_describe_models(struct engines *e, struct buf *b)
+{
+    CLEANUP(arena_clear) struct arena a = ARENA_INIT;
+    struct engine_model *v = NULL;
+    size_t n = 0;
+    struct err ignored = ERR_INIT;
+    struct engine *standard = NULL;
+    if (engines_get(e, NULL, &standard, &ignored) < 0 || engine_models(standard, &a, &v, &n, &ignored) < 0)
+        n = 0;
+    buf_addc(b, '[');
+    for (size_t i = 0; i < MIN(n, (size_t)DESCRIBED_MAX); i++) {
+        if (i)
+            buf_addc(b, ',');
+        describe_model(b, standard, &v[i]);
+    }
+    buf_addc(b, ']');
+}
+
+void engines_describe_pool(struct engines *e, struct buf *b)
+{
+    bool any = false;
+    buf_addc(b, '{');
+    pthread_mutex_lock(&e->mu);
+    for (size_t i = 0; i < e->n && !any; i++)
+        any = e->open[i] && engine_describe(e->open[i], b);
+    pthread_mutex_unlock(&e->mu);
+    buf_addc(b, '}');
 }
 
 void engines_describe(struct engines *e, struct buf *b)

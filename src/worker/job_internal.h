@@ -12,8 +12,9 @@ struct job_ctx {
     struct run *r;
     struct log_ctx log;
     struct engine *engine;
-    char *folder, *audio;    /* private; audio is NULL when the engine needs none */
-    const struct plan *plan; /* an earlier attempt's, in the run's arena */
+    const char *model, *warning; /* that the job's wish comes to; NULL: the engine's default; nothing to warn of */
+    char *folder, *audio;        /* private; audio is NULL when the engine needs none */
+    const struct plan *plan;     /* an earlier attempt's, in the run's arena */
     struct arena saved_arena;
     struct job_chunk *saved; /* checkpoints of that plan, by index */
     size_t n_saved, next_saved;

@@ -26,21 +26,28 @@ static bool needs_sound(const struct job_ctx *c)
     return engine_info(c->engine)->caps & ENGINE_NEEDS_PCM;
 }
 
+static const char *language_of(const struct job_ctx *c)
+{
+    const char *asked = c->r->job.language;
+    return asked && *asked ? asked : c->w->o->language;
+}
+
 static struct engine_request request(const struct job_ctx *c)
 {
     const struct job *j = &c->r->job;
-    const char *language = j->language && *j->language ? j->language : c->w->o->language;
-    return (struct engine_request){.model = j->model, .language = language, .task = j->task, .prompt = j->prompt};
+    return (struct engine_request){.model = c->model, .language = language_of(c), .task = j->task, .prompt = j->prompt};
 }
 
 static int prepare(struct job_ctx *c, struct err *err)
 {
     c->report.stage = STAGE_CHECK;
-    int rc = engines_get(c->w->engines, c->r->job.engine, &c->engine, err);
+    const struct job *j = &c->r->job;
+    const struct model_wish wish = {.name = j->model, .language = language_of(c), .task = j->task};
+    int rc = engines_choose(c->w->engines, j->engine, &wish, &c->r->arena, &c->engine, &c->model, &c->warning, err);
     if (rc < 0)
-        return rc;
+        return rc == ERR_NOT_FOUND ? err->code = ERR_INVALID : rc; /* for good */
     struct plan *plan = arena_alloc(&c->r->arena, sizeof *plan);
-    const char *json = c->r->job.plan;
+    const char *json = j->plan;
     struct err bad = ERR_INIT;
     if (!plan)
         return err_set(err, ERR_NOMEM, "out of memory for a plan");
@@ -75,6 +82,7 @@ static int transcribe(struct job_ctx *c, struct err *err)
     struct pipeline_opts o = {.engine = c->engine,
                               .slots = c->w->slots,
                               .request = request(c),
+                              .warning = c->warning,
                               .audio_path = c->audio,
                               .input_sha256 = c->r->job.audio_sha256,
                               .temp_folder = c->folder,

@@ -87,10 +87,10 @@ static int renew(struct keeper *k, size_t running, size_t *ret_n, struct err *er
 static int look(struct keeper *k, struct err *err)
 {
     size_t running = board_list(k->w->board, k->board, k->max_board), n = 0;
-    if (running == 0)
-        return 0;
-    int rc = clock_mono_ms() < k->next_renewal ? store_held(k->w->o->store, k->w->id, k->held, k->max_held, &n, err)
-                                               : renew(k, running, &n, err);
+    bool due = clock_mono_ms() >= k->next_renewal;
+    if (running == 0 && !due)
+        return 0; /* nothing could be lost; but there may be strays */
+    int rc = !due ? store_held(k->w->o->store, k->w->id, k->held, k->max_held, &n, err) : renew(k, running, &n, err);
     for (size_t i = 0; rc == 0 && i < running; i++)
         if (!holds(k->held, n, &k->board[i]) && board_stop(k->w->board, &k->board[i], RUN_LOST))
             log_debug(&k->w->log, "job %s is no longer ours, stopping it", k->board[i].id);
@@ -102,7 +102,11 @@ static void add_info(const struct worker *w, struct buf *b)
     const struct counters *c = &w->counts;
     buf_adds(b, "{\"engines\":");
     engines_describe(w->engines, b);
-    buf_addf(b, ",\"default_engine\":");
+    buf_adds(b, ",\"models\":");
+    engines_describe_models(w->engines, b);
+    buf_adds(b, ",\"model_pool\":");
+    engines_describe_pool(w->engines, b);
+    buf_adds(b, ",\"default_engine\":");
     str_add_json(b, w->o->engine->name ? w->o->engine->name : "auto");
     buf_addf(b, ",\"slots\":%u,\"concurrency\":%u", slots_count(w->slots), w->o->concurrency);
     const struct {

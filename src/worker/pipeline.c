@@ -126,6 +126,8 @@ static int label(struct run *r, struct transcript *t, struct err *err)
     if (r->plan.heard)
         t->language_probability = r->plan.heard_probability;
     int rc = gaps_cover(t, &r->plan, err);
+    if (rc == 0 && r->o->warning)
+        rc = transcript_warn(t, r->o->warning, err);
     if (rc == 0 && r->plan.damaged)
         rc = transcript_warn(t, DAMAGED_WARNING, err);
     if (rc < 0)

@@ -104,6 +104,7 @@ struct pipeline_opts {
     struct engine_request request;
     bool language_per_chunk;  /* else one language for the whole recording is detected when none is given */
     const char *options;      /* what `request` and the line above hold beyond the plan's own fields, as one text */
+    const char *warning;      /* about the request, for the result; NULL: none */
     const char *audio_path;   /* a regular file */
     const char *input_sha256; /* of it; "" when nothing is kept */
     const char *temp_folder;  /* private */

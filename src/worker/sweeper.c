@@ -78,6 +78,13 @@ static int drop_audio(struct worker *w, struct err *err)
     return rc;
 }
 
+/* A grace of the longest upload: one that began before its URL expired may still be on its way, or not submitted yet.
+ */
+static int drop_uploads(struct worker *w, struct err *err)
+{
+    return store_drop_uploads(w->o->store, clock_wall_ms() - w->o->upload_max_age_ms, err);
+}
+
 struct walk {
     struct worker *w;
     int64_t before_ms;
@@ -133,8 +140,9 @@ static const struct step {
     int (*run)(struct worker *w, struct err *err);
     bool deep;
 } steps[] = {
-    {expire_leases, false}, {tokens_sweep, false}, {drop_workers, false},          {drop_keys, false},
-    {drop_audio, false},    {drop_orphans, true},  {drop_unfinished_writes, true}, {drop_temp_folders, true},
+    {expire_leases, false},    {tokens_sweep, false}, {drop_workers, false}, {drop_keys, false},
+    {drop_audio, false},       {drop_uploads, true},  {drop_orphans, true},  {drop_unfinished_writes, true},
+    {drop_temp_folders, true},
 };
 
 int sweep(struct worker *w, bool deep, struct err *err)

@@ -81,7 +81,7 @@ static int claim_jobs(struct worker *w, bool idle, size_t n, struct pool *jobs, 
     }
     int got = store_claim(w->o->store, &o, claimed, n, err), rc = got;
     for (size_t i = 0; i < n; i++) {
-        if ((int)i >= got) {
+        if (got <= 0 || !claimed[i].job.id) {
             run_free(runs[i]);
             continue;
         }
@@ -213,7 +213,7 @@ int worker_run(const struct worker_opts *o, struct err *err)
     pthread_mutex_init(&w.mu, NULL);
     cond_init(&w.ended);
     board_new(&w.board);
-    engines_new(o->engine, false, &w.engines);
+    engines_new(o->engine, o->models, false, &w.engines);
     int rc = temp_open(o->temp_folder, &w.temp, err);
     if (rc == 0)
         rc = slots_new(slots_wanted(&w), &w.slots, err);

@@ -13,6 +13,7 @@
 #include "base/stop.h"
 #include "broker/broker.h"
 #include "engine/engine.h"
+#include "job/model_names.h"
 #include "job/options.h"
 #include "job/store.h"
 #include "storage/storage.h"
@@ -24,6 +25,7 @@ struct worker_opts {
     struct storage *storage;
     struct broker *broker;
     const struct engine_opts *engine;  /* which engine and how; opened by the worker, jobs may ask for another */
+    const struct model_names *models;  /* what names of models mean; NULL: no setting is made */
     const char *language;              /* for jobs that name none; NULL: the engine's choice */
     const struct job_options *options; /* for what a job leaves open; may be NULL */
     const char *temp_folder;           /* a private folder per run is made below it */

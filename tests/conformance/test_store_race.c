@@ -2,6 +2,7 @@
 /* The job store under many threads and processes: nothing is claimed twice, nothing ends twice. */
 #include "fixture.h"
 
+#include "base/clock.h"
 #include "base/id.h"
 #include "base/str.h"
 
@@ -29,7 +30,7 @@ static int teardown(void **state)
     return fixture_teardown(state);
 }
 
-static void submit_all(struct fixture *f, char (*ids)[ID_SIZE])
+static void submit_all(struct store *s, char (*ids)[ID_SIZE])
 {
     struct err e = ERR_INIT;
     for (int i = 0; i < JOBS; i++) {
@@ -42,7 +43,7 @@ static void submit_all(struct fixture *f, char (*ids)[ID_SIZE])
                             .filename = "a",
                             .audio_key = "k",
                             .audio_sha256 = "s"};
-        OK(store_submit(f->store, &j, &e));
+        OK(store_submit(s, &j, &e));
     }
 }
 
@@ -88,31 +89,35 @@ static int run_threads(struct fixture *f, int process, void *(*fn)(void *), char
 
 /* ---- every job is claimed once ---- */
 
+/* Up to CLAIM_MAX at a time. Returns how many, 0: none is due; negative: it went wrong. */
+static int claim_some(struct runner *r)
+{
+    CLEANUP(arena_clear) struct arena a = ARENA_INIT;
+    struct err e = ERR_INIT;
+    struct claimed claimed[CLAIM_MAX];
+    size_t want = 1 + (size_t)random_below(CLAIM_MAX);
+    for (size_t i = 0; i < want; i++)
+        claimed[i].arena = &a;
+    int rc = store_claim(r->s, &(struct claim_opts){.holder = r->holder, .lease_ms = 600000}, claimed, want, &e);
+    if (!good_or_lost(rc, &e, "claim"))
+        return -1;
+    for (size_t i = 0; i < want; i++) {
+        const struct job *j = &claimed[i].job;
+        if (!j->id)
+            continue;
+        int n = number_of(j);
+        if (n < 0 || j->fence != 1 || strcmp(j->lease_holder, r->holder) != 0)
+            atomic_fetch_add(&tally->bad, 1);
+        else
+            atomic_fetch_add(&tally->claimed[n], 1);
+    }
+    return rc;
+}
+
 static void *claim_all(void *arg)
 {
-    struct runner *r = arg;
-    struct arena a = ARENA_INIT;
-    for (;;) {
-        struct err e = ERR_INIT;
-        struct claimed claimed[CLAIM_MAX];
-        size_t want = 1 + (size_t)random_below(CLAIM_MAX);
-        for (size_t i = 0; i < want; i++)
-            claimed[i].arena = &a;
-        int rc = store_claim(r->s, &(struct claim_opts){.holder = r->holder, .lease_ms = 600000}, claimed, want, &e);
-        if (rc == 0)
-            break;
-        if (!good_or_lost(rc, &e, "claim"))
-            break;
-        for (int i = 0; i < rc; i++) {
-            const struct job *j = &claimed[i].job;
-            int n = number_of(j);
-            if (n < 0 || j->fence != 1 || strcmp(j->lease_holder, r->holder) != 0)
-                atomic_fetch_add(&tally->bad, 1);
-            else
-                atomic_fetch_add(&tally->claimed[n], 1);
-        }
-    }
-    arena_clear(&a);
+    while (claim_some(arg) > 0)
+        ;
     return NULL;
 }
 
@@ -125,12 +130,47 @@ static void test_each_job_is_claimed_once(void **state)
 {
     struct fixture *f = *state;
     static char ids[JOBS][ID_SIZE];
-    submit_all(f, ids);
+    submit_all(f->store, ids);
     fixture_fork(f, PROCESSES, claim_in_process);
     assert_int_equal(atomic_load(&tally->bad), 0);
     for (int i = 0; i < JOBS; i++)
         assert_int_equal(atomic_load(&tally->claimed[i]), 1);
     assert_int_equal(fixture_int(f->db, "SELECT count(*) FROM jobs WHERE state = 'processing' AND fence = 1"), JOBS);
+}
+
+/* Claims beside the submits; what a claim took and did not hand out would be claimed by nobody. */
+static void *submit_or_claim(void *arg)
+{
+    enum { PATIENCE_MS = 60000 };
+    struct runner *r = arg;
+    if (strcmp(r->holder, "p0-t0") == 0) {
+        submit_all(r->s, r->ids);
+        return NULL;
+    }
+    int64_t until = clock_mono_ms() + PATIENCE_MS;
+    for (int claimed = 0; claimed < JOBS && clock_mono_ms() < until;) {
+        if (claim_some(r) < 0)
+            break;
+        claimed = 0;
+        for (int i = 0; i < JOBS; i++)
+            claimed += atomic_load(&tally->claimed[i]);
+    }
+    return NULL;
+}
+
+static int submit_or_claim_in_process(struct fixture *f, int p)
+{
+    static char ids[JOBS][ID_SIZE];
+    return run_threads(f, p, submit_or_claim, ids);
+}
+
+static void test_claims_beside_submits(void **state)
+{
+    struct fixture *f = *state;
+    fixture_fork(f, PROCESSES, submit_or_claim_in_process);
+    assert_int_equal(atomic_load(&tally->bad), 0);
+    for (int i = 0; i < JOBS; i++)
+        assert_int_equal(atomic_load(&tally->claimed[i]), 1);
 }
 
 /* ---- every job ends once ---- */
@@ -217,7 +257,7 @@ static void test_each_job_ends_once(void **state)
     struct fixture *f = *state;
     static char ids[JOBS][ID_SIZE];
     fixture_set_clock(0); /* the real one: leases run out */
-    submit_all(f, ids);
+    submit_all(f->store, ids);
     live_ids = ids;
     fixture_fork(f, PROCESSES, live_in_process);
     assert_int_equal(atomic_load(&tally->bad), 0);
@@ -253,6 +293,7 @@ int main(void)
         return 0;
     const struct CMUnitTest tests[] = {
         T(test_each_job_is_claimed_once),
+        T(test_claims_beside_submits),
         T(test_each_job_ends_once),
     };
     return cmocka_run_group_tests(tests, fixture_setup_group, fixture_teardown_group);

@@ -8,7 +8,7 @@ import socket
 
 from steno_server import QUICK, Server, role_pid, wait_for
 
-PARTS = {"database", "storage", "broker", "disk", "workers"}
+PARTS = {"database", "storage", "broker", "queue", "disk", "workers"}
 SOUND = b"RIFF\x24\0\0\0WAVE" + bytes(100)
 
 

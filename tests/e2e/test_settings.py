@@ -19,10 +19,13 @@ def test_a_model_size_of_another_system(tmp_path):
         assert (result["engine"], result["model"], result["quality"]) == ("pocketsphinx", "en-us", "draft")
         assert "river runs" in result["text"]
         assert "WHISPER_MODEL_SIZE means model = base" in server.log()
-        assert server.log().count("using the engine's own model") == 1
+        assert server.log().count("in the settings: model 'base' is not installed: 'en-us' was used") == 1
+        assert result["warning"] is None
         assert server.submit(bytes(2 << 20), "big.wav").code == "file_too_large"
-        # A job that asks for a model by itself gets what it asks for, or a clear no.
-        other = server.submit(clip.read_bytes(), "clip.wav", fields={"model": "base"})
-        assert other.code == "impossible_request" and "only 'en-us'" in other.json["detail"]
+        # A job that asks for a model by itself is told in its result.
+        other = server.submit(clip.read_bytes(), "clip.wav", fields={"model": "base"}).json
+        ended = server.wait_job(other["id"])
+        assert (ended["model"], ended["result"]["model"]) == ("base", "en-us")
+        assert ended["result"]["warning"] == "model 'base' is not installed: 'en-us' was used, the nearest in size"
     finally:
         server.close()

@@ -51,7 +51,7 @@ static void test_route_matching(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct route_match m;
-        route_find(cases[i].method, cases[i].path, &m);
+        route_find(cases[i].method, cases[i].path, false, &m);
         if (!str_eq(m.route ? m.route->pattern : NULL, cases[i].pattern))
             fail_msg("%s %s: %s", cases[i].method, cases[i].path, m.route ? m.route->pattern : "none");
         if (cases[i].allow)
@@ -61,6 +61,33 @@ static void test_route_matching(void **state)
             assert_int_equal(m.param_lens[0], strlen(cases[i].param));
             assert_memory_equal(m.params[0], cases[i].param, m.param_lens[0]);
         }
+    }
+}
+
+static void test_the_direct_service_has_routes_of_its_own(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *method, *path;
+        const struct dialect *main, *direct; /* NULL: no such route there */
+    } cases[] = {
+        {"POST", "/transcribe", &dialect_pool, &dialect_direct},
+        {"POST", "/transcribe/", &dialect_pool, &dialect_direct},
+        {"GET", "/transcribe/1", &dialect_pool, NULL},
+        {"GET", "/health", &dialect_native, &dialect_direct},
+        {"GET", "/config", NULL, &dialect_direct},
+        {"GET", "/v1/jobs", &dialect_native, NULL},
+        {"POST", "/api/v1/transcribe", &dialect_tool, NULL},
+        {"POST", "/api/stt/upload/", &dialect_stt, NULL},
+        {"DELETE", "/task/1", &dialect_queue, NULL},
+        {"GET", "/api/v1", &dialect_audio_text, NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct route_match m;
+        route_find(cases[i].method, cases[i].path, false, &m);
+        assert_ptr_equal(m.route ? m.route->dialect : NULL, cases[i].main);
+        route_find(cases[i].method, cases[i].path, true, &m);
+        assert_ptr_equal(m.route ? m.route->dialect : NULL, cases[i].direct);
     }
 }
 
@@ -74,7 +101,8 @@ static void test_the_route_table_is_sound(void **state)
         assert_true(strlen(r->help) > 0);
         assert_non_null(r->answers);
         for (const struct route *o = api_routes; o < r; o++)
-            assert_false(strcmp(o->method, r->method) == 0 && strcmp(o->pattern, r->pattern) == 0);
+            assert_false(strcmp(o->method, r->method) == 0 && strcmp(o->pattern, r->pattern) == 0 &&
+                         (o->flags & ROUTE_DIRECT) == (r->flags & ROUTE_DIRECT));
     }
 }
 
@@ -306,6 +334,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_route_matching),
         cmocka_unit_test(test_the_route_table_is_sound),
+        cmocka_unit_test(test_the_direct_service_has_routes_of_its_own),
         cmocka_unit_test(test_percent_decoding),
         cmocka_unit_test(test_queries),
         cmocka_unit_test(test_query_values),

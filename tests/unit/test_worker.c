@@ -484,7 +484,7 @@ static void worker_init(struct worker *w, struct rig *r)
     pthread_mutex_init(&w->mu, NULL);
     cond_init(&w->ended);
     board_new(&w->board);
-    engines_new(&r->engine, false, &w->engines);
+    engines_new(&r->engine, NULL, false, &w->engines);
     OK(slots_new(1, &w->slots, &r->err));
 }
 
@@ -635,6 +635,23 @@ static void test_a_claim_without_an_answer_is_handed_back(void **state)
     struct job j = wait_for(r, lost, is_not_processing);
     assert_int_equal(j.deaths, 0);
     assert_int_equal(sql(r, "SELECT count(*) FROM error_logs"), 0);
+    rig_free(r);
+}
+
+/* Also by a worker that has nothing else to look after. */
+static void test_an_idle_worker_hands_back_too(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    r->opts.lease_ms = 1000;
+    char lost[ID_SIZE];
+    start(r);
+    submit(r, "null", short_clip, NULL, lost);
+    wait_for(r, lost, is_completed);
+    sql(r, "UPDATE jobs SET state = 'processing', lease_holder = (SELECT id FROM workers), fence = fence + 1, "
+           "lease_until = run_after + 3600000, finished_at = NULL");
+    struct job j = wait_for(r, lost, is_not_processing);
+    assert_int_equal(j.deaths, 0);
     rig_free(r);
 }
 
@@ -996,6 +1013,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_job_time_limit_counts_and_keeps_what_is_done),
         cmocka_unit_test(test_jobs_share_the_slots),
         cmocka_unit_test(test_a_claim_without_an_answer_is_handed_back),
+        cmocka_unit_test(test_an_idle_worker_hands_back_too),
         cmocka_unit_test(test_a_lost_answer_is_looked_up),
 #ifdef STENO_FAULTS
         cmocka_unit_test(test_a_broker_that_fails),

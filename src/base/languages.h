@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Whisper's languages, in the order of their tokens; Cantonese is the hundredth and only in the largest vocabulary. */
-#ifndef WHISPER_LANGUAGES_H
-#define WHISPER_LANGUAGES_H
+/*
+ * Languages of speech: codes, and names as OpenAI writes them. They are Whisper's, in the order of its tokens;
+ * Cantonese is the hundredth and only in the largest vocabulary.
+ */
+#ifndef BASE_LANGUAGES_H
+#define BASE_LANGUAGES_H
 
 #define LANGUAGES(X)          \
     X("en", "english")        \
@@ -104,5 +107,8 @@
     X("jw", "javanese")       \
     X("su", "sundanese")      \
     X("yue", "cantonese")
+
+/* "english" for "en", "EN", "en-GB"; NULL: not in the table. */
+const char *language_name(const char *code);
 
 #endif

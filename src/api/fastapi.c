@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+#include "api/fastapi.h"
+
+#include "api/jsonw.h"
+#include "base/str.h"
+
+#include <string.h>
+
+enum { ENDING_MAX = 16 };
+
+/* Of all that ffmpeg takes, what people call a recording or a film. */
+static const char media_endings[] =
+    ".3g2 .3gp .3gpp .aac .ac3 .aif .aifc .aiff .amr .ape .asf .au .avi .awb .caf .dts .eac3 .f4a .f4v .flac .flv .gsm "
+    ".m4a .m4b .m4r .m4v .mka .mkv .mov .mp2 .mp3 .mp4 .mpeg .mpg .mpga .mts .oga .ogg .ogm .ogv .opus .ra .rm .snd "
+    ".spx "
+    ".ts .tta .voc .w64 .wav .wave .weba .webm .wma .wmv .wv";
+
+/* Where and why, as FastAPI says it; `type` NULL: a plain sentence. */
+static const struct {
+    enum problem problem;
+    unsigned status;
+    const char *where, *field, *type, *msg; /* field and msg NULL: the refusal's own */
+} wordings[] = {
+    {PROBLEM_missing_file, 422, "body", "file", "missing", "Field required"},
+    {PROBLEM_not_multipart, 422, "body", "file", "missing", "Field required"},
+    {PROBLEM_missing_field, 422, "body", NULL, "missing", "Field required"},
+    {PROBLEM_bad_field, 422, "body", NULL, "value_error", NULL},
+    {PROBLEM_duplicate_field, 422, "body", NULL, "value_error", NULL},
+    {PROBLEM_unknown_field, 422, "body", NULL, "value_error", NULL},
+    {PROBLEM_malformed_json, 422, "body", NULL, "json_invalid", NULL},
+    {PROBLEM_bad_query, 422, "query", NULL, "value_error", NULL},
+    {PROBLEM_not_audio, 400, NULL, NULL, NULL, NULL},
+};
+
+const char *fastapi_refuse(struct refusal *r, struct buf *b)
+{
+    struct jsonw w = {b, false};
+    size_t i = 0;
+    while (i < ARRAY_LEN(wordings) && wordings[i].problem != r->problem)
+        i++;
+    bool known = i < ARRAY_LEN(wordings);
+    if (known)
+        r->status = wordings[i].status;
+    jw_open(&w, NULL, '{');
+    if (known && wordings[i].type) {
+        const char *field = wordings[i].field ? wordings[i].field : r->field;
+        jw_open(&w, "detail", '[');
+        jw_open(&w, NULL, '{');
+        jw_open(&w, "loc", '[');
+        jw_str(&w, NULL, wordings[i].where);
+        if (field)
+            jw_str(&w, NULL, field);
+        jw_close(&w, ']');
+        jw_str(&w, "msg", wordings[i].msg ? wordings[i].msg : r->detail);
+        jw_str(&w, "type", wordings[i].type);
+        jw_close(&w, '}');
+        jw_close(&w, ']');
+    } else {
+        jw_str(&w, "detail", r->detail);
+    }
+    jw_close(&w, '}');
+    return "application/json";
+}
+
+static bool has_ending(const char *endings, const char *ending)
+{
+    size_t n = strlen(ending);
+    for (const char *p = endings; *p;) {
+        size_t len = strcspn(p, " ");
+        char one[ENDING_MAX];
+        if (len == n && n < sizeof one) {
+            memcpy(one, p, len);
+            one[len] = '\0';
+            if (str_ieq(one, ending))
+                return true;
+        }
+        p += len;
+        p += strspn(p, " ");
+    }
+    return false;
+}
+
+int fastapi_check_ending(const char *filename, const char *endings, enum problem *ret_problem, struct err *err)
+{
+    const char *dot = strrchr(filename, '.');
+    if (dot && has_ending(endings, dot))
+        return 0;
+    *ret_problem = PROBLEM_not_audio;
+    return err_set(err, ERR_UNSUPPORTED, "Unsupported file format");
+}
+
+int fastapi_check_name(const char *filename, enum problem *ret_problem, struct err *err)
+{
+    return strrchr(filename, '.') ? fastapi_check_ending(filename, media_endings, ret_problem, err) : 0;
+}
+
+const char *fastapi_state(enum job_state s)
+{
+    static const char *const words[JOB_STATE_COUNT] = {
+        [JOB_PENDING] = "PENDING", [JOB_PROCESSING] = "PROCESSING", [JOB_COMPLETED] = "COMPLETED",
+        [JOB_FAILED] = "FAILED",   [JOB_CANCELLED] = "CANCELLED",
+    };
+    return s < JOB_STATE_COUNT ? words[s] : "UNKNOWN";
+}
+
+int fastapi_cancel(struct request *rq, struct shown_job *ret, struct err *err)
+{
+    int rc = job_cancel(rq, rq->params[0], err);
+    if (rc >= 0)
+        rc = shown_job_get(rq, rq->params[0], 0, ret, err);
+    if (rc < 0 || ret->job.state == JOB_CANCELLED)
+        return rc < 0 ? rc : 1;
+    return request_problem(rq, PROBLEM_conflict, "Job cannot be cancelled: it is %s", job_state_name(ret->job.state));
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+#include "api/job_core.h"
+
+#include "api/server.h"
+#include "base/id.h"
+
+#include <stdio.h>
+
+int shown_job_get(struct request *rq, const char *id, unsigned what, struct shown_job *ret, struct err *err)
+{
+    struct store *store = rq->api->o.store;
+    struct job_view v = {.has_result = false};
+    *ret = (struct shown_job){.position = -1};
+    int rc = id_valid(id) ? store_view(store, id, &rq->arena, &v, err)
+                          : err_set(err, ERR_NOT_FOUND, "'%.64s' is no job id", id);
+    if (rc < 0)
+        return rc;
+    ret->job = v.job;
+    if (v.job.state == JOB_PENDING && (what & SHOW_POSITION))
+        rc = store_look(store, id, INT32_MAX, &rq->arena, &ret->job, &ret->position, err);
+    if (rc < 0 || ret->job.state != JOB_COMPLETED)
+        return rc;
+    struct job_result *result = arena_alloc(&rq->arena, sizeof *result);
+    if (!result)
+        return err_set(err, ERR_NOMEM, "no memory for this request");
+    *result = v.result;
+    ret->result = result;
+    /* Without a result in the view it was completed between the two questions. */
+    return (what & SHOW_TEXT) || !v.has_result ? store_get_result(store, id, &rq->arena, result, err) : 0;
+}
+
+/* Tells the worker, which would find out by itself within half a second. */
+static void tell_cancelled(struct api *api, const struct log_ctx *lc, const char *id, int64_t seq)
+{
+    struct event e = {.seq = seq, .type = "state", .json = "{\"state\":\"cancelled\"}"};
+    struct err err = ERR_INIT;
+    snprintf(e.job_id, sizeof e.job_id, "%s", id);
+    if (broker_send_event(api->o.broker, &e, &err) < 0)
+        log_warn(lc, "job %s: event not sent: %s", id, err.msg);
+}
+
+int job_cancel_in(struct api *api, const struct log_ctx *lc, const char *id, struct err *err)
+{
+    int64_t seq = 0;
+    if (!id_valid(id))
+        return err_set(err, ERR_NOT_FOUND, "'%.64s' is no job id", id);
+    int rc = store_cancel(api->o.store, id, &seq, err);
+    if (rc > 0) {
+        struct log_ctx of_job = *lc;
+        of_job.job_id = id;
+        tell_cancelled(api, lc, id, seq);
+        log_info(&of_job, "cancelled");
+    }
+    return rc;
+}
+
+int job_cancel(struct request *rq, const char *id, struct err *err)
+{
+    return job_cancel_in(rq->api, &rq->log, id, err);
+}
+
+double job_percent(const struct job *j)
+{
+    if (j->state == JOB_COMPLETED)
+        return 100;
+    return j->chunks_total > 0 ? 100.0 * (double)j->chunks_done / (double)j->chunks_total : 0;
+}
+
+const char *shown_job_model(const struct shown_job *v)
+{
+    return v->result ? v->result->model : v->job.model;
+}
+
+const char *shown_job_language(const struct shown_job *v)
+{
+    return v->result && v->result->language ? v->result->language : v->job.language;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* What routes of every dialect do with a job: look at it, with its result and its place in the queue, and cancel it. */
+#ifndef API_JOB_CORE_H
+#define API_JOB_CORE_H
+
+#include "api/request.h"
+#include "job/store.h"
+
+/* A job and what belongs to it; texts live in the request's arena. */
+struct shown_job {
+    struct job job;
+    int64_t position;                /* jobs before it; -1: not known or not waiting */
+    const struct job_result *result; /* of a completed job, else NULL */
+};
+
+/* What costs a question of its own. */
+enum {
+    SHOW_POSITION = 1 << 0, /* `position` */
+    SHOW_TEXT = 1 << 1,     /* the text of `result`, else NULL */
+};
+/* NOT_FOUND also for what is no id at all. */
+int shown_job_get(struct request *rq, const char *id, unsigned what, struct shown_job *ret, struct err *err) MUST_CHECK;
+/* pending or processing -> cancelled, and tells the worker. 1: now; 0: it had ended before; NOT_FOUND. */
+int job_cancel(struct request *rq, const char *id, struct err *err) MUST_CHECK;
+/* The same without a request. */
+int job_cancel_in(struct api *api, const struct log_ctx *lc, const char *id, struct err *err) MUST_CHECK;
+/* How much is done, 0 to 100: of the chunks. */
+double job_percent(const struct job *j);
+/* The model: that was really used, else the one that was asked for; may be NULL. */
+const char *shown_job_model(const struct shown_job *v);
+/* The same for the language. */
+const char *shown_job_language(const struct shown_job *v);
+
+#endif
