@@ -77,8 +77,8 @@ static int answer_url(struct request *rq, const char *filename, const char *type
 
 int audio_text_url(struct request *rq, struct err *err)
 {
-    const char *filename, *type;
-    int64_t size;
+    const char *filename = NULL, *type = NULL;
+    int64_t size = -1;
     enum problem p = PROBLEM_COUNT;
     int rc = json_body_text(rq, "filename", true, FILENAME_MAX_BYTES, &filename, &p, err);
     if (rc >= 0)
@@ -120,7 +120,7 @@ static int take_field(struct request *rq, struct form *f, const char *name, cons
 
 int audio_text_submit(struct request *rq, struct err *err)
 {
-    const char *filename, *url;
+    const char *filename = NULL, *url = NULL;
     enum problem p = PROBLEM_COUNT;
     struct form *f = arena_alloc(&rq->arena, sizeof *f);
     if (!f)

@@ -403,8 +403,8 @@ int upload_submit_json(struct request *rq, enum problem *ret_problem, struct err
 
 int route_new_upload(struct request *rq, struct err *err)
 {
-    const char *filename, *type;
-    int64_t size;
+    const char *filename = NULL, *type = NULL;
+    int64_t size = -1;
     struct upload_url u;
     enum problem p = PROBLEM_COUNT;
     int rc = json_body_text(rq, "filename", true, FILENAME_MAX_BYTES, &filename, &p, err);
