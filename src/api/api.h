@@ -21,7 +21,7 @@ struct api_opts {
     /* Borrowed until api_close, as is `models`. */
     struct store *store;
     struct storage *storage;
-    struct broker *broker;     /* of this api alone: it waits for events there */
+    struct broker *broker;     /* with events, which nobody else takes from it */
     const char *listen;        /* "127.0.0.1:8000,unix:/run/steno.sock": comma separated; port 0: any free one */
     const char *direct_listen; /* the same for the direct service; NULL or "": none. `listen` may be "none" then */
     int64_t direct_max_bytes;  /* there: largest recording */

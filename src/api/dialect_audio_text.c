@@ -144,7 +144,7 @@ int audio_text_submit(struct request *rq, struct err *err)
         rc = upload_submit(rq, url, filename, f, &p, err);
     if (rc < 0)
         return request_error(rq, p, err);
-    struct shown_job v = {.job = *rq->job, .position = rq->position};
+    struct shown_job v = {.job = *rq->job, .position = -1};
     /* What a submission always was there, also when a worker has the job already. */
     v.job.state = JOB_PENDING;
     CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);

@@ -4,6 +4,7 @@
 #include "api/jsonw.h"
 #include "base/str.h"
 
+#include <ctype.h>
 #include <string.h>
 
 enum { ENDING_MAX = 16 };
@@ -89,9 +90,22 @@ int fastapi_check_ending(const char *filename, const char *endings, enum problem
     return err_set(err, ERR_UNSUPPORTED, "Unsupported file format");
 }
 
+/* "talk.mp3" and "notes.txt" have one; "talk", "talk v1.2" and "2026.11.22" have none. */
+static bool has_any_ending(const char *filename)
+{
+    const char *dot = strrchr(filename, '.');
+    bool letter = false;
+    for (const char *p = dot ? dot + 1 : ""; *p; p++) {
+        if (!isalnum((unsigned char)*p))
+            return false;
+        letter = letter || isalpha((unsigned char)*p);
+    }
+    return letter;
+}
+
 int fastapi_check_name(const char *filename, enum problem *ret_problem, struct err *err)
 {
-    return strrchr(filename, '.') ? fastapi_check_ending(filename, media_endings, ret_problem, err) : 0;
+    return has_any_ending(filename) ? fastapi_check_ending(filename, media_endings, ret_problem, err) : 0;
 }
 
 const char *fastapi_state(enum job_state s)

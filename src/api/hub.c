@@ -305,6 +305,12 @@ void hub_free(struct hub *h)
     pool_free(h->readers); /* what they read is posted, and run here */
     run_posts(h);
     free_subs(h);
+    for (struct reading *r; (r = STAILQ_FIRST(&h->to_read));) {
+        STAILQ_REMOVE_HEAD(&h->to_read, link);
+        r->skipped = true;
+        h->reads++;
+        r->post.run(h, &r->post);
+    }
     timers_clear(&h->timers);
     close_fd(&h->epoll);
     close_fd(&h->wake);

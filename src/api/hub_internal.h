@@ -77,6 +77,7 @@ struct reading {
     STAILQ_ENTRY(reading) link;
     struct hub *hub;
     void (*read)(struct reading *r);
+    bool skipped; /* it was not read: the hub ends */
 };
 
 struct hub {

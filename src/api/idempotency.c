@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { POSITION_MAX = 100, PRINTED_MAX = 1 << 20 };
+enum { PRINTED_MAX = 1 << 20 };
 
 /* The key without the quotes that the header may have around it; NULL: no good one. */
 static const char *read_key(struct request *rq)
@@ -159,7 +159,7 @@ int idempotency_compare(struct request *rq, const struct form *f, const char *op
     struct job *row = arena_alloc(&rq->arena, sizeof *row);
     if (!row)
         return err_set(err, ERR_NOMEM, "no memory for this request");
-    rc = store_look(store, k->job_id, POSITION_MAX, &rq->arena, row, &rq->position, err);
+    rc = store_get(store, k->job_id, &rq->arena, row, err);
     if (rc == ERR_NOT_FOUND)
         return err_set(err, ERR_CONFLICT, "the job of this Idempotency-Key is just being removed: send it again");
     if (rc < 0)

@@ -11,7 +11,7 @@ int shown_job_get(struct request *rq, const char *id, unsigned what, struct show
     struct store *store = rq->api->o.store;
     struct job_view v = {.has_result = false};
     *ret = (struct shown_job){.position = -1};
-    int rc = id_valid(id) ? store_view(store, id, &rq->arena, &v, err)
+    int rc = id_valid(id) ? store_view(store, id, what & SHOW_TEXT, &rq->arena, &v, err)
                           : err_set(err, ERR_NOT_FOUND, "'%.64s' is no job id", id);
     if (rc < 0)
         return rc;
@@ -26,7 +26,7 @@ int shown_job_get(struct request *rq, const char *id, unsigned what, struct show
     *result = v.result;
     ret->result = result;
     /* Without a result in the view it was completed between the two questions. */
-    return (what & SHOW_TEXT) || !v.has_result ? store_get_result(store, id, &rq->arena, result, err) : 0;
+    return v.has_result ? 0 : store_get_result(store, id, &rq->arena, result, err);
 }
 
 /* Tells the worker, which would find out by itself within half a second. */

@@ -53,6 +53,10 @@ static void on_script(struct hub *h, struct post *p)
 {
     struct live_load *l = CONTAINER_OF(p, struct live_load, r.post);
     h->reads--;
+    if (l->r.skipped)
+        l->rc = ERR_CANCELLED;
+    if (l->rc < 0)
+        l->channel->known = false; /* so that it is looked at again, even if its job has ended */
     TAILQ_REMOVE(&l->channel->loads, l, link);
     for (struct conn *c; (c = TAILQ_FIRST(&l->conns));) {
         TAILQ_REMOVE(&l->conns, c, join);
@@ -61,7 +65,7 @@ static void on_script(struct hub *h, struct post *p)
             c->out = script_ref(l->script);
             c->sent = 0;
             pump(c);
-        } /* else the next look brings it here again */
+        }
     }
     l->channel->users--;
     channel_drop(h, l->channel);
@@ -112,8 +116,10 @@ static void ask(struct conn *c)
         }
     }
     l = calloc(1, sizeof *l);
-    if (!l)
-        return; /* the next look brings it here again */
+    if (!l) {
+        ch->known = false; /* the next look brings it here again */
+        return;
+    }
     TAILQ_INIT(&l->conns);
     l->channel = ch;
     ch->users++;
@@ -371,6 +377,8 @@ static void on_drain(struct sub *s)
 static void conn_free(struct conn *c)
 {
     close_fd(&c->sub.fd);
+    if (c->load)
+        TAILQ_REMOVE(&c->load->conns, c, join);
     script_unref(c->out);
     buf_clear(&c->control);
     ws_in_free(c->in);

@@ -53,7 +53,6 @@ struct request {
     const struct form *form;                /* BODY_UPLOAD: what was sent beside the recording ... */
     const struct job *job;                  /* ... and the job it became, as its row stands */
     const struct job_upload *signed_upload; /* BODY_OBJECT: what its URL is for */
-    int64_t position; /* ROUTE_POSITION: jobs before that one; -1: unknown, or too many to count */
     const char *params[ROUTE_PARAMS_MAX];
     struct query query;
     const char *accept, *if_none_match, *origin, *idempotency_key, *host; /* headers, or NULL */

@@ -30,10 +30,10 @@ static int answer_job(struct request *rq, unsigned status, const struct job_view
 }
 
 /* `v`: the job as it stands now. */
-static int answer_submission(struct request *rq, const struct job_view *v, int64_t position, struct err *err)
+static int answer_submission(struct request *rq, const struct job_view *v, struct err *err)
 {
     bool over = rq->prefer.waits && job_state_terminal(v->job.state);
-    int rc = answer_job(rq, over ? 200 : 202, v, position, err);
+    int rc = answer_job(rq, over ? 200 : 202, v, -1, err);
     if (rc < 0)
         return rc;
     answer_header(&rq->answer, "Location", "/v1/jobs/%s", v->job.id);
@@ -48,15 +48,15 @@ static int after_wait(struct request *rq, enum wait_end end, struct err *err)
 {
     (void)end;
     struct job_view v = {.has_result = false};
-    int rc = store_view(rq->api->o.store, rq->job->id, &rq->arena, &v, err);
-    return rc < 0 ? rc : answer_submission(rq, &v, -1, err); /* NOT_FOUND: purged */
+    int rc = store_view(rq->api->o.store, rq->job->id, false, &rq->arena, &v, err);
+    return rc < 0 ? rc : answer_submission(rq, &v, err); /* NOT_FOUND: purged */
 }
 
 int route_submit(struct request *rq, struct err *err)
 {
     if (rq->prefer.wait_s > 0)
         return request_wait(rq, rq->job->id, rq->prefer.wait_s * 1000, after_wait, err);
-    return answer_submission(rq, &(struct job_view){.job = *rq->job}, rq->position, err);
+    return answer_submission(rq, &(struct job_view){.job = *rq->job}, err);
 }
 
 static int answer_lookup(struct request *rq, struct err *err)
@@ -66,7 +66,7 @@ static int answer_lookup(struct request *rq, struct err *err)
     struct job_view v = {.has_result = false};
     const struct job *j = &v.job;
     int64_t position = -1;
-    int rc = id_valid(id) ? store_view(store, id, &rq->arena, &v, err) : ERR_NOT_FOUND;
+    int rc = id_valid(id) ? store_view(store, id, false, &rq->arena, &v, err) : ERR_NOT_FOUND;
     if (rc >= 0 && j->state == JOB_PENDING)
         rc = store_look(store, id, INT32_MAX, &rq->arena, &v.job, &position, err);
     if (rc == ERR_NOT_FOUND)
@@ -206,7 +206,7 @@ int route_delete_job(struct request *rq, struct err *err)
     struct job_view v;
     int rc = and_purge ? purge(rq, id, err) : job_cancel(rq, id, err);
     if (rc >= 0 && !and_purge)
-        rc = store_view(rq->api->o.store, id, &rq->arena, &v, err);
+        rc = store_view(rq->api->o.store, id, false, &rq->arena, &v, err);
     if (rc == ERR_NOT_FOUND)
         return no_such_job(rq, id);
     if (rc < 0 || and_purge)

@@ -36,14 +36,13 @@ enum route_body {
 };
 
 enum route_flags {
-    ROUTE_PROBE = 1 << 0,    /* runs on the probe pool, which stays free when storage or database hang */
-    ROUTE_STORAGE = 1 << 1,  /* asks storage: runs where uploads do, so that all else stays free when storage hangs */
-    ROUTE_RAW = 1 << 2,      /* BODY_UPLOAD: the body may be the recording itself, the form's fields in the query */
-    ROUTE_TAGGED = 1 << 3,   /* answers carry an entity tag, and If-None-Match is looked at (etag.h) */
-    ROUTE_POSITION = 1 << 4, /* BODY_UPLOAD: its answer shows rq->position */
-    ROUTE_JSON = 1 << 5,     /* BODY_UPLOAD: the body may be a JSON object that names an upload (signed_upload.h) */
-    ROUTE_DIRECT = 1 << 6,   /* of the direct service, at its own listeners and nowhere else */
-    ROUTE_PREFERS = 1 << 7,  /* Prefer is looked at (prefer.h) */
+    ROUTE_PROBE = 1 << 0,   /* runs on the probe pool, which stays free when storage or database hang */
+    ROUTE_STORAGE = 1 << 1, /* asks storage: runs where uploads do, so that all else stays free when storage hangs */
+    ROUTE_RAW = 1 << 2,     /* BODY_UPLOAD: the body may be the recording itself, the form's fields in the query */
+    ROUTE_TAGGED = 1 << 3,  /* answers carry an entity tag, and If-None-Match is looked at (etag.h) */
+    ROUTE_JSON = 1 << 5,    /* BODY_UPLOAD: the body may be a JSON object that names an upload (signed_upload.h) */
+    ROUTE_DIRECT = 1 << 6,  /* of the direct service, at its own listeners and nowhere else */
+    ROUTE_PREFERS = 1 << 7, /* Prefer is looked at (prefer.h) */
 };
 
 struct route {

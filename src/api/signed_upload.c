@@ -190,6 +190,12 @@ static int bad_url(enum problem *ret_problem, struct err *err, const char *why)
     return err_set(err, ERR_INVALID, "%s", why);
 }
 
+static int used(const char *id, enum problem *ret_problem, struct err *err)
+{
+    *ret_problem = PROBLEM_upload_used;
+    return err_set(err, ERR_CONFLICT, "upload %s has become a job already", id);
+}
+
 int upload_url_admit(struct request *rq, enum problem *ret_problem, struct err *err)
 {
     struct api *api = rq->api;
@@ -213,10 +219,8 @@ int upload_url_admit(struct request *rq, enum problem *ret_problem, struct err *
         return bad_url(ret_problem, err, "the URL has expired: ask for a new one");
     if (rc < 0)
         return rc;
-    if (u->used_at) {
-        *ret_problem = PROBLEM_upload_used;
-        return err_set(err, ERR_CONFLICT, "upload %s has become a job already", id);
-    }
+    if (u->used_at)
+        return used(id, ret_problem, err);
     rq->signed_upload = u;
     return 0;
 }
@@ -224,8 +228,17 @@ int upload_url_admit(struct request *rq, enum problem *ret_problem, struct err *
 int upload_url_store(struct request *rq, struct storage_put *put, enum problem *ret_problem, struct err *err)
 {
     const struct job_upload *u = rq->signed_upload;
+    struct job_upload now;
     struct object_info info;
-    int rc = storage_put_commit(put, &info, err);
+    /* Meanwhile a job may have the object that came by an earlier upload: that must not be replaced under it. */
+    int rc = store_get_upload(rq->api->o.store, u->id, &rq->arena, &now, err);
+    if (rc >= 0 && now.used_at)
+        rc = used(u->id, ret_problem, err);
+    if (rc < 0) {
+        storage_put_abort(put);
+        return rc;
+    }
+    rc = storage_put_commit(put, &info, err);
     if (rc < 0) {
         *ret_problem = PROBLEM_storage_unavailable;
         return rc;
@@ -301,10 +314,8 @@ int upload_submit(struct request *rq, const char *ref, const char *filename, con
     }
     *ret_problem = PROBLEM_COUNT;
     bool again = rq->idempotency && !rq->idempotency->claimed; /* then submit knows whether it is the same */
-    if (u.used_at && !again) {
-        *ret_problem = PROBLEM_upload_used;
-        return err_set(err, ERR_CONFLICT, "upload %s has become a job already", u.id);
-    }
+    if (u.used_at && !again)
+        return used(u.id, ret_problem, err);
     rc = pin(rq, &u, &info, &sum, ret_problem, err);
     if (rc < 0)
         return rc;

@@ -16,9 +16,6 @@
 #include "base/log.h"
 #include "base/str.h"
 
-/* Of the position in an answer to a submission: beyond, counting what waits would cost more than the submission. */
-enum { POSITION_MAX = 100 };
-
 static enum job_queue queue_of(const struct form *f)
 {
     const char *word = f->values[FORM_queue] ? f->values[FORM_queue] : f->values[FORM_priority];
@@ -65,10 +62,7 @@ static void announce(struct request *rq, const struct job_new *job)
         log_warn(&rq->log, "job %s is left for the sweeper to find: %s", job->id, again.msg);
 }
 
-/*
- * The row as it was inserted. Where it stands in the queue is told to routes that show it: counting that costs more
- * than the insert, and it is a bonus that must not spoil an accepted job.
- */
+/* The row as it was inserted. Where it stands in the queue is not told: counting that costs more than the insert. */
 static int show(struct request *rq, const struct job_new *job, struct err *err)
 {
     struct job *row = arena_alloc(&rq->arena, sizeof *row);
@@ -94,12 +88,6 @@ static int show(struct request *rq, const struct job_new *job, struct err *err)
                         .max_attempts = store_max_attempts(rq->api->o.store),
                         .seq = 1};
     rq->job = row;
-    rq->position = -1;
-    struct job now;
-    struct err away = ERR_INIT;
-    if (rq->route->flags & ROUTE_POSITION &&
-        store_look(rq->api->o.store, job->id, POSITION_MAX, &rq->arena, &now, &rq->position, &away) >= 0)
-        *row = now;
     return 0;
 }
 

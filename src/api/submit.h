@@ -16,8 +16,8 @@ struct submission {
 };
 
 /*
- * Makes the object durable, then the row, then tells the workers; sets rq->job and rq->position. A submission that is a
- * repetition (idempotency.h) makes no job: then these are of the first one, and the answer may stand already. On
+ * Makes the object durable, then the row, then tells the workers; sets rq->job. A submission that is a
+ * repetition (idempotency.h) makes no job: then it is the first one, and the answer may stand already. On
  * failure nothing is left behind and *ret_problem may say what kind it is. Blocks.
  */
 int submit(struct request *rq, const struct submission *s, enum problem *ret_problem, struct err *err) MUST_CHECK;

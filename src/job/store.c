@@ -163,7 +163,8 @@ int store_new(struct db *db, const struct store_opts *opts, struct store **ret, 
                        "the job store needs at least one attempt and one death, and no negative times");
     struct store *s = xcalloc(1, sizeof *s);
     s->db = db;
-    s->views = views_new();
+    for (int i = 0; i < 2; i++)
+        s->views[i] = views_new(i);
     s->opts = *opts;
     s->claim_sql = make_claim_sql(opts->order, db_dialect(db)->skip_locked);
     if (!s->claim_sql) {
@@ -178,7 +179,8 @@ void store_free(struct store *s)
 {
     if (!s)
         return;
-    views_free(s->views);
+    for (int i = 0; i < 2; i++)
+        views_free(s->views[i]);
     free(s->claim_sql);
     free(s);
 }

@@ -118,15 +118,18 @@ int store_mark_announced(struct store *s, const char *id, struct err *err) MUST_
 int store_not_announced(struct store *s, const char *id, struct err *err) MUST_CHECK;
 
 int store_get(struct store *s, const char *id, struct arena *a, struct job *ret, struct err *err) MUST_CHECK;
-/* What is shown of a job: its row without the plan and, once completed, its result without the text. */
+/* What is shown of a job: its row without the plan and, once completed, its result. */
 struct job_view {
     struct job job;
     bool has_result;
     struct job_result result;
 };
-/* As store_get, for whoever polls: callers at the same time share a statement, and large columns stay where they are.
+/*
+ * As store_get, for whoever polls: callers at the same time share a statement, and the large columns stay where they
+ * are: the plan, and the result's text unless it is asked for.
  */
-int store_view(struct store *s, const char *id, struct arena *a, struct job_view *ret, struct err *err) MUST_CHECK;
+int store_view(struct store *s, const char *id, bool with_text, struct arena *a, struct job_view *ret, struct err *err)
+    MUST_CHECK;
 /* CONFLICT while the job is not completed. */
 int store_get_result(struct store *s, const char *id, struct arena *a, struct job_result *ret, struct err *err)
     MUST_CHECK;

@@ -20,7 +20,7 @@ struct views;
 
 struct store {
     struct db *db;
-    struct views *views;
+    struct views *views[2]; /* without the results' texts, and with them */
     struct store_opts opts;
     char *claim_sql; /* the one statement that depends on order and database */
 };
@@ -91,8 +91,8 @@ enum { RESULT_WIDTH = 15 }; /* how many these are */
 
 /* ---- store_view.c ---- */
 
-struct views *views_new(void);
-void views_free(struct views *v);
+struct views *views_new(bool with_text);
+void views_free(struct views *v); /* NULL is fine */
 
 /* ---- store_row.c ---- */
 

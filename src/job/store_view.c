@@ -13,7 +13,7 @@
 #include <string.h>
 
 enum {
-    SHARED_MAX = 16, /* questions of one statement: those of view_sql */
+    SHARED_MAX = 16, /* questions of one statement: those of VIEW_SQL */
     LEADERS = 2,     /* statements at a time */
 };
 
@@ -31,31 +31,18 @@ struct view_call {
 };
 
 struct views {
+    const char *sql;
     pthread_mutex_t mu;
     struct view_call *first, **last; /* guarded by mu */
     unsigned leading;                /* guarded by mu */
 };
 
-struct views *views_new(void)
-{
-    struct views *v = xcalloc(1, sizeof *v);
-    pthread_mutex_init(&v->mu, NULL);
-    v->last = &v->first;
-    return v;
-}
-
-void views_free(struct views *v)
-{
-    pthread_mutex_destroy(&v->mu);
-    free(v);
-}
-
 #define JOB_FIELD_OF_JOBS(kind, name) "jobs." #name ", "
 /* clang-format off */
-static const char view_sql[] =
-    "SELECT " JOB_FIELDS(JOB_FIELD_OF_JOBS) "NULL, " RESULT_FIELDS(RESULT_FIELD_NAME) "NULL "
-    "FROM jobs LEFT JOIN results ON results.job_id = jobs.id "
-    "WHERE jobs.id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+#define VIEW_SQL(text)                                                                          \
+    "SELECT " JOB_FIELDS(JOB_FIELD_OF_JOBS) "NULL, " RESULT_FIELDS(RESULT_FIELD_NAME) text " "  \
+    "FROM jobs LEFT JOIN results ON results.job_id = jobs.id "                                  \
+    "WHERE jobs.id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
 /* clang-format on */
 
 #define COUNT_COLUMN(kind, name) +1
@@ -79,7 +66,7 @@ static int on_view(const struct db_row *row, void *arg, struct err *err)
     return 0;
 }
 
-static void ask(struct store *s, struct view_call *group)
+static void ask(struct db *db, const char *sql, struct view_call *group)
 {
     struct db_val ids[SHARED_MAX];
     size_t n = 0;
@@ -87,9 +74,9 @@ static void ask(struct store *s, struct view_call *group)
         ids[n++] = db_text(c->id);
     while (n < SHARED_MAX)
         ids[n++] = db_text(""); /* nobody's id */
-    struct db_stmt stmt = {.sql = view_sql, .args = ids, .n_args = n, .row = on_view, .row_arg = group};
+    struct db_stmt stmt = {.sql = sql, .args = ids, .n_args = n, .row = on_view, .row_arg = group};
     struct err err = ERR_INIT;
-    if (db_read_stmt(s->db, &stmt, &err) < 0)
+    if (db_read_stmt(db, &stmt, &err) < 0)
         for (struct view_call *c = group; c; c = c->next)
             c->err = err;
 }
@@ -106,10 +93,9 @@ static struct view_call *take_group_locked(struct views *v)
     return group;
 }
 
-static void lead(struct store *s, struct view_call *me, struct view_call *group)
+static void lead(struct views *v, struct db *db, struct view_call *me, struct view_call *group)
 {
-    struct views *v = s->views;
-    ask(s, group);
+    ask(db, v->sql, group);
     pthread_mutex_lock(&v->mu);
     /* The owners need the mutex to leave: their calls stand until it is released. */
     for (struct view_call *c = group, *next; c; c = next) {
@@ -128,9 +114,26 @@ static void lead(struct store *s, struct view_call *me, struct view_call *group)
     pthread_mutex_unlock(&v->mu);
 }
 
-int store_view(struct store *s, const char *id, struct arena *a, struct job_view *ret, struct err *err)
+struct views *views_new(bool with_text)
 {
-    struct views *v = s->views;
+    struct views *v = xcalloc(1, sizeof *v);
+    v->sql = with_text ? VIEW_SQL("results.text") : VIEW_SQL("NULL");
+    pthread_mutex_init(&v->mu, NULL);
+    v->last = &v->first;
+    return v;
+}
+
+void views_free(struct views *v)
+{
+    if (!v)
+        return;
+    pthread_mutex_destroy(&v->mu);
+    free(v);
+}
+
+int store_view(struct store *s, const char *id, bool with_text, struct arena *a, struct job_view *ret, struct err *err)
+{
+    struct views *v = s->views[with_text];
     struct view_call me = {.id = id, .arena = a, .err = ERR_INIT};
     cond_init(&me.wake);
     pthread_mutex_lock(&v->mu);
@@ -146,7 +149,7 @@ int store_view(struct store *s, const char *id, struct arena *a, struct job_view
         cond_wait_ms(&me.wake, &v->mu, -1);
     pthread_mutex_unlock(&v->mu);
     if (me.group)
-        lead(s, &me, me.group);
+        lead(v, s->db, &me, me.group);
     pthread_cond_destroy(&me.wake);
     if (me.err.code) {
         *err = me.err;

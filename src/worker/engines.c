@@ -12,7 +12,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { DESCRIBED_MAX = 100 /* models: more have no room in a heartbeat */ };
+/* More models have no room in a heartbeat. */
+enum { DESCRIBED_MAX = 100, MODELS_JSON_MAX = 48 << 10 };
 
 struct engines {
     const struct engine_opts *opts;
@@ -21,6 +22,7 @@ struct engines {
     pthread_mutex_t mu;
     struct engine *standard; /* one of `open`; guarded by mu, as below */
     struct engine **open;    /* by place in engine_list(); NULL: not open */
+    char *models;            /* of the default engine, as JSON; NULL: not looked yet */
     size_t n;
 };
 
@@ -45,6 +47,7 @@ void engines_free(struct engines *e)
         engine_close(e->open[i]);
     pthread_mutex_destroy(&e->mu);
     free(e->open);
+    free(e->models);
     free(e);
 }
 
@@ -164,22 +167,35 @@ static void describe_model(struct buf *b, const struct engine *e, const struct e
              str_eq(m->name, engine_model(e, &any)) ? "true" : "false");
 }
 
-void engines_describe_models(struct engines *e, struct buf *b)
+void engines_look(struct engines *e)
 {
     CLEANUP(arena_clear) struct arena a = ARENA_INIT;
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(MODELS_JSON_MAX);
     struct engine_model *v = NULL;
     size_t n = 0;
     struct err ignored = ERR_INIT;
     struct engine *standard = NULL;
     if (engines_get(e, NULL, &standard, &ignored) < 0 || engine_models(standard, &a, &v, &n, &ignored) < 0)
         n = 0;
-    buf_addc(b, '[');
+    buf_addc(&b, '[');
     for (size_t i = 0; i < MIN(n, (size_t)DESCRIBED_MAX); i++) {
         if (i)
-            buf_addc(b, ',');
-        describe_model(b, standard, &v[i]);
+            buf_addc(&b, ',');
+        describe_model(&b, standard, &v[i]);
     }
-    buf_addc(b, ']');
+    buf_addc(&b, ']');
+    char *json = buf_ok(&b) ? xstrdup(buf_str(&b)) : NULL;
+    pthread_mutex_lock(&e->mu);
+    free(e->models);
+    e->models = json;
+    pthread_mutex_unlock(&e->mu);
+}
+
+void engines_describe_models(struct engines *e, struct buf *b)
+{
+    pthread_mutex_lock(&e->mu);
+    buf_adds(b, e->models ? e->models : "[]");
+    pthread_mutex_unlock(&e->mu);
 }
 
 void engines_describe_pool(struct engines *e, struct buf *b)

@@ -34,7 +34,9 @@ int engines_choose(struct engines *e, const char *name, const struct model_wish 
                    struct engine **ret, const char **ret_model, const char **ret_warning, struct err *err) MUST_CHECK;
 /* Appends {"engine": "model", ...} for the open ones. */
 void engines_describe(struct engines *e, struct buf *b);
-/* Appends a list of the models of the default engine: [{"name": ..., "engine": ..., ...}, ...]. */
+/* Looks which models the default engine has: reads files, which may take its time. */
+void engines_look(struct engines *e);
+/* Appends them as they were then, without waiting for anything: [{"name": ..., "engine": ..., ...}, ...]. */
 void engines_describe_models(struct engines *e, struct buf *b);
 /* Appends an object about the models that are loaded (engine_describe); {} when no open engine keeps any. */
 void engines_describe_pool(struct engines *e, struct buf *b);

@@ -173,6 +173,7 @@ void *sweeper_main(void *arg)
             pause = MAX(pause, outage_hit(&outage, &w->log, "sweeping", &err));
         else
             outage_over(&outage, &w->log, "sweeping");
+        engines_look(w->engines); /* not by the keeper, whose leases must not wait for a folder */
     }
     return NULL;
 }

@@ -219,6 +219,7 @@ int worker_run(const struct worker_opts *o, struct err *err)
         rc = slots_new(slots_wanted(&w), &w.slots, err);
     if (rc == 0)
         rc = pool_new("job", o->concurrency, o->concurrency, &jobs, err);
+    engines_look(w.engines); /* for the first heartbeat */
     if (rc == 0)
         rc = run(&w, jobs, err);
 

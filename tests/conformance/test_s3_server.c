@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -77,6 +78,37 @@ static void test_links(void **state)
         *strstr(get, "X-Amz-Signature=") = '\0';
         assert_int_equal(ask("GET", get, "", &got), 403);
     }
+}
+
+/* What was there when somebody looked, or nothing. */
+static void test_only_the_object_with_an_etag(void **state)
+{
+    (void)state;
+    struct object_info before, after;
+    char folder[] = "/tmp/steno-etag-XXXXXX", text[64];
+    CLEANUP(free_p) char *sum = NULL;
+    assert_non_null(mkdtemp(folder));
+    CLEANUP(free_p) char *path = xasprintf("%s/object", folder);
+    ok(storage_put_bytes(store, "pinned", "first", 5, e));
+    ok(storage_stat(store, "pinned", &before, e));
+    assert_true(strlen(before.etag) > 2 && before.etag[0] == '"');
+    sum = xasprintf(STORAGE_ETAG_PREFIX "%s", before.etag);
+    ok(storage_fetch_checked(store, "pinned", sum, path, e));
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    assert_non_null(fgets(text, sizeof text, f));
+    assert_int_equal(fclose(f), 0);
+    assert_string_equal(text, "first");
+    assert_int_equal(unlink(path), 0);
+
+    ok(storage_put_bytes(store, "pinned", "other", 5, e));
+    ok(storage_stat(store, "pinned", &after, e));
+    assert_string_not_equal(before.etag, after.etag);
+    struct err err = ERR_INIT;
+    assert_int_equal(storage_fetch_checked(store, "pinned", sum, path, &err), ERR_CORRUPT);
+    assert_non_null(strstr(err.msg, "replaced"));
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(rmdir(folder), 0);
 }
 
 static void test_links_end(void **state)
@@ -225,6 +257,7 @@ int main(int argc, char **argv)
         return 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_links),
+        cmocka_unit_test(test_only_the_object_with_an_etag),
         cmocka_unit_test(test_links_end),
         cmocka_unit_test(test_wrong_keys),
         cmocka_unit_test(test_a_missing_bucket_is_made),

@@ -82,7 +82,8 @@ static void call_everything(struct fixture *f, enum job_order order)
         OK(store_submit(s, &job, &e));
         OK(store_submit(s, &job, &e));
         OK(position_of(s, id, &seq, &e));
-        OK(store_view(s, id, a, &view, &e));
+        OK(store_view(s, id, false, a, &view, &e));
+        OK(store_view(s, id, true, a, &view, &e));
         OK(store_counts(s, &counts, &e));
         OK(store_mark_announced(s, id, &e));
         OK(store_not_announced(s, id, &e));

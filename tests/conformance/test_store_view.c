@@ -4,11 +4,11 @@
 
 #include <stdatomic.h>
 
-static struct job_view view(struct fixture *f, const char *id)
+static struct job_view view(struct fixture *f, const char *id, bool with_text)
 {
     struct err e = ERR_INIT;
     struct job_view v;
-    OK(store_view(f->store, id, &f->arena, &v, &e));
+    OK(store_view(f->store, id, with_text, &f->arena, &v, &e));
     return v;
 }
 
@@ -18,7 +18,7 @@ static void test_a_view_is_the_job_without_its_plan(void **state)
     struct ids id = submit(f, QUEUE_HIGH);
     (void)planned(f, "w", 3);
     struct job j = get(f, id.id);
-    struct job_view v = view(f, id.id);
+    struct job_view v = view(f, id.id, false);
     assert_string_equal(v.job.id, id.id);
     assert_int_equal(v.job.state, JOB_PROCESSING);
     assert_int_equal(v.job.seq, j.seq);
@@ -36,7 +36,7 @@ static void test_a_view_has_the_result_without_its_text(void **state)
     struct ids id = completed(f);
     struct job_result r;
     OK(store_get_result(f->store, id.id, &f->arena, &r, &e));
-    struct job_view v = view(f, id.id);
+    struct job_view v = view(f, id.id, false);
     assert_int_equal(v.job.state, JOB_COMPLETED);
     assert_true(v.has_result);
     assert_string_equal(v.result.result_key, r.result_key);
@@ -48,6 +48,7 @@ static void test_a_view_has_the_result_without_its_text(void **state)
     assert_true(v.result.confidence == r.confidence);
     assert_non_null(r.text);
     assert_null(v.result.text);
+    assert_string_equal(view(f, id.id, true).result.text, r.text);
 }
 
 static void test_no_such_job(void **state)
@@ -55,8 +56,8 @@ static void test_no_such_job(void **state)
     struct fixture *f = *state;
     struct err e = ERR_INIT;
     struct job_view v;
-    FAILS(ERR_NOT_FOUND, "there is no job", store_view(f->store, "nobody", &f->arena, &v, &e));
-    FAILS(ERR_NOT_FOUND, "there is no job", store_view(f->store, "", &f->arena, &v, &e));
+    FAILS(ERR_NOT_FOUND, "there is no job", store_view(f->store, "nobody", false, &f->arena, &v, &e));
+    FAILS(ERR_NOT_FOUND, "there is no job", store_view(f->store, "", true, &f->arena, &v, &e));
 }
 
 /* ---- many at once ---- */
@@ -81,7 +82,7 @@ static void *ask_often(void *arg)
         unsigned which = (c->number + i) % (SHOWN + 1);
         bool missing = which == SHOWN, poor = c->number == 0;
         a.max = poor ? 1 : a.max;
-        int rc = store_view(c->f->store, missing ? "nobody" : c->ids[which].id, &a, &v, &e);
+        int rc = store_view(c->f->store, missing ? "nobody" : c->ids[which].id, i % 3 == 0, &a, &v, &e);
         int expected = missing ? ERR_NOT_FOUND : poor ? ERR_NOMEM : 0;
         if (rc != expected || (rc == 0 && strcmp(v.job.id, c->ids[which].id) != 0) || (rc < 0 && !e.msg[0]))
             atomic_fetch_add(c->bad, 1);
@@ -111,11 +112,11 @@ static void test_a_database_that_is_gone_is_said_to_all(void **state)
     struct job_view v;
     struct ids id = submit(f, QUEUE_NORMAL);
     OK(fixture_exec(f->db, "ALTER TABLE results RENAME TO hidden", &e));
-    assert_true(store_view(f->store, id.id, &f->arena, &v, &e) < 0);
+    assert_true(store_view(f->store, id.id, false, &f->arena, &v, &e) < 0);
     assert_true(e.msg[0] != '\0');
     e = (struct err)ERR_INIT;
     OK(fixture_exec(f->db, "ALTER TABLE hidden RENAME TO results", &e));
-    assert_int_equal(view(f, id.id).job.state, JOB_PENDING);
+    assert_int_equal(view(f, id.id, false).job.state, JOB_PENDING);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup_store, fixture_teardown)

@@ -586,6 +586,30 @@ def test_without_any_events(model, fault):
         shutil.rmtree(fired)
 
 
+def test_a_read_that_fails():
+    """Whichever read of the database it is: the end is told all the same."""
+    for n in range(6, 30, 3):
+        s, fired = faulty(f"db_read=fail@{n}", role="api")
+        try:
+            job_id = wait_for("a job", lambda: (a := s.submit(SOUND)).status == 202 and a.json["id"])
+            followers = [wait_for("a stream", lambda: try_to_follow(s, job_id)), Socket(s, job_id)]
+            for f in followers:
+                f.wait_message("snapshot")
+            wait_for("cancelled", lambda: s.ask("DELETE", f"/v1/jobs/{job_id}").status == 200)
+            for f in followers:
+                assert f.wait_over().messages[-1]["status"] == "cancelled", (n, f.messages)
+        finally:
+            s.close()
+            shutil.rmtree(fired)
+
+
+def try_to_follow(server, job_id):
+    """None while the answer is 503."""
+    f = Stream(server, job_id)
+    wait_for("an answer", lambda: f.head)
+    return f if f.head[0] == "HTTP/1.1 200 OK" else None
+
+
 def test_a_worker_killed_between_its_commit_and_the_event():
     s, fired = faulty("job_completed=kill", *QUICK, "--engine=null")
     try:

@@ -8,7 +8,9 @@ import time
 import pytest
 import requests
 
+from backends import RABBITMQ, REDIS
 from dialects import SOUND, UNKNOWN, poll, recording, whisper_models
+from real_server import RealServer, installed
 from steno_server import Server, wait_for
 
 
@@ -214,3 +216,21 @@ def test_health(server):
     for path in ("/health", "/health/", "/admin/health"):
         answer = requests.get(server.url + path, timeout=60)
         assert answer.status_code == 200 and answer.json()["status"] == "ok", answer.text
+
+
+@pytest.mark.skipif(REDIS or RABBITMQ or not installed("redis"), reason="needs the embedded broker beside an installed Redis")
+def test_the_documented_command_for_the_depth_of_a_queue(tmp_path):
+    """With the setting as that service has it, and the queue called as there."""
+    redis = RealServer("redis")
+    try:
+        server = Server(role="api", env={"REDIS_URL": redis.vars["REDIS_URL"]})
+        try:
+            for priority in ("normal", "low", "high"):
+                assert submit(server, priority=priority).status_code == 202
+            cli = f"redis-cli --no-auth-warning -u {redis.vars['REDIS_URL']}"
+            assert shell(f"{cli} llen transcription.normal", tmp_path).strip() == "2"
+            assert shell(f"{cli} llen transcription.high", tmp_path).strip() == "1"
+        finally:
+            server.close()
+    finally:
+        redis.close()

@@ -198,3 +198,31 @@ def test_starts_without_redis(redis):
 def test_tls_is_refused_with_a_way_out(steno):
     done = steno("worker", "--data", "data", "--broker=rediss://:secret@localhost")
     assert done.status != 0 and "stunnel" in done.err and "secret" not in done.err
+
+
+def test_followers_while_redis_is_away(redis):
+    """Live updates need no broker: without one the rows are looked at every two seconds."""
+    import live_client
+
+    s = Server(*FLAGS, "--poll-interval=200ms", "--broker", redis.url)
+
+    def follow():
+        (job,) = submit(s)
+        ws, stream = live_client.Socket(s, job, "?since=0"), live_client.Stream(s, job, "?since=0")
+        for f in (ws.wait_over(), stream.wait_over()):
+            assert f.types[0] == "snapshot" and f.types[-1] == "end" and len(f.of("chunk")) == 1, f.messages
+            assert f.messages[-1]["status"] == "completed"
+        assert ws.closed == 1000
+
+    try:
+        follow()
+        redis.signal("KILL")
+        follow()
+        redis.up()
+        follow()
+        redis.signal("STOP")
+        follow()
+        redis.signal("CONT")
+        follow()
+    finally:
+        s.close()

@@ -144,6 +144,21 @@ def test_with_an_engine(tmp_path):
         server.close()
 
 
+def test_the_default_model_where_it_is_not_installed(tmp_path):
+    """The nearest one is taken, and the result says so."""
+    flags = whisper_models(tmp_path)
+    (tmp_path / "ggml-medium.bin").unlink()
+    server = Server(*flags)
+    try:
+        job_id = upload(server, "test.wav", recording("02_one_word")).json()["job_id"]
+        poll(lambda: status(server, job_id), "COMPLETED")
+        result = requests.get(f"{server.url}/api/stt/result/{job_id}", timeout=60).json()
+        assert (result["language"], result["model"]) == ("vi", "base")
+        assert server.job(job_id)["model"] == "medium"
+    finally:
+        server.close()
+
+
 def test_cancelled_elsewhere(api):
     job_id = upload(api).json()["job_id"]
     requests.delete(f"{api.url}/v1/jobs/{job_id}", timeout=60)

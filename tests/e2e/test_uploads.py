@@ -8,7 +8,7 @@ import requests
 
 from backends import S3
 from dialects import SOUND, UNKNOWN, recording, whisper_models
-from steno_server import Server, wait_for
+from steno_server import Server, read_answers, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +157,21 @@ def test_urls_that_are_not_as_they_were_handed_out(server):
     assert submit(server, upload_id=upload["id"]).status_code == 202
     answer = requests.put(server.url + path, data=SOUND, timeout=60)
     assert (answer.status_code, answer.json()["code"]) == (409, "upload_used")
+
+
+@pytest.mark.skipif(S3, reason="the store's own URLs are the store's to check")
+def test_an_upload_under_way_when_its_job_is_submitted(server):
+    """It comes too late: the job keeps what was there."""
+    upload = ready(server)
+    path = re.search("(/v1/uploads/.*)", upload["url"]).group(1)
+    with server.connect() as s:
+        s.sendall(f"PUT {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 10\r\n\r\nother".encode())
+        wait_for("it is on its way", lambda: "steno_uploads_in_flight 1" in requests.get(server.url + "/metrics", timeout=60).text)
+        assert submit(server, upload_id=upload["id"]).status_code == 202
+        s.sendall(b"bytes")
+        (answer,) = read_answers(s)
+    assert (answer.status, answer.code) == (409, "upload_used")
+    assert server.read_object(upload["key"]) == SOUND
 
 
 @pytest.mark.skipif(S3, reason="the store's own URLs are the store's to check")

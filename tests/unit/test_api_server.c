@@ -266,11 +266,14 @@ static void test_addresses_that_cannot_be_had(void **state)
 {
     struct server *s = *state;
     struct err e = ERR_INIT;
+    struct broker *broker = NULL; /* events are taken by one */
+    CLEANUP(free_p) char *url = xasprintf("local:%s/broker", s->folder);
+    OK(broker_open(&(struct broker_opts){.url = url}, &broker, &e));
     struct api *second = NULL;
     const struct api_opts taken = {
         .store = s->store,
         .storage = s->storage,
-        .broker = s->other, /* each api listens to one of its own */
+        .broker = broker,
         .listen = api_address(s->api, 0),
         .http_threads = 1,
         .work_threads = 1,
@@ -287,6 +290,7 @@ static void test_addresses_that_cannot_be_had(void **state)
     assert_int_equal(api_open(&bad, &second, &e), ERR_INVALID);
     assert_null(api_address(s->api, 1));
     api_close(NULL, 0);
+    broker_close(broker);
 }
 
 int main(void)

@@ -852,6 +852,32 @@ static void test_children_end_with_a_killed_worker(void **state)
     assert_int_equal(poll(&pfd, 1, 5000), 1);
 }
 
+static void test_models(void **state)
+{
+    (void)state;
+    static const struct {
+        struct engine_opts opts;
+        const char *model;
+        bool multilingual;
+    } rows[] = {
+        {{.name = "null", .slots = 1}, "null", true},
+        {{.name = "pocketsphinx", .slots = 1}, "en-us", false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(arena_clear) struct arena a = ARENA_INIT;
+        struct engine_model *v = NULL;
+        size_t n = 0;
+        struct engine *e = NULL;
+        struct err err = ERR_INIT;
+        assert_int_equal(engine_open(&rows[i].opts, &e, &err), 0);
+        assert_int_equal(engine_models(e, &a, &v, &n, &err), 0);
+        assert_int_equal(n, 1);
+        assert_string_equal(v->name, rows[i].model);
+        assert_true(v->multilingual == rows[i].multilingual && v->can_translate == rows[i].multilingual);
+        engine_close(e);
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && str_eq(argv[1], "__engine"))
@@ -861,6 +887,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_choosing_an_engine),
         cmocka_unit_test(test_the_list),
+        cmocka_unit_test(test_models),
         cmocka_unit_test(test_requests_that_never_work),
         cmocka_unit_test(test_null),
         cmocka_unit_test(test_sentences_in_any_order_by_any_child),

@@ -22,6 +22,7 @@ static void test_wordings(void **state)
         {PROBLEM_job_not_found, NULL, "{\"detail\":\"why\"}", 404},
         {PROBLEM_file_too_large, "file", "{\"detail\":\"why\"}", 413},
         {PROBLEM_not_audio, "file", "{\"detail\":\"why\"}", 400},
+        {PROBLEM_model_not_found, "model", "{\"detail\":\"why\"}", 422},
         {PROBLEM_empty_file, "file", "{\"detail\":\"why\"}", 400},
         {PROBLEM_queue_full, NULL, "{\"detail\":\"why\"}", 503},
         {PROBLEM_missing_file, NULL,
@@ -61,9 +62,11 @@ static void test_names(void **state)
         {"a.b.wav", true, true},     {".mp4", true, true},
         {"a.flac", true, false},     {"a.ogg", true, false},
         {"a.webm", true, false},     {"audio", true, false},
-        {"a.txt", false, false},     {"a.", false, false},
+        {"a.txt", false, false},     {"a.", true, false},
+        {"talk v1.2", true, false},  {"2026.11.22", true, false},
+        {"a.b c", true, false},      {"a.7z", false, false},
         {"a.mp", false, false},      {"a.mp33", false, false},
-        {"a.mp3 ", false, false},    {"a. mp3", false, false},
+        {"a.mp3 ", true, false},     {"a. mp3", true, false},
         {"a.mp3.exe", false, false}, {"a.averyveryverylongending", false, false},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
