@@ -179,7 +179,11 @@ static enum MHD_Result queue_answer(struct request *rq)
         if (r)
             a->fd = -1;
     } else if (a->constant) {
-        r = MHD_create_response_from_buffer_with_free_callback(a->constant_bytes, (void *)(uintptr_t)a->constant, keep);
+        const union {
+            const void *ours;
+            void *given; /* libmicrohttpd does not write there */
+        } data = {.ours = a->constant};
+        r = MHD_create_response_from_buffer_with_free_callback(a->constant_bytes, data.given, keep);
     } else {
         size_t n = a->body.len;
         char *body = buf_take(&a->body);

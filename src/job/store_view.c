@@ -45,8 +45,9 @@ struct views {
     "WHERE jobs.id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
 /* clang-format on */
 
-#define COUNT_COLUMN(kind, name) +1
-enum { RESULT_COLUMN = 1 + JOB_FIELDS(COUNT_COLUMN) }; /* the first one of `results`, behind the job's plan */
+#define X(kind, name) VIEW_##name,
+enum { JOB_FIELDS(X) VIEW_plan, RESULT_COLUMN }; /* the first one of `results` */
+#undef X
 
 /* A row for all who asked for its job. */
 static int on_view(const struct db_row *row, void *arg, struct err *err)

@@ -72,7 +72,7 @@ static void count_columns(struct layout *l)
 static void find_words(struct layout *l)
 {
     size_t at = 0;
-    for (size_t i = 0; i < l->s->n_words && l->words; i++) {
+    for (size_t i = 0; i < l->s->n_words; i++) {
         const char *found = strstr(l->s->text + at, l->s->words[i].text);
         size_t from = found ? (size_t)(found - l->s->text) : 0;
         bool skipped = !found || !*l->s->words[i].text;
@@ -148,17 +148,18 @@ static bool fits(const struct layout *l, const struct cue_line *line, int words,
 
 static void fill_lines(struct layout *l)
 {
+    struct cue_line *line = NULL;
     int words = 0;
     for (size_t i = 0; i < l->n_units; i++) {
         const struct unit *u = &l->units[i];
-        struct cue_line *line = l->n_lines ? &l->lines[l->n_lines - 1] : NULL;
         if (line && fits(l, line, words, u)) {
             line->to = u->to;
             words += u->words;
-        } else {
-            l->lines[l->n_lines++] = (struct cue_line){u->from, u->to};
-            words = u->words;
+            continue;
         }
+        line = &l->lines[l->n_lines++];
+        *line = (struct cue_line){u->from, u->to};
+        words = u->words;
     }
 }
 

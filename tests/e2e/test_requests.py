@@ -2,6 +2,7 @@
 """How requests are sent: raw bodies, repeated submissions, waiting, conditions, other origins, ids."""
 
 import concurrent.futures
+import json
 import re
 import signal
 import sqlite3
@@ -298,6 +299,26 @@ def test_keys_are_swept():
         assert count(s) == 1
     finally:
         s.close()
+
+
+def test_a_recording_that_was_uploaded_before(api):
+    """A JSON body that names it is a submission, too."""
+    upload = api.ask("POST", "/v1/uploads", json.dumps({"filename": "a.wav", "content_type": "audio/wav"}).encode(),
+                     {"Content-Type": "application/json"}).json
+    path = "/" + upload["url"].split("://")[1].partition("/")[2]
+    assert api.ask("PUT", path, SOUND, {"Content-Type": "audio/wav"}).status == 200
+
+    def submit(key, **fields):
+        return api.ask("POST", "/v1/jobs", json.dumps({"upload_id": upload["id"]} | fields).encode(),
+                       {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {}))
+
+    first = submit("k", language="en")
+    assert first.status == 202
+    again = submit("k", language="en")
+    assert (again.status, again.body, again.headers["idempotency-replayed"]) == (202, first.body, "true")
+    assert submit("k", language="de").code == "key_reused"
+    assert submit(None, language="en").code == submit("other", language="en").code == "upload_used"
+    assert count(api) == 1 and api.sql("SELECT name FROM submission_keys") == [("k",)]
 
 
 # Waiting.
