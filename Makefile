@@ -5,7 +5,7 @@
 #   make demo       speech to text in one command      make check     format, includes, linters, documents
 #   make install    PREFIX=/usr/local DESTDIR=         make bench     benchmarks
 #   make fuzz       short run of the fuzz targets      make faults    a cluster whose servers die and hang
-#   make clean      removes the build folders
+#   make api-docs   with the pages /docs, /redoc   make clean      removes the build folders
 
 PREFIX ?= /usr/local
 MESON_FLAGS ?=
@@ -16,7 +16,7 @@ FAULT_SECONDS ?= 600
 NINJA = ninja $(if $(JOBS),-j$(JOBS))
 LIST = packaging/apt-
 
-.PHONY: all demo test check bench fuzz faults install clean docs deps-build deps-demo deps-test deps-bench deps-check deps-fuzz
+.PHONY: all demo test check bench fuzz faults install clean docs api-docs deps-build deps-demo deps-test deps-bench deps-check deps-fuzz
 
 all: deps-build build/build.ninja
 	$(NINJA) -C build
@@ -53,6 +53,12 @@ install:
 	@test -x build/steno || { echo "make install: run 'make' first" >&2; exit 1; }
 	meson setup build --reconfigure --prefix=$(PREFIX) >build/meson-logs/install.txt
 	meson install -C build --no-rebuild
+
+# Builds with the pages /docs and /redoc; needs npm and its registry once.
+api-docs: deps-build build/build.ninja
+	test -e build-api-docs/redoc.standalone.js || tools/fetch_api_docs.sh build-api-docs
+	meson configure build -Dapi_docs=$(CURDIR)/build-api-docs
+	$(NINJA) -C build
 
 # The documents that are made from tables in the program.
 docs: all

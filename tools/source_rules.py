@@ -45,6 +45,9 @@ THIRD_PARTY = {
     "curl/": ["storage", "engine", "cli"],
     "openssl/": ["storage", "broker", "whisper", "api", "cli"],
     "expat.h": ["storage"],
+    "unigbrk.h": ["transcript"],
+    "unilbrk.h": ["transcript"],
+    "uniwidth.h": ["transcript"],
     "jansson.h": ["job", "transcript", "storage", "broker", "whisper", "engine", "worker", "api", "cli"],
 }
 

@@ -102,12 +102,22 @@ int answer_give(struct answer *a, struct buf *b, struct err *err)
     return rc;
 }
 
+void answer_constant(struct answer *a, const void *data, size_t n)
+{
+    a->constant = data;
+    a->constant_bytes = n;
+}
+
 void answer_refusal(struct answer *a, const struct dialect *d, struct refusal *r)
 {
     answer_clear(a);
     a->problem = r->problem;
     a->content_type = d->refuse(r, &a->body);
     a->status = r->status;
-    if (a->status == 503 || a->status == 429)
+    /* The same request cannot do better at once: clients of OpenAI's look at this. */
+    bool key = r->problem == PROBLEM_key_in_flight || r->problem == PROBLEM_key_reused;
+    if (key)
+        answer_header(a, "X-Should-Retry", "false");
+    if (a->status == 503 || a->status == 429 || r->problem == PROBLEM_key_in_flight)
         answer_header(a, "Retry-After", "%d", RETRY_AFTER_S);
 }

@@ -27,8 +27,10 @@ struct answer {
     const char *content_type; /* static; NULL: no body */
     struct answer_header headers[ANSWER_HEADERS_MAX];
     size_t n_headers;
-    struct buf body; /* the first ANSWER_MEMORY_MAX bytes ... */
-    int fd;          /* ... or all of it, here; else -1 */
+    struct buf body;      /* the first ANSWER_MEMORY_MAX bytes ... */
+    int fd;               /* ... or all of it, here; else -1 */
+    const void *constant; /* or this, which lives as long as the program; NULL: none */
+    size_t constant_bytes;
     int64_t fd_bytes;
 };
 
@@ -41,6 +43,8 @@ bool answer_has_header(const struct answer *a, const char *name);
 int answer_write(struct answer *a, const void *data, size_t n, struct err *err) MUST_CHECK;
 /* The same with all that b holds, mostly without copying; b is empty after it. */
 int answer_give(struct answer *a, struct buf *b, struct err *err) MUST_CHECK;
+/* Answers with what is part of the program. */
+void answer_constant(struct answer *a, const void *data, size_t n);
 /* Drops what was written so far and answers with a refusal, in the words of a dialect. */
 void answer_refusal(struct answer *a, const struct dialect *d, struct refusal *r);
 

@@ -7,6 +7,7 @@
  */
 #include "api/api.h"
 
+#include "api/cors.h"
 #include "api/http.h"
 #include "api/hub.h"
 #include "api/server.h"
@@ -39,6 +40,7 @@ static void free_all(struct api *a)
     free(a->listen);
     free(a->direct_listen);
     free(a->engine_names);
+    free(a->cors_origins);
     free(a->version);
     free(a->data_folder);
     free(a->temp_folder);
@@ -53,6 +55,7 @@ static struct api *new_api(const struct api_opts *o)
     a->o.listen = a->listen = xstrdup(o->listen);
     a->o.direct_listen = a->direct_listen = xstrdup(o->direct_listen ? o->direct_listen : "");
     a->o.engine_names = a->engine_names = xstrdup(o->engine_names);
+    a->o.cors_origins = a->cors_origins = xstrdup(o->cors_origins);
     a->o.version = a->version = xstrdup(o->version);
     a->o.data_folder = a->data_folder = xstrdup(o->data_folder);
     a->o.temp_folder = a->temp_folder = xstrdup(o->temp_folder);
@@ -123,6 +126,9 @@ static int start(struct api *a, struct err *err)
 
 int api_open(const struct api_opts *o, struct api **ret, struct err *err)
 {
+    int bad = cors_check(o->cors_origins ? o->cors_origins : "", err);
+    if (bad < 0)
+        return bad;
     struct api *a = new_api(o);
     int rc = start(a, err);
     if (rc < 0) {

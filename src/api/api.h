@@ -34,6 +34,10 @@ struct api_opts {
     int64_t upload_url_ms;     /* how long a URL for an upload past the api is good */
     const char *public_url;    /* of this server, for clients; "": what they call it themselves */
     int64_t max_queue;         /* pending jobs; 503 beyond; 0: no limit */
+    int64_t wait_max_ms;       /* longest wait for a job that a client may ask for; 0: none */
+    int64_t key_keep_ms;       /* how long the key of a submission is known */
+    int64_t key_lease_ms;      /* after a request died, until its key is free */
+    const char *cors_origins;  /* see cors.h; NULL or "": none */
     unsigned live_max;         /* live connections; 503 beyond; what the limit of open files allows, at most */
     int64_t live_ping_ms;      /* how often one is tried */
     int64_t idle_ms;           /* connection without traffic */

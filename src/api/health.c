@@ -124,8 +124,8 @@ static int ask_disk(struct health *h, struct health_report *ret, struct err *err
     return 0;
 }
 
-/* What a worker says of itself: an object, checked, because the row may be of another version. */
-static void write_worker(struct jsonw *w, const struct worker_row *row)
+/* Its own words are checked, because the row may be of another version. */
+void health_write_worker(struct jsonw *w, const struct worker_row *row)
 {
     bool silent = row->silent_ms > HEALTH_WORKER_SILENT_MS;
     jw_open(w, NULL, '{');
@@ -211,7 +211,7 @@ static int ask_workers(struct health *h, struct health_report *ret, struct err *
     jw_int(&w, "running", running);
     jw_open(&w, "workers", '[');
     for (size_t i = 0; i < n; i++)
-        write_worker(&w, &rows[i]);
+        health_write_worker(&w, &rows[i]);
     jw_close(&w, ']');
     return live ? 0 : err_set(err, ERR_UNAVAILABLE, "no worker runs: jobs are accepted, and wait for one");
 }

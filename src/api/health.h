@@ -5,6 +5,7 @@
 #ifndef API_HEALTH_H
 #define API_HEALTH_H
 
+#include "api/jsonw.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "broker/broker.h"
@@ -62,6 +63,9 @@ struct health_report {
 };
 
 struct health;
+
+/* What a worker says of itself, as an object. */
+void health_write_worker(struct jsonw *w, const struct worker_row *row);
 
 /* Asks now: is the broker well, and how long are its queues (all -1 when it is not, or keeps no tokens)? */
 int health_broker(struct broker *b, int64_t *ret_latency_ms, int64_t ret_depth[QUEUE_COUNT], struct err *err)

@@ -10,6 +10,8 @@
  */
 #include "api/http.h"
 
+#include "api/cors.h"
+#include "api/idempotency.h"
 #include "api/json_body.h"
 #include "api/percent.h"
 #include "api/server.h"
@@ -126,6 +128,7 @@ void http_handled(struct request *rq, int rc, const struct err *err)
         request_error(rq, PROBLEM_COUNT, err);
     else if (!rq->answer.status)
         request_problem(rq, PROBLEM_internal, NULL);
+    idempotency_answered(rq);
     rq->phase = PHASE_ANSWERED;
     http_resume(rq);
     http_task_end(rq);
@@ -153,8 +156,15 @@ static void common_headers(struct request *rq)
     /* What has a tag may be kept by the client, who asks whether it is still right before using it. */
     answer_header(a, "Cache-Control", "%s", answer_has_header(a, "ETag") ? "private, no-cache" : "no-store");
     answer_header(a, "X-Content-Type-Options", "nosniff");
+    cors_answer(a, rq->api->o.cors_origins, rq->origin);
     if (a->content_type)
         answer_header(a, "Content-Type", "%s", a->content_type);
+}
+
+/* What is part of the program is not freed. */
+static void keep(void *constant)
+{
+    (void)constant;
 }
 
 static enum MHD_Result queue_answer(struct request *rq)
@@ -168,6 +178,8 @@ static enum MHD_Result queue_answer(struct request *rq)
         r = MHD_create_response_from_fd64((uint64_t)a->fd_bytes, a->fd);
         if (r)
             a->fd = -1;
+    } else if (a->constant) {
+        r = MHD_create_response_from_buffer_with_free_callback(a->constant_bytes, (void *)(uintptr_t)a->constant, keep);
     } else {
         size_t n = a->body.len;
         char *body = buf_take(&a->body);
@@ -258,7 +270,8 @@ static enum MHD_Result problem(struct request *rq, enum problem p, const char *d
 struct head {
     struct arena *arena;
     unsigned n_host, n_length, n_encoding;
-    const char *host, *length, *encoding, *type, *disposition, *request_id, *accept, *if_none_match;
+    const char *host, *length, *encoding, *type, *disposition, *request_id, *accept, *if_none_match, *origin, *key,
+        *prefer;
     bool malformed;
 };
 
@@ -293,6 +306,9 @@ static enum MHD_Result read_header(void *cls, enum MHD_ValueKind kind, const cha
         {MHD_HTTP_HEADER_ACCEPT, &h->accept, NULL, true},
         {MHD_HTTP_HEADER_IF_NONE_MATCH, &h->if_none_match, NULL, true},
         {"X-Request-Id", &h->request_id, NULL, false},
+        {MHD_HTTP_HEADER_ORIGIN, &h->origin, NULL, false},
+        {"Idempotency-Key", &h->key, NULL, false},
+        {"Prefer", &h->prefer, NULL, true},
     };
     for (size_t i = 0; i < ARRAY_LEN(known); i++)
         if (str_ieq(name, known[i].name)) {
@@ -404,7 +420,7 @@ static enum MHD_Result begin_upload(struct request *rq, const struct body_head *
         return problem(rq, PROBLEM_file_too_large, detail);
     }
     rq->phase = PHASE_BODY;
-    if (!api->o.max_queue && rq->route->body != BODY_OBJECT)
+    if (!api->o.max_queue && !rq->idempotency_key && rq->route->body != BODY_OBJECT)
         return MHD_YES;
     if (!http_task_begin(rq))
         return problem(rq, PROBLEM_shutting_down, NULL);
@@ -430,6 +446,11 @@ static enum MHD_Result begin(struct request *rq, const char *method, const char 
     struct head head = {.arena = &rq->arena};
     MHD_get_connection_values_n(rq->conn, MHD_HEADER_KIND, read_header, &head);
     set_request_id(rq, head.request_id);
+    rq->accept = arena_strdup(&rq->arena, head.accept);
+    rq->if_none_match = arena_strdup(&rq->arena, head.if_none_match);
+    rq->origin = arena_strdup(&rq->arena, head.origin);
+    rq->idempotency_key = arena_strdup(&rq->arena, head.key);
+    rq->prefer = prefer_read(head.prefer, rq->api->o.wait_max_ms);
     atomic_fetch_add(&rq->api->active, 1);
     rq->counted = true;
     enum problem route_problem = find_route(rq, method, &head, allow, &err);
@@ -442,6 +463,7 @@ static enum MHD_Result begin(struct request *rq, const char *method, const char 
     if (route_problem == PROBLEM_method_not_allowed && strcmp(method, "OPTIONS") == 0) {
         rq->answer.status = MHD_HTTP_NO_CONTENT;
         answer_header(&rq->answer, "Allow", "%s", allow);
+        cors_preflight(&rq->answer, rq->api->o.cors_origins, rq->origin, allow);
         return refuse(rq);
     }
     if (route_problem != PROBLEM_COUNT) {
@@ -450,8 +472,6 @@ static enum MHD_Result begin(struct request *rq, const char *method, const char 
             answer_header(&rq->answer, "Allow", "%s", allow);
         return refuse(rq);
     }
-    rq->accept = arena_strdup(&rq->arena, head.accept);
-    rq->if_none_match = arena_strdup(&rq->arena, head.if_none_match);
     rq->host = arena_strdup(&rq->arena, head.host);
     rq->takes_json = rq->route->body == BODY_JSON || ((rq->route->flags & ROUTE_JSON) && is_json(head.type));
     if (rq->route->body == BODY_OBJECT || (rq->route->body == BODY_UPLOAD && !rq->takes_json))
@@ -504,11 +524,15 @@ static void work_task(void *arg)
     enum problem p = PROBLEM_COUNT;
     int rc = rq->takes_json ? json_body_read(rq, &p, &err) : 0;
     if (rc >= 0 && rq->route->body == BODY_UPLOAD)
+        rc = idempotency_begin(rq, &p, &err);
+    if (rc >= 0 && rq->route->body == BODY_UPLOAD)
         rc = upload_submit_json(rq, &p, &err);
-    if (rc < 0)
+    if (rc < 0) {
+        idempotency_release(rq);
         rc = request_error(rq, p, &err);
-    else
+    } else if (!rq->answer.status) { /* else answered as before */
         rc = rq->route->run(rq, &err);
+    }
     atomic_fetch_sub(lane_of(rq).count, 1);
     http_handled(rq, rc, &err);
 }

@@ -165,6 +165,36 @@ static void write_ref(struct jsonw *w, const char *schema)
 
 /* ---- parameters ---- */
 
+static const struct {
+    enum option_kind kind;
+    const char *name;
+    int min, max;
+    const char *help;
+} subtitles[] = {
+#define X(kind, name, flag, arg, min, max, help) {kind, #name, min, max, help},
+    SUBTITLE_OPTIONS(X)
+#undef X
+};
+
+/* The members of a parameter that is an option of subtitles; false: it is none. */
+static bool write_subtitle_option(struct jsonw *w, const char *name)
+{
+    size_t i = 0;
+    while (i < ARRAY_LEN(subtitles) && strcmp(subtitles[i].name, name) != 0)
+        i++;
+    if (i == ARRAY_LEN(subtitles))
+        return false;
+    jw_str(w, "description", subtitles[i].help);
+    jw_open(w, "schema", '{');
+    jw_str(w, "type", subtitles[i].kind == BOOL ? "boolean" : "integer");
+    if (subtitles[i].kind == INT) {
+        jw_int(w, "minimum", subtitles[i].min);
+        jw_int(w, "maximum", subtitles[i].max);
+    }
+    jw_close(w, '}');
+    return true;
+}
+
 static void write_parameter(struct jsonw *w, const struct route *r, const char *name, const char *in)
 {
     char own[2 * NAME_MAX_BYTES];
@@ -183,7 +213,7 @@ static void write_parameter(struct jsonw *w, const struct route *r, const char *
         if (members)
             jw_members(w, members);
         free(members);
-    } else {
+    } else if (!write_subtitle_option(w, name)) {
         jw_raw(w, "schema", "{\"type\":\"string\"}");
     }
     jw_close(w, '}');
@@ -237,6 +267,7 @@ static const struct {
     unsigned flag;
 } request_headers[] = {
     {"If-None-Match", ROUTE_TAGGED},
+    {"Prefer", ROUTE_PREFERS},
 };
 
 static void write_parameters(struct jsonw *w, const struct route *r)
@@ -256,6 +287,8 @@ static void write_parameters(struct jsonw *w, const struct route *r)
     }
     if (r->flags & ROUTE_RAW)
         write_raw_parameters(w, r);
+    if (r->body == BODY_UPLOAD)
+        write_parameter(w, r, "Idempotency-Key", "header");
     for (size_t i = 0; i < ARRAY_LEN(request_headers); i++)
         if (r->flags & request_headers[i].flag)
             write_parameter(w, r, request_headers[i].name, "header");
@@ -419,34 +452,39 @@ static void write_description(struct jsonw *w, unsigned status)
     jw_str(w, "description", b.len ? buf_str(&b) : "Refused.");
 }
 
-/* Headers, the statuses that have them (0: all), and the flag of the route they come with (0: any). */
+/* Headers, the statuses that have them (0: all), and which routes: those with the flag, or with uploads. */
 static const struct header_doc {
     const char *name;
     unsigned statuses[5], flag;
+    bool upload;
     const char *json;
 } headers[] = {
-    {"X-Request-Id",
-     {0},
-     0,
-     "{\"description\":\"The request's name in the server's log.\",\"schema\":{\"type\":\"string\"}}"},
-    {"Location", {201, 202}, 0, "{\"description\":\"Where to look.\",\"schema\":{\"type\":\"string\"}}"},
+#define HEADER(help, type) "{\"description\":\"" help "\",\"schema\":{\"type\":\"" type "\"}}"
+    {"X-Request-Id", {0}, 0, false, HEADER("The request's name in the server's log.", "string")},
+    {"Location", {200, 201, 202}, 0, true, HEADER("Where to look.", "string")},
     {"Retry-After",
      {200, 202, 304, 409, 503},
      0,
-     "{\"description\":\"After how many seconds it makes sense to ask again.\",\"schema\":{\"type\":\"integer\"}}"},
+     false,
+     HEADER("After how many seconds it makes sense to ask again.", "integer")},
+    {"ETag", {200, 304}, ROUTE_TAGGED, false, HEADER("Names this state of it; see If-None-Match.", "string")},
+    {"Preference-Applied", {200, 202, 304}, ROUTE_PREFERS, false, HEADER("What of Prefer was followed.", "string")},
+    {"Idempotency-Replayed",
+     {200, 202},
+     0,
+     true,
+     HEADER("`true`: this is the answer to an earlier request with the same Idempotency-Key.", "string")},
     {"X-Should-Retry",
      {400, 409, 422, 500, 504},
      0,
-     "{\"description\":\"`false`: the same request will be refused again.\",\"schema\":{\"type\":\"string\"}}"},
-    {"ETag",
-     {200, 304},
-     ROUTE_TAGGED,
-     "{\"description\":\"Names this state of it; see If-None-Match.\",\"schema\":{\"type\":\"string\"}}"},
+     true,
+     HEADER("`false`: the same request will be refused again.", "string")},
+#undef HEADER
 };
 
 static bool has_header(const struct header_doc *h, const struct route *r, unsigned status)
 {
-    if (h->flag && !(r->flags & h->flag))
+    if ((h->flag && !(r->flags & h->flag)) || (h->upload && r->body != BODY_UPLOAD))
         return false;
     for (size_t i = 0; i < ARRAY_LEN(h->statuses) && h->statuses[0]; i++)
         if (h->statuses[i] == status)

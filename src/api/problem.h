@@ -19,6 +19,7 @@
     X(unknown_field, 400, "Unknown field", "leave the field out or correct its name")                  \
     X(duplicate_field, 400, "Field given twice", "send the field once")                                \
     X(bad_field, 400, "Bad value of a field", "correct the value")                                     \
+    X(bad_idempotency_key, 400, "Bad Idempotency-Key", "send 1 to 255 printable characters")           \
     X(missing_field, 400, "Field missing", "send the field")                                           \
     X(malformed_json, 400, "Malformed JSON body", "send a JSON object")                                \
     X(bad_upload_url, 403, "Bad upload URL", "ask for a new one")                                      \
@@ -31,6 +32,7 @@
     X(job_not_finished, 409, "Job not finished", "wait and ask again")                                 \
     X(job_failed, 409, "Job failed", "see `error` of the job")                                         \
     X(job_cancelled, 409, "Job cancelled", "submit the recording again")                               \
+    X(key_in_flight, 409, "Key in use", "wait for the answer to the first request")                    \
     X(upload_missing, 409, "Nothing uploaded", "put the recording there first")                        \
     X(upload_used, 409, "Upload used", "ask for an upload URL for each job")                           \
     X(conflict, 409, "Conflict", "look at the job and try again")                                      \
@@ -39,6 +41,7 @@
     X(not_audio, 415, "Not a recording", "send audio or video")                                        \
     X(model_not_found, 422, "No such model", "see GET /v1/models for those there are")                 \
     X(impossible_request, 422, "Request impossible", "choose another model, engine, language or task") \
+    X(key_reused, 422, "Key used before", "use a new Idempotency-Key for another submission")          \
     X(bad_recording, 422, "Recording cannot be transcribed", "send another recording")                 \
     X(upgrade_required, 426, "Upgrade required", "send a WebSocket handshake")                         \
     X(internal, 500, "Internal error", "report it with the request id")                                \

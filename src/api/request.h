@@ -10,6 +10,7 @@
 #define API_REQUEST_H
 
 #include "api/answer.h"
+#include "api/prefer.h"
 #include "api/query.h"
 #include "api/routes.h"
 #include "base/log.h"
@@ -20,6 +21,7 @@
 
 struct api;
 struct form;
+struct idempotency;
 struct job;
 struct job_upload;
 struct json_t;
@@ -53,7 +55,9 @@ struct request {
     const struct job_upload *signed_upload; /* BODY_OBJECT: what its URL is for */
     const char *params[ROUTE_PARAMS_MAX];
     struct query query;
-    const char *accept, *if_none_match, *host; /* or NULL */
+    const char *accept, *if_none_match, *origin, *idempotency_key, *host; /* headers, or NULL */
+    struct prefer prefer;
+    struct idempotency *idempotency; /* when the client sent a key; in the arena */
     char id[REQUEST_ID_SIZE];
     struct log_ctx log;
     struct arena arena;

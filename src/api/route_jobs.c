@@ -6,6 +6,7 @@
 #include "api/request.h"
 #include "api/server.h"
 #include "api/submit.h"
+#include "api/wait.h"
 #include "base/id.h"
 #include "base/str.h"
 
@@ -28,17 +29,37 @@ static int answer_job(struct request *rq, unsigned status, const struct job_view
     return request_json(rq, status, &b, err);
 }
 
-int route_submit(struct request *rq, struct err *err)
+/* `v`: the job as it stands now. */
+static int answer_submission(struct request *rq, const struct job_view *v, struct err *err)
 {
-    int rc = answer_job(rq, 202, &(struct job_view){.job = *rq->job}, -1, err);
+    bool over = rq->prefer.waits && job_state_terminal(v->job.state);
+    int rc = answer_job(rq, over ? 200 : 202, v, -1, err);
     if (rc < 0)
         return rc;
-    answer_header(&rq->answer, "Location", "/v1/jobs/%s", rq->job->id);
-    answer_header(&rq->answer, "Retry-After", "%d", JOB_RETRY_PENDING_S);
+    answer_header(&rq->answer, "Location", "/v1/jobs/%s", v->job.id);
+    if (!over)
+        answer_header(&rq->answer, "Retry-After", "%d", JOB_RETRY_PENDING_S);
+    prefer_answer(&rq->answer, &rq->prefer);
     return 0;
 }
 
-int route_get_job(struct request *rq, struct err *err)
+/* The client waited for the end of its job: whether it came or not, the job goes on. */
+static int after_wait(struct request *rq, enum wait_end end, struct err *err)
+{
+    (void)end;
+    struct job_view v = {.has_result = false};
+    int rc = store_view(rq->api->o.store, rq->job->id, false, &rq->arena, &v, err);
+    return rc < 0 ? rc : answer_submission(rq, &v, err); /* NOT_FOUND: purged */
+}
+
+int route_submit(struct request *rq, struct err *err)
+{
+    if (rq->prefer.wait_s > 0)
+        return request_wait(rq, rq->job->id, rq->prefer.wait_s * 1000, after_wait, err);
+    return answer_submission(rq, &(struct job_view){.job = *rq->job}, err);
+}
+
+static int answer_lookup(struct request *rq, struct err *err)
 {
     struct store *store = rq->api->o.store;
     const char *id = rq->params[0];
@@ -62,6 +83,22 @@ int route_get_job(struct request *rq, struct err *err)
     if (job_retry_after(j))
         answer_header(&rq->answer, "Retry-After", "%d", job_retry_after(j));
     return rc;
+}
+
+static int lookup_after_wait(struct request *rq, enum wait_end end, struct err *err)
+{
+    (void)end;
+    int rc = answer_lookup(rq, err);
+    if (rc == 0 && rq->answer.status < 400)
+        prefer_answer(&rq->answer, &rq->prefer);
+    return rc;
+}
+
+int route_get_job(struct request *rq, struct err *err)
+{
+    if (rq->prefer.wait_s > 0 && id_valid(rq->params[0]))
+        return request_wait(rq, rq->params[0], rq->prefer.wait_s * 1000, lookup_after_wait, err);
+    return answer_lookup(rq, err);
 }
 
 int route_list_jobs(struct request *rq, struct err *err)

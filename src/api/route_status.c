@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The routes about the service itself: what it is, how it is, what failed. */
 #include "api/jsonw.h"
-#include "api/openapi.h"
 #include "api/request.h"
 #include "api/server.h"
 #include "base/id.h"
@@ -28,16 +27,6 @@ int route_root(struct request *rq, struct err *err)
     jw_close(&w, ']');
     jw_close(&w, '}');
     return request_json(rq, 200, &b, err);
-}
-
-int route_openapi(struct request *rq, struct err *err)
-{
-    CLEANUP(buf_clear) struct buf b = BUF_INIT(OPENAPI_MAX);
-    openapi_write(&b, rq->api->o.version);
-    int rc = answer_give(&rq->answer, &b, err);
-    rq->answer.status = 200;
-    rq->answer.content_type = "application/json";
-    return rc;
 }
 
 /* As services with a pool of models show it. Models are never replaced by smaller ones when memory runs out. */

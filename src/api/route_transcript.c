@@ -29,6 +29,22 @@ static int choose_format(struct request *rq, enum format *ret)
                            name ? "format" : "the Accept header", buf_str(&names));
 }
 
+/* 1 and *ret; 0: rq is answered with what is wrong. */
+static int choose_layout(struct request *rq, enum format f, struct subtitle_opts *ret, struct err *err)
+{
+    const char *name, *value;
+    for (size_t i = 0; (name = subtitle_option_name(i)); i++) {
+        if (!(value = query_get(&rq->query, name)))
+            continue;
+        if (!format_is_subtitles(f))
+            return request_problem(rq, PROBLEM_bad_query, "%s is for the formats srt and vtt, not for %s", name,
+                                   format_info(f)->name);
+        if (subtitle_set(ret, name, value, err) < 0)
+            return request_error(rq, PROBLEM_bad_query, err);
+    }
+    return 1;
+}
+
 static int not_there(struct request *rq, const struct job *j)
 {
     switch (j->state) {
@@ -49,7 +65,8 @@ static int not_there(struct request *rq, const struct job *j)
     return request_problem(rq, PROBLEM_result_lost, "the job has no transcript");
 }
 
-static int write_transcript(struct request *rq, const char *json, size_t n, enum format f, struct err *err)
+static int write_transcript(struct request *rq, const char *json, size_t n, enum format f,
+                            const struct subtitle_opts *layout, struct err *err)
 {
     if (f == FORMAT_VERBOSE_JSON) /* the form it is kept in */
         return answer_write(&rq->answer, json, n, err);
@@ -57,12 +74,13 @@ static int write_transcript(struct request *rq, const char *json, size_t n, enum
     transcript_init(&t);
     int rc = transcript_from_json(json, n, &t, err);
     if (rc >= 0)
-        rc = format_write(&t, f, sink, rq, err);
+        rc = format_write_laid_out(&t, f, layout, sink, rq, err);
     transcript_clear(&t);
     return rc;
 }
 
-static int answer_transcript(struct request *rq, const char *id, enum format f, struct err *err)
+static int answer_transcript(struct request *rq, const char *id, enum format f, const struct subtitle_opts *layout,
+                             struct err *err)
 {
     struct job_result result;
     int rc = store_get_result(rq->api->o.store, id, &rq->arena, &result, err);
@@ -70,13 +88,14 @@ static int answer_transcript(struct request *rq, const char *id, enum format f, 
         return rc;
     answer_header(&rq->answer, "Vary", "Accept");
     /* The fence names the run that made the transcript. */
-    if (etag_answer(rq, "%lld-%s", (long long)result.fence, format_info(f)->name))
+    if (etag_answer(rq, "%lld-%s-%d-%d-%d-%d", (long long)result.fence, format_info(f)->name, layout->max_line_width,
+                    layout->max_line_count, layout->max_words_per_line, layout->highlight_words))
         return 0;
     CLEANUP(free_p) char *json = NULL;
     size_t n = 0;
     rc = storage_get_bytes(rq->api->o.storage, result.result_key, TRANSCRIPT_MAX, &json, &n, err);
     if (rc >= 0)
-        rc = write_transcript(rq, json, n, f, err);
+        rc = write_transcript(rq, json, n, f, layout, err);
     if (rc == ERR_NOT_FOUND)
         return request_error(rq, PROBLEM_result_lost, err);
     if (rc < 0)
@@ -90,14 +109,15 @@ int route_transcript(struct request *rq, struct err *err)
 {
     const char *id = rq->params[0];
     enum format f;
-    if (!choose_format(rq, &f))
+    struct subtitle_opts layout = {0};
+    if (!choose_format(rq, &f) || !choose_layout(rq, f, &layout, err))
         return 0;
     struct job j;
     int rc = id_valid(id) ? store_get(rq->api->o.store, id, &rq->arena, &j, err) : ERR_NOT_FOUND;
     if (rc >= 0 && j.state != JOB_COMPLETED)
         return not_there(rq, &j);
     if (rc >= 0)
-        rc = answer_transcript(rq, id, f, err);
+        rc = answer_transcript(rq, id, f, &layout, err);
     if (rc == ERR_NOT_FOUND)
         return request_problem(rq, PROBLEM_job_not_found, "there is no job '%.64s'", id);
     return rc;

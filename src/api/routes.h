@@ -42,6 +42,7 @@ enum route_flags {
     ROUTE_TAGGED = 1 << 3,  /* answers carry an entity tag, and If-None-Match is looked at (etag.h) */
     ROUTE_JSON = 1 << 5,    /* BODY_UPLOAD: the body may be a JSON object that names an upload (signed_upload.h) */
     ROUTE_DIRECT = 1 << 6,  /* of the direct service, at its own listeners and nowhere else */
+    ROUTE_PREFERS = 1 << 7, /* Prefer is looked at (prefer.h) */
 };
 
 struct route {
@@ -75,6 +76,9 @@ void route_find(const char *method, const char *path, bool direct, struct route_
 
 int route_root(struct request *rq, struct err *err);
 int route_openapi(struct request *rq, struct err *err);
+int route_docs(struct request *rq, struct err *err);
+int route_docs_file(struct request *rq, struct err *err);
+int route_redoc(struct request *rq, struct err *err);
 int route_submit(struct request *rq, struct err *err);
 int route_list_jobs(struct request *rq, struct err *err);
 int route_get_job(struct request *rq, struct err *err);
@@ -82,6 +86,8 @@ int route_delete_job(struct request *rq, struct err *err);
 int route_transcript(struct request *rq, struct err *err);
 int route_job_websocket(struct request *rq, struct err *err);
 int route_job_events(struct request *rq, struct err *err);
+int route_queues(struct request *rq, struct err *err);
+int route_workers(struct request *rq, struct err *err);
 int route_errors(struct request *rq, struct err *err);
 int route_openai_audio(struct request *rq, struct err *err);
 int route_models(struct request *rq, struct err *err);

@@ -20,7 +20,7 @@ enum { LISTEN_MAX = 16 };
 
 struct api {
     struct api_opts o; /* after api_open nothing in it changes */
-    char *listen, *direct_listen, *engine_names, *version, *data_folder, *temp_folder,
+    char *listen, *direct_listen, *engine_names, *version, *cors_origins, *data_folder, *temp_folder,
         *public_url; /* what its texts point to */
     unsigned char sign_key[SIGN_KEY_SIZE];
     struct metrics metrics;

@@ -2,6 +2,7 @@
 #include "api/signed_upload.h"
 
 #include "api/body.h"
+#include "api/idempotency.h"
 #include "api/json_body.h"
 #include "api/jsonw.h"
 #include "api/server.h"
@@ -312,7 +313,8 @@ int upload_submit(struct request *rq, const char *ref, const char *filename, con
         return rc;
     }
     *ret_problem = PROBLEM_COUNT;
-    if (u.used_at)
+    bool again = rq->idempotency && !rq->idempotency->claimed; /* then submit knows whether it is the same */
+    if (u.used_at && !again)
         return used(u.id, ret_problem, err);
     rc = pin(rq, &u, &info, &sum, ret_problem, err);
     if (rc < 0)

@@ -9,6 +9,7 @@
  */
 #include "api/submit.h"
 
+#include "api/idempotency.h"
 #include "api/models.h"
 #include "api/server.h"
 #include "base/fault.h"
@@ -117,10 +118,32 @@ static int check(struct request *rq, const struct job_new *job, enum problem *re
     return 0;
 }
 
+/* 0: the row is there; 1: the same submission made it before, and its recording stands elsewhere. */
+static int make_job(struct request *rq, struct job_new *job, const struct form *f, enum problem *ret_problem,
+                    struct err *err)
+{
+    struct idempotency *i = rq->idempotency;
+    int rc = i ? idempotency_compare(rq, f, job->options, job->audio_sha256, ret_problem, err) : 0;
+    if (rc != 0)
+        return rc;
+    if (i) {
+        job->key = &i->key;
+        job->fingerprint = i->fingerprint;
+    }
+    rc = insert(rq, job, err);
+    if (rc < 0)
+        *ret_problem = rc == ERR_BUSY ? PROBLEM_queue_full : rc == ERR_LOST ? PROBLEM_key_in_flight : PROBLEM_COUNT;
+    if (rc == 0 && i) {
+        i->claimed = false;
+        i->bound = true;
+    }
+    return rc;
+}
+
 int submit(struct request *rq, const struct submission *s, enum problem *ret_problem, struct err *err)
 {
     struct storage *storage = rq->api->o.storage;
-    struct object_info info;
+    struct object_info info = {0};
     struct job_new job = {
         .id = s->id,
         .queue = queue_of(s->form),
@@ -156,14 +179,13 @@ int submit(struct request *rq, const struct submission *s, enum problem *ret_pro
     job.audio_bytes = info.size;
     rc = job.audio_sha256 ? FAULT_POINT(upload_stored, err) : err_set(err, ERR_NOMEM, "no memory for this request");
     if (rc >= 0)
-        rc = insert(rq, &job, err);
-    if (rc < 0) {
+        rc = make_job(rq, &job, s->form, ret_problem, err);
+    if (rc != 0) {
         struct err again = ERR_INIT;
-        *ret_problem = rc == ERR_BUSY ? PROBLEM_queue_full : PROBLEM_COUNT;
         /* When nobody knows whether the row is there, the object stays: the sweeper knows later. */
         if (rc != ERR_UNCERTAIN && s->put && storage_delete(storage, s->key, &again) < 0)
             log_warn(&rq->log, "'%s' is left for the sweeper: %s", s->key, again.msg);
-        return rc;
+        return MIN(rc, 0);
     }
     announce(rq, &job);
     struct log_ctx lc = rq->log;
@@ -174,12 +196,18 @@ int submit(struct request *rq, const struct submission *s, enum problem *ret_pro
 
 int submit_admit(struct request *rq, enum problem *ret_problem, struct err *err)
 {
+    int64_t max = rq->api->o.max_queue;
     struct store_counts c;
-    int rc = store_counts(rq->api->o.store, &c, err);
+    int rc = idempotency_begin(rq, ret_problem, err);
+    /* What was accepted before needs no room. */
+    if (rc < 0 || !max || (rq->idempotency && !rq->idempotency->claimed))
+        return rc;
+    rc = store_counts(rq->api->o.store, &c, err);
+    if (rc >= 0 && c.by_state[JOB_PENDING] < max)
+        return 0;
+    idempotency_release(rq);
     if (rc < 0)
         return rc;
-    if (c.by_state[JOB_PENDING] < rq->api->o.max_queue)
-        return 0;
     *ret_problem = PROBLEM_queue_full;
     return err_set(err, ERR_BUSY, "%lld jobs wait already; try again later", (long long)c.by_state[JOB_PENDING]);
 }

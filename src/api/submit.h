@@ -16,12 +16,13 @@ struct submission {
 };
 
 /*
- * Makes the object durable, then the row, then tells the workers; sets rq->job and rq->position. On failure nothing is
+ * Makes the object durable, then the row, then tells the workers; sets rq->job. A submission that is a repetition
+ * (idempotency.h) makes no job: then it is the first one's, and the answer may stand already. On failure nothing is
  * left behind and *ret_problem may say what kind it is. Blocks.
  */
 int submit(struct request *rq, const struct submission *s, enum problem *ret_problem, struct err *err) MUST_CHECK;
 
-/* Would a submission be refused because the queue is full? BUSY with *ret_problem set, or what the store says. */
+/* May the body be sent? Refused when the queue is full or the Idempotency-Key is in use. */
 int submit_admit(struct request *rq, enum problem *ret_problem, struct err *err) MUST_CHECK;
 
 #endif

@@ -13,6 +13,7 @@
 
 #include "api/form.h"
 #include "api/http.h"
+#include "api/idempotency.h"
 #include "api/server.h"
 #include "api/signed_upload.h"
 #include "api/sniff.h"
@@ -213,13 +214,16 @@ static int take_bytes(struct upload *u, const char *p, size_t n, struct err *err
         err_set(err, ERR_TIMEOUT, "the upload took longer than %lld s", (long long)(u->rq->api->o.upload_ms / 1000));
         return refuse(u, err, PROBLEM_upload_timeout, ERR_TIMEOUT);
     }
+    int rc = idempotency_renew(u->rq, &u->problem, err);
+    if (rc < 0)
+        return rc;
     int64_t max = request_max_upload(u->rq) + UPLOAD_OVERHEAD_BYTES;
     u->body_bytes += (int64_t)n;
     if (u->body_bytes > max) {
         err_set(err, ERR_TOO_LARGE, "the request body is over %lld bytes", (long long)max);
         return refuse(u, err, PROBLEM_file_too_large, ERR_TOO_LARGE);
     }
-    int rc = body_feed(&u->body, p, n, err);
+    rc = body_feed(&u->body, p, n, err);
     if (rc == ERR_INVALID && u->problem == PROBLEM_COUNT)
         u->problem = u->body.malformed;
     return rc;
@@ -255,7 +259,9 @@ static int finish(struct upload *u, struct err *err)
         .put = put,
     };
     rc = submit(u->rq, &s, &u->problem, err);
-    return rc < 0 ? rc : u->rq->route->run(u->rq, err);
+    if (rc < 0 || u->rq->answer.status) /* answered as before */
+        return rc;
+    return u->rq->route->run(u->rq, err);
 }
 
 static void drop_object(struct upload *u)
@@ -267,6 +273,7 @@ static void drop_object(struct upload *u)
 static void answer_failure(struct upload *u, const struct err *err)
 {
     drop_object(u);
+    idempotency_release(u->rq);
     request_error(u->rq, u->problem, err);
     pthread_mutex_lock(&u->mu);
     u->refused = true;
@@ -351,6 +358,8 @@ static void upload_task(void *arg)
         rc = finish(u, &err);
         if (rc < 0)
             answer_failure(u, &err);
+        else if (rc == 0)
+            idempotency_answered(rq);
         pthread_mutex_lock(&u->mu);
     }
     if (rc > 0) {
@@ -363,8 +372,10 @@ static void upload_task(void *arg)
     }
     if (over)
         rq->phase = PHASE_ANSWERED;
-    if (u->gone)
+    if (u->gone) {
         drop_object(u);
+        idempotency_release(rq);
+    }
     u->running = false;
     resume_locked(u);
     pthread_mutex_unlock(&u->mu);
@@ -506,7 +517,7 @@ unsigned upload_gone(struct upload *u)
     pthread_mutex_lock(&u->mu);
     u->gone = true;
     unsigned status = u->sent ? u->rq->answer.status : 0;
-    bool start = !u->running && u->put;
+    bool start = !u->running && (u->put || idempotency_pending(u->rq));
     if (start) {
         u->running = true;
         http_task_force(u->rq);

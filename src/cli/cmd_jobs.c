@@ -81,11 +81,11 @@ int cmd_wait(struct app *app, int argc, char **argv, struct err *err)
 int cmd_result(struct app *app, int argc, char **argv, struct err *err)
 {
     (void)argc;
-    enum format format;
-    int rc = transcript_format(app, &format, err);
+    struct transcript_form form;
+    int rc = transcript_form(app, &form, err);
     if (rc < 0)
         return rc;
-    return transcript_get(app->client, argv[0], format, app_flag(app, "output"), false, argv[0], err);
+    return transcript_get(app->client, argv[0], &form, app_flag(app, "output"), false, argv[0], err);
 }
 
 int cmd_jobs(struct app *app, int argc, char **argv, struct err *err)

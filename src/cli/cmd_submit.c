@@ -17,7 +17,7 @@
 
 struct submit {
     struct app *app;
-    enum format format;
+    struct transcript_form form;
     bool wait, several;
 };
 
@@ -106,7 +106,7 @@ static int wait_and_print(struct submit *s, const char *file, const char *id, st
         buf_adds(&b, " <==\n");
         rc = app_print(&b, err);
     }
-    return rc < 0 ? rc : transcript_get(s->app->client, id, s->format, to, s->several && to, file, err);
+    return rc < 0 ? rc : transcript_get(s->app->client, id, &s->form, to, s->several && to, file, err);
 }
 
 /* Reports a failure of one file at once; the exit status it gives. */
@@ -123,7 +123,7 @@ static int outcome(const struct submit *s, int rc, const char *file, struct err 
 int cmd_submit(struct app *app, int argc, char **argv, struct err *err)
 {
     struct submit s = {.app = app, .wait = app_has(app, "wait"), .several = argc > 1};
-    int rc = transcript_format(app, &s.format, err), first = STATUS_OK;
+    int rc = transcript_form(app, &s.form, err), first = STATUS_OK;
     if (rc < 0)
         return rc;
     if (!s.wait && (app_has(app, "format") || app_has(app, "output")))

@@ -29,7 +29,7 @@
 
 struct session {
     struct app *app;
-    enum format format;
+    struct transcript_form form;
     const char *to; /* --output */
     bool several, folder;
     struct engine_opts engine_opts;
@@ -119,7 +119,7 @@ static int on_text(void *arg, const struct done_chunk *c, struct err *err)
 {
     (void)c;
     struct piece *p = arg;
-    if (p->s->format != FORMAT_TXT)
+    if (p->s->form.format != FORMAT_TXT)
         return 0;
     CLEANUP(buf_clear) struct buf b = BUF_INIT(ARENA_DEFAULT_MAX);
     for (; p->printed < p->transcript.n_segments; p->printed++)
@@ -186,8 +186,8 @@ static int run(struct piece *p, const char *path, struct err *err)
     if (rc == 0)
         rc = pipeline_run(&o, &p->transcript, &report, err);
     bar_clear(&p->bar);
-    if (rc == 0 && s->format != FORMAT_TXT)
-        rc = format_write(&p->transcript, s->format, output_write, &p->out, err);
+    if (rc == 0 && s->form.format != FORMAT_TXT)
+        rc = format_write_laid_out(&p->transcript, s->form.format, &s->form.subtitles, output_write, &p->out, err);
     return rc < 0 ? rc : output_commit(&p->out, err);
 }
 
@@ -219,7 +219,7 @@ static int transcribe(struct session *s, const char *file, struct err *err)
     const char *slash = strrchr(file, '/');
     bar_init(&p.bar, slash ? slash + 1 : file, BAR_AUDIO_MS);
     transcript_init(&p.transcript);
-    int rc = output_open(&p.out, s->to, s->folder, file, format_info(s->format)->ending, err);
+    int rc = output_open(&p.out, s->to, s->folder, file, format_info(s->form.format)->ending, err);
     if (rc == 0)
         rc = check_output(&p, err);
     if (rc == 0)
@@ -314,7 +314,7 @@ int cmd_transcribe(struct app *app, int argc, char **argv, struct err *err)
     s.written = xcalloc((size_t)argc, sizeof *s.written);
     s.folder = s.to && (s.several || is_folder(s.to));
     struct watcher watcher = WATCHER_INIT;
-    int rc = transcript_format(app, &s.format, err), status = STATUS_OK;
+    int rc = transcript_form(app, &s.form, err), status = STATUS_OK;
     if (rc == 0)
         rc = session_open(&s, err);
     if (rc == 0)

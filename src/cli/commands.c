@@ -5,6 +5,7 @@
 #include "base/macros.h"
 #include "base/str.h"
 #include "job/options.h"
+#include "transcript/subtitles.h"
 
 #include <limits.h>
 #include <string.h>
@@ -21,9 +22,12 @@
 /* A row of the table of a job's options as a flag. */
 #define OPTION_FLAG(kind, name, flag, arg, min, max, choices, help) {flag, 0, arg, help},
 
+#define SUBTITLE_FLAG(kind, name, flag, arg, min, max, help) {flag, 0, arg, help},
+
 static const struct cmd_flag submit_flags[] = {
     {"wait", 'w', NULL, "wait for the job and print its transcript"},
     FORMAT_FLAG("with --wait, form of the transcript"),
+    SUBTITLE_OPTIONS(SUBTITLE_FLAG) /* */
     {"output", 'o', "FILE", "with --wait, write the transcript to FILE; with several recordings: a folder"},
     {"engine", 0, "NAME", "engine for this job (default: the worker's choice)"},
     {"model", 0, "NAME", "model for this job"},
@@ -39,6 +43,7 @@ static const struct cmd_flag submit_flags[] = {
 
 static const struct cmd_flag transcribe_flags[] = {
     FORMAT_FLAG("form of the transcript"),
+    SUBTITLE_OPTIONS(SUBTITLE_FLAG) /* */
     {"output", 'o', "FILE", "write to FILE instead of standard output; with several recordings: a folder"},
     {"task", 0, "TASK", "transcribe (default) or translate"},
     {"prompt", 0, "TEXT", "words and names that are likely to occur"},
@@ -57,6 +62,7 @@ static const struct cmd_flag wait_flags[] = {
 
 static const struct cmd_flag result_flags[] = {
     FORMAT_FLAG("form of the transcript"),
+    SUBTITLE_OPTIONS(SUBTITLE_FLAG) /* */
     {"output", 'o', "FILE", "write to FILE instead of standard output"},
     {0},
 };
@@ -188,6 +194,7 @@ const struct cmd commands[] = {
     {"__faults", "", "list the fault points", CMD_HIDDEN, NULL, cmd_faults, NULL},
     {"__man", "", "make the man page", CMD_HIDDEN, NULL, cmd_man, NULL},
     {"__docs", "", "make docs/commands.md", CMD_HIDDEN, NULL, cmd_docs, NULL},
+    {"__api", "", "make docs/api-reference.md", CMD_HIDDEN, NULL, cmd_api_docs, NULL},
     {"__completion", "SHELL", "make the shell completion", CMD_HIDDEN, NULL, cmd_completion, NULL},
     {0},
 };

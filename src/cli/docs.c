@@ -149,14 +149,6 @@ void docs_markdown(struct buf *b)
     for (const struct cmd *c = commands; c->name; c++)
         if (!(c->needs & CMD_HIDDEN))
             add_md_command(b, c);
-    buf_adds(b, "\n## Fields of a submission\n\nWhat `POST /v1/jobs` takes beside the recording in the field `file` "
-                "(`src/api/form.h`, `src/job/options.h`); an unknown field is refused.\n\n| field | |\n|---|---|\n");
-#define X(name, max, check, text) buf_adds(b, "| `" #name "` | " text " |\n");
-    FORM_FIELDS(X)
-#undef X
-#define X(kind, name, flag, arg, min, max, choices, text) buf_adds(b, "| `" #name "` | " text " |\n");
-    JOB_OPTIONS(X)
-#undef X
 }
 
 /* The words a flag's value can have, by what its argument is called. */

@@ -7,10 +7,16 @@
 #include "cli/client.h"
 #include "transcript/format.h"
 
-/* The command's --format; txt when it was not given. */
-int transcript_format(const struct app *app, enum format *ret, struct err *err) MUST_CHECK;
+/* What it shall look like. */
+struct transcript_form {
+    enum format format;
+    struct subtitle_opts subtitles;
+};
+
+/* As the command's flags say; txt when there is no --format. */
+int transcript_form(const struct app *app, struct transcript_form *ret, struct err *err) MUST_CHECK;
 /* Writes the transcript of a completed job; `to`, `folder` and `input` as in output_open. */
-int transcript_get(struct client *c, const char *id, enum format format, const char *to, bool folder, const char *input,
-                   struct err *err) MUST_CHECK;
+int transcript_get(struct client *c, const char *id, const struct transcript_form *form, const char *to, bool folder,
+                   const char *input, struct err *err) MUST_CHECK;
 
 #endif

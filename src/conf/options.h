@@ -187,6 +187,14 @@
     X("Uploads", storage_threads, INT, "32", 1, 256, 0, NULL, 0,                                                       \
       "Threads that take uploads to storage, so how many may wait for it and for their rows at the same time.")        \
                                                                                                                        \
+    X("Requests", wait_limit, DURATION, "60s", 0, CONF_HOUR, CONF_SEC, NULL, 0,                                        \
+      "Longest time that a request may wait for its job to end (`Prefer: wait=N`). 0: none waits.")                    \
+    X("Requests", idempotency_lifetime, DURATION, "1d", CONF_MIN, 366 * CONF_DAY, CONF_SEC, NULL, 0,                   \
+      "How long an `Idempotency-Key` is known: a submission that is sent again within this time makes no second job.") \
+    X("Requests", cors_origins, STRING, "", 0, CONF_PATHS, 0, NULL, 0,                                                 \
+      "Web pages of which origins may use the API from a browser: `*` for all, or origins such as "                    \
+      "`https://example.org` with commas between them. When empty: none but its own.")                                 \
+                                                                                                                       \
     X("Jobs", queue_order, CHOICE, "fifo", 0, 0, 0, "fifo|lifo", 0,                                                    \
       "Which waiting job of a queue runs next. `fifo` takes the oldest, `lifo` the newest.")                           \
     X("Jobs", max_queue_size, INT, "unlimited", 1, 1000000000, 0, "unlimited=0", 0,                                    \

@@ -181,9 +181,11 @@ int store_retry_failed(struct store *s, const char *id, int64_t *ret_seq, struct
 
 struct store_counts {
     int64_t by_state[JOB_STATE_COUNT];
-    int64_t ready[QUEUE_COUNT]; /* pending and due now, per queue */
-    int64_t delayed;            /* pending with run_after in the future */
-    int64_t oldest_pending_ms;  /* how long the longest-waiting due job has been due */
+    int64_t ready[QUEUE_COUNT];      /* pending and due now, per queue */
+    int64_t delayed_in[QUEUE_COUNT]; /* pending with run_after in the future, per queue ... */
+    int64_t delayed;                 /* ... and together */
+    int64_t oldest_in[QUEUE_COUNT];  /* how long the longest-waiting due job of a queue has been due, ms; 0: none is */
+    int64_t oldest_pending_ms;       /* the longest of those */
 };
 int store_counts(struct store *s, struct store_counts *ret, struct err *err) MUST_CHECK;
 struct store_pace {

@@ -141,6 +141,18 @@ static int bound_before(struct db_tx *tx, const struct job_new *j, struct err *e
     return rc < 0 ? rc : n ? 0 : lost(j->key, err);
 }
 
+/* The job was not inserted. */
+static int no_room(struct db_tx *tx, const struct job_new *j, struct err *err)
+{
+    int64_t n = 0;
+    int rc = store_ints(tx, "SELECT count(*) FROM jobs WHERE id = $1", DB_ARGS(db_text(j->id)), &n, 1, err);
+    if (rc < 0)
+        return rc;
+    if (n)
+        return err_set(err, ERR_CONFLICT, "a job with the id %s exists already", j->id);
+    return err_set(err, ERR_BUSY, "the queue is full: %lld jobs are waiting", (long long)j->max_queue);
+}
+
 static int bind_fn(struct db_tx *tx, void *arg, struct err *err)
 {
     const struct bind_call *c = arg;
@@ -154,7 +166,7 @@ static int bind_fn(struct db_tx *tx, void *arg, struct err *err)
     for (size_t i = 0; i < c->n && changed >= 0; i++) {
         changed = db_exec(tx, c->stmts[i].sql, c->stmts[i].args, c->stmts[i].n_args, err);
         if (i == 0 && changed == 0)
-            return err_set(err, ERR_BUSY, "the queue is full: %lld jobs are waiting", (long long)j->max_queue);
+            return no_room(tx, j, err);
     }
     if (changed >= 0)
         changed = db_exec(tx, "UPDATE submission_keys SET job_id = $4" OF_HOLDER,

@@ -117,10 +117,14 @@ static int on_ready_count(const struct db_row *row, void *arg, struct err *err)
 {
     (void)err;
     struct counts_call *c = arg;
-    int64_t rank = db_col_int(row, 0), due_since = db_col_int(row, 2);
-    if (rank >= 0 && rank < QUEUE_COUNT)
-        c->counts.ready[rank] = db_col_int(row, 1);
-    c->counts.oldest_pending_ms = MAX(c->counts.oldest_pending_ms, c->now - due_since);
+    int64_t rank = db_col_int(row, 0), ready = db_col_int(row, 1);
+    if (rank < 0 || rank >= QUEUE_COUNT)
+        return 0;
+    c->counts.ready[rank] = ready;
+    c->counts.delayed_in[rank] = db_col_int(row, 2) - ready;
+    c->counts.delayed += c->counts.delayed_in[rank];
+    c->counts.oldest_in[rank] = ready ? c->now - db_col_int(row, 3) : 0;
+    c->counts.oldest_pending_ms = MAX(c->counts.oldest_pending_ms, c->counts.oldest_in[rank]);
     return 0;
 }
 
@@ -131,15 +135,10 @@ static int counts_fn(struct db_tx *tx, void *arg, struct err *err)
     int rc = db_query(tx, "SELECT state, count(*) FROM jobs GROUP BY state", DB_NO_ARGS, on_state_count, c, err);
     if (rc >= 0)
         rc = db_query(tx,
-                      "SELECT queue_rank, count(*), min(run_after) FROM jobs "
-                      "WHERE state = 'pending' AND run_after <= $1 GROUP BY queue_rank",
+                      "SELECT queue_rank, count(CASE WHEN run_after <= $1 THEN 1 END), count(*), min(run_after) "
+                      "FROM jobs WHERE state = 'pending' GROUP BY queue_rank",
                       DB_ARGS(db_int(c->now)), on_ready_count, c, err);
-    if (rc < 0)
-        return rc;
-    c->counts.delayed = c->counts.by_state[JOB_PENDING];
-    for (int q = 0; q < QUEUE_COUNT; q++)
-        c->counts.delayed -= c->counts.ready[q];
-    return 0;
+    return MIN(rc, 0);
 }
 
 int store_counts(struct store *s, struct store_counts *ret, struct err *err)

@@ -158,9 +158,20 @@ bool format_from_accept(const char *accept, enum format *ret)
     return best_q > 0;
 }
 
+bool format_is_subtitles(enum format f)
+{
+    return f == FORMAT_SRT || f == FORMAT_VTT;
+}
+
 int format_write(const struct transcript *t, enum format f, format_sink sink, void *arg, struct err *err)
 {
-    struct out o = {.buf = BUF_INIT(OUT_MAX), .sink = sink, .arg = arg, .err = err};
+    return format_write_laid_out(t, f, NULL, sink, arg, err);
+}
+
+int format_write_laid_out(const struct transcript *t, enum format f, const struct subtitle_opts *subtitles,
+                          format_sink sink, void *arg, struct err *err)
+{
+    struct out o = {.buf = BUF_INIT(OUT_MAX), .sink = sink, .arg = arg, .err = err, .subtitles = subtitles};
     switch (f) {
     case FORMAT_TXT:
         write_txt(&o, t);

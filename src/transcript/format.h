@@ -8,6 +8,7 @@
 #define TRANSCRIPT_FORMAT_H
 
 #include "base/buf.h"
+#include "transcript/subtitles.h"
 #include "transcript/transcript.h"
 
 /* name, word, file ending, media type, help */
@@ -38,6 +39,11 @@ bool format_from_accept(const char *accept, enum format *ret);
 typedef int (*format_sink)(const void *data, size_t n, void *arg, struct err *err);
 /* A negative return of the sink ends it and is handed on. */
 int format_write(const struct transcript *t, enum format f, format_sink sink, void *arg, struct err *err) MUST_CHECK;
+/* Does the format have lines to lay out? */
+bool format_is_subtitles(enum format f);
+/* The same with a layout, which formats without lines do not look at. */
+int format_write_laid_out(const struct transcript *t, enum format f, const struct subtitle_opts *subtitles,
+                          format_sink sink, void *arg, struct err *err) MUST_CHECK;
 
 /* What VERBOSE_JSON wrote, back as a transcript: storage holds that form only, every other format is made from it. */
 int transcript_from_json(const char *json, size_t n, struct transcript *ret, struct err *err) MUST_CHECK;

@@ -17,7 +17,8 @@ struct out {
     format_sink sink;
     void *arg;
     struct err *err;
-    int rc; /* < 0: the sink or the buffer failed; all later writing is dropped */
+    const struct subtitle_opts *subtitles; /* or NULL */
+    int rc;                                /* < 0: the sink or the buffer failed; all later writing is dropped */
 };
 
 /* Hands the buffer to the sink when it is worth a call, or with `all` whatever there is. */

@@ -564,7 +564,12 @@ static void test_counts(void **state)
     assert_int_equal(k.ready[QUEUE_NORMAL], 2);
     assert_int_equal(k.ready[QUEUE_RETRY], 1);
     assert_int_equal(k.delayed, 1);
+    assert_int_equal(k.delayed_in[QUEUE_HIGH], 1);
+    assert_int_equal(k.delayed_in[QUEUE_NORMAL] + k.delayed_in[QUEUE_RETRY], 0);
     assert_int_equal(k.oldest_pending_ms, 1500);
+    assert_int_equal(k.oldest_in[QUEUE_HIGH], 0);
+    assert_int_equal(k.oldest_in[QUEUE_NORMAL], 1500);
+    assert_int_equal(k.oldest_in[QUEUE_RETRY], 1000);
 }
 
 /* Pages through everything while jobs are added; each of the first `n` must come once, newest first. */

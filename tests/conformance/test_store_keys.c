@@ -152,6 +152,19 @@ static void test_a_full_queue_binds_nothing(void **state)
     OK(store_submit(f->store, &n, &e));
 }
 
+static void test_an_id_that_is_taken_binds_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    struct job_key one = a_key("one");
+    struct ids id = submit(f, QUEUE_NORMAL);
+    assert_int_equal(claim_key(f, &one), 1);
+    struct job_new n = a_job(id.id);
+    n.key = &one;
+    FAILS(ERR_CONFLICT, "exists already", store_submit(f->store, &n, &e));
+    assert_int_equal(fixture_int(f->db, "SELECT count(*) FROM submission_keys WHERE job_id IS NOT NULL"), 0);
+}
+
 static void test_keys_are_forgotten(void **state)
 {
     struct fixture *f = *state;
@@ -222,9 +235,13 @@ int main(void)
     if (fixture_skip())
         return 0;
     const struct CMUnitTest tests[] = {
-        T(test_one_request_at_a_time_has_the_key),  T(test_a_lease_that_ran_out_frees_the_key),
-        T(test_a_job_keeps_the_key_and_its_answer), T(test_a_repeated_submit_finds_its_own_job),
-        T(test_a_full_queue_binds_nothing),         T(test_keys_are_forgotten),
+        T(test_one_request_at_a_time_has_the_key),
+        T(test_a_lease_that_ran_out_frees_the_key),
+        T(test_a_job_keeps_the_key_and_its_answer),
+        T(test_a_repeated_submit_finds_its_own_job),
+        T(test_a_full_queue_binds_nothing),
+        T(test_an_id_that_is_taken_binds_nothing),
+        T(test_keys_are_forgotten),
         T(test_of_many_at_once_one_gets_the_key),
     };
     return cmocka_run_group_tests(tests, fixture_setup_group, fixture_teardown_group);

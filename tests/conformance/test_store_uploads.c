@@ -7,7 +7,7 @@
 static struct job_upload an_upload(char id[ID_SIZE], char key[80])
 {
     id_new(id);
-    snprintf(key, 80, "uploads/%s/a.mp3", id);
+    snprintf(key, 80, "uploads/%.36s/a.mp3", id);
     return (struct job_upload){
         .id = id, .key = key, .filename = "a.mp3", .content_type = "audio/mpeg", .size = 5, .expires_at = 2000000};
 }

@@ -62,7 +62,7 @@ REQUESTS = {
     "empty body": (post(b""), 400, "missing_file"),
     "no length, no body": (request("POST /v1/jobs HTTP/1.1", "Content-Type: multipart/form-data; boundary=B"), 400, "missing_file"),
     "no content type": (request("POST /v1/jobs HTTP/1.1", "Content-Length: 4", body=b"RIFF"), 400, "not_multipart"),
-    "json": (post(b'{"file": 1}', "application/json"), 400, "not_multipart"),
+    "json": (post(b'{"file": 1}', "application/json"), 400, "missing_field"),
     "urlencoded form": (post(b"file=abc", "application/x-www-form-urlencoded"), 400, "not_multipart"),
     "multipart/mixed": (post(form(("file", "a", SOUND)), "multipart/mixed; boundary=B"), 400, "not_multipart"),
     "no boundary": (post(form(("file", "a", SOUND)), "multipart/form-data"), 400, "bad_boundary"),

@@ -2,6 +2,9 @@
 """The OpenAPI document: sound by itself, the same everywhere, and what answers are held against."""
 
 import json
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import jsonschema
@@ -104,3 +107,53 @@ def test_form_fields_and_options_are_there(doc):
 def test_what_the_document_does_not_describe_fails(method, path, status, kind, body):
     with pytest.raises(AssertionError):
         openapi_check.check(method, path, status, {"x-request-id": "1", "content-type": kind}, body)
+
+
+# The pages that show it: part of the program or not, as it was built.
+
+
+@pytest.fixture(scope="module")
+def built_in(server):
+    return server.ask("GET", "/docs").status == 200
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_pages(server, built_in, path):
+    answer = server.ask("GET", path)
+    if not built_in:
+        assert (answer.status, answer.code) == (404, "no_such_route")
+        assert "/openapi.json" in answer.json["detail"] and "api_docs" in answer.json["detail"]
+        return
+    assert answer.status == 200
+    html = answer.body.decode()
+    used = re.findall(r'(?:src|href)="([^"]*)"', html)
+    assert len(used) >= 2 and all(u.startswith("/docs/") for u in used)  # nothing from elsewhere
+    assert "'none'" in answer.headers["content-security-policy"] and "<script>" not in html
+    for url in used:
+        part = server.ask("GET", url)
+        assert part.status == 200 and part.body
+        kind = part.headers["content-type"]
+        assert kind.startswith("text/css" if url.endswith(".css") else "text/javascript"), url
+        again = server.ask("GET", url, headers={"If-None-Match": part.headers["etag"]})
+        assert (again.status, again.body) == (304, b"")
+
+
+def test_files_of_the_pages(server, built_in):
+    assert server.ask("GET", "/docs/nothing.js").status == 404
+    for name in ("swagger-ui-licence.txt", "redoc-licence.txt"):
+        answer = server.ask("GET", f"/docs/{name}")
+        assert (answer.status == 200 and b"Copyright" in answer.body) if built_in else answer.status == 404
+
+
+def test_a_browser_shows_the_document(server, built_in, tmp_path):
+    """Without anything from elsewhere: no name but the server's own can be resolved."""
+    chromium = shutil.which("chromium")
+    if not built_in or not chromium:
+        pytest.skip("needs Chromium, and a program with the pages (make api-docs)")
+    for path in ("/docs", "/redoc"):
+        done = subprocess.run(
+            [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
+             "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--virtual-time-budget=20000", "--dump-dom",
+             server.url + path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=120)
+        page = done.stdout.decode()
+        assert "submit a recording" in page and "/v1/jobs" in page, path

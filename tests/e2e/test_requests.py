@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: MIT
 """How requests are sent: raw bodies, repeated submissions, waiting, conditions, other origins, ids."""
 
+import concurrent.futures
+import re
+import signal
+import sqlite3
 import subprocess
+import time
 
 import pytest
 
-from steno_server import Server, read_answers
+from backends import POSTGRES
+from steno_server import QUICK, Server, multipart, read_answers, wait_for
 
 SOUND = b"RIFF\x24\0\0\0WAVE" + bytes(100)
 
@@ -128,3 +134,393 @@ def test_a_transcript_that_did_not_change(server):
     server.delete_object(key)
     assert server.ask("GET", f"{path}?format=srt", headers={"If-None-Match": tags["srt"]}).status == 304
     assert server.ask("GET", f"{path}?format=srt").code == "result_lost"
+
+
+# Submissions that are sent again.
+
+
+@pytest.fixture
+def api():
+    """An api without a worker: jobs stay pending."""
+    s = Server(role="api")
+    yield s
+    s.close()
+
+
+def count(server):
+    return server.rows()["jobs"]
+
+
+def change(server, statement, args=()):
+    """Behind the server's back."""
+    if POSTGRES:
+        server.sql(statement, *args)
+        return
+    with sqlite3.connect(server.data / "steno.db", timeout=30) as db:
+        db.execute(statement, args)
+
+
+def test_a_repeated_submission_makes_no_second_job(server):
+    before = count(server)
+    first = raw(server, "?language=en", **{"Idempotency-Key": "order-1"})
+    assert first.status == 202 and "idempotency-replayed" not in first.headers
+    server.wait_job(first.json["id"])
+    again = raw(server, "?language=en", **{"Idempotency-Key": "order-1"})
+    assert (again.status, again.body) == (202, first.body)  # as it was answered, whatever became of the job
+    assert again.headers["idempotency-replayed"] == "true"
+    for name in ("location", "retry-after", "content-type"):
+        assert again.headers[name] == first.headers[name]
+    assert again.headers["x-request-id"] != first.headers["x-request-id"]
+    assert count(server) == before + 1
+    uploads = [o for o in server.objects() if o.startswith("uploads/")]
+    assert len(uploads) == len({o.split("/")[1] for o in uploads}) == count(server)
+
+
+def test_a_key_names_what_was_sent_not_how(server):
+    """Multipart or raw, in whatever order, quoted or not: the same recording with the same options is the same."""
+    first = raw(server, "?language=en&seed=7&filename=a.wav", **{"Idempotency-Key": '"order-2"'})
+    body, headers = multipart([("seed", "7"), ("file", "b.wav", SOUND), ("language", "EN")])
+    again = server.ask("POST", "/v1/jobs", body, headers | {"Idempotency-Key": "order-2"})
+    assert (again.status, again.json["id"]) == (202, first.json["id"])
+    before = server.objects()
+    for query, sound in (("?language=de&seed=7", SOUND), ("?language=en&seed=8", SOUND), ("?language=en", SOUND),
+                         ("?language=en&seed=7", SOUND + b"1"), ("?language=en&seed=7&prompt=x", SOUND)):
+        other = raw(server, query, sound, **{"Idempotency-Key": "order-2"})
+        assert (other.status, other.code, other.headers["x-should-retry"]) == (422, "key_reused", "false"), query
+    assert server.objects() == before
+    assert raw(server, "?language=de&seed=7").status == 202  # without a key it is its own submission
+
+
+@pytest.mark.parametrize("key", ["", '""', "a b", "x" * 256, "gr\u00fc\u00df"])
+def test_bad_keys(server, key):
+    answer = raw(server, **{"Idempotency-Key": key})
+    assert (answer.status, answer.code) == (400, "bad_idempotency_key")
+
+
+def half_a_request(server, key):
+    """A connection with a submission that goes on."""
+    s = server.connect()
+    s.sendall(f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: audio/wav\r\n"
+              f"Idempotency-Key: {key}\r\nContent-Length: {len(SOUND) + 1000}\r\n\r\n".encode() + SOUND)
+    wait_for("the key is claimed", lambda: server.sql("SELECT 1 FROM submission_keys WHERE name = ?", key))
+    return s
+
+
+def test_while_the_first_is_under_way(server):
+    with half_a_request(server, "order-3") as s:
+        second = raw(server, body=SOUND + bytes(1000), **{"Idempotency-Key": "order-3"})
+        assert (second.status, second.code, second.headers["x-should-retry"]) == (409, "key_in_flight", "false")
+        assert int(second.headers["retry-after"]) >= 1
+        s.sendall(bytes(1000))
+        (first,) = read_answers(s)
+    assert first.status == 202
+    third = raw(server, body=SOUND + bytes(1000), **{"Idempotency-Key": "order-3"})
+    assert (third.status, third.body) == (202, first.body)
+
+
+def test_a_client_that_leaves_frees_its_key(server):
+    half_a_request(server, "order-4").close()
+    wait_for("the key is free", lambda: not server.sql("SELECT 1 FROM submission_keys WHERE name = ?", "order-4"))
+    assert raw(server, **{"Idempotency-Key": "order-4"}).status == 202
+
+
+def test_a_refused_submission_frees_its_key(server):
+    bad = raw(server, body=b"PK\x03\x04" + bytes(600), **{"Idempotency-Key": "order-5"})
+    assert bad.code == "not_audio"
+    assert raw(server, **{"Idempotency-Key": "order-5"}).status == 202
+
+
+def test_a_full_queue_frees_the_key():
+    s = Server("--max-queue-size=1", role="api")
+    try:
+        assert raw(s, **{"Idempotency-Key": "first"}).status == 202
+        assert raw(s, **{"Idempotency-Key": "second"}).code == "queue_full"
+        assert s.sql("SELECT name FROM submission_keys") == [("first",)]
+        assert raw(s, **{"Idempotency-Key": "first"}).status == 202  # that one has its place
+    finally:
+        s.close()
+
+
+def test_two_at_once_make_one_job(api):
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: raw(api, **{"Idempotency-Key": "race"}), range(8)))
+    assert {a.status for a in answers} <= {202, 409}
+    assert len({a.json["id"] for a in answers if a.status == 202}) == 1
+    assert count(api) == 1 and len(api.objects()) == 1
+
+
+def test_a_purged_job_frees_its_key(api):
+    first = raw(api, **{"Idempotency-Key": "k"}).json["id"]
+    assert api.ask("DELETE", f"/v1/jobs/{first}?purge=true").status == 204
+    assert raw(api, **{"Idempotency-Key": "k"}).json["id"] != first
+
+
+def test_a_kill_in_flight_does_not_block_the_key():
+    s = Server("--lease=1s", role="api")
+    try:
+        with half_a_request(s, "k"):
+            s.stop(signal.SIGKILL)
+        s.start()
+        assert raw(s, body=SOUND, **{"Idempotency-Key": "k"}).status in (202, 409)
+        answer = wait_for("the key is free", lambda: (a := raw(s, body=SOUND, **{"Idempotency-Key": "k"})).status == 202 and a)
+        assert count(s) == 1
+        assert raw(s, body=SOUND, **{"Idempotency-Key": "k"}).json["id"] == answer.json["id"]
+    finally:
+        s.close()
+
+
+@pytest.mark.parametrize("point, jobs", [("upload_stored", 0), ("job_inserted", 1), ("job_announced", 1)])
+def test_a_kill_between_key_and_answer(point, jobs):
+    """Key and job come into being together: a client that repeats gets the job there is, or makes one."""
+    s = Server("--lease=1s", role="api", env={"STENO_FAULT": f"{point}=kill"})
+    try:
+        with pytest.raises((AssertionError, OSError)):
+            raw(s, **{"Idempotency-Key": "k"})
+        s.process.wait(30)
+        assert count(s) == jobs
+        assert s.sql("SELECT count(*) FROM submission_keys WHERE job_id IS NOT NULL") == [(jobs,)]
+        s.env = {}
+        s.start()
+        answer = wait_for("an answer", lambda: (a := raw(s, **{"Idempotency-Key": "k"})).status == 202 and a)
+        assert count(s) == 1
+        assert answer.headers.get("idempotency-replayed") == ("true" if jobs else None)
+        assert answer.json["id"] == s.sql("SELECT id FROM jobs")[0][0]
+    finally:
+        s.close()
+
+
+def test_keys_are_swept():
+    s = Server("--engine=null", *QUICK)
+    try:
+        assert raw(s, **{"Idempotency-Key": "k"}).status == 202
+        change(s, "UPDATE submission_keys SET expires_at = 1")
+        wait_for("the key is forgotten", lambda: not s.sql("SELECT 1 FROM submission_keys"))
+        assert count(s) == 1
+    finally:
+        s.close()
+
+
+# Waiting.
+
+
+def test_waiting_for_the_end_of_a_submission(server):
+    answer = raw(server, **{"Prefer": "wait=30"})
+    assert answer.status == 200
+    job = answer.json
+    assert job["status"] == "completed" and job["result"]["engine"] == "null"
+    assert answer.headers["preference-applied"] == "wait=30"
+    assert answer.headers["location"] == f"/v1/jobs/{job['id']}" and "retry-after" not in answer.headers
+
+
+@pytest.mark.parametrize("prefer, applied", [
+    ("respond-async", "respond-async"),
+    ("respond-async, wait=0", "respond-async, wait=0"),
+    ("wait=0", "wait=0"),
+    ("handling=lenient", None),
+    ("wait", None),
+    ("wait=-1", None),
+    ("wait=soon", None),
+])
+def test_preferences_that_do_not_wait(api, prefer, applied):
+    answer = raw(api, **{"Prefer": prefer})
+    assert (answer.status, answer.headers.get("preference-applied")) == (202, applied)
+
+
+def test_a_wait_ends_in_time():
+    s = Server("--wait-limit=1s", role="api")
+    try:
+        for prefer in ("wait=1", "WAIT = 3600", 'x="a, b"; y=1, wait=600, wait=0'):
+            began = time.monotonic()
+            answer = raw(s, **{"Prefer": prefer})
+            assert (answer.status, answer.json["status"], answer.headers["preference-applied"]) == (202, "pending", "wait=1")
+            assert time.monotonic() - began >= 1
+    finally:
+        s.close()
+
+
+def test_waiting_can_be_turned_off():
+    s = Server("--wait-limit=0", role="api")
+    try:
+        answer = raw(s, **{"Prefer": "wait=600"})
+        assert answer.status == 202 and "preference-applied" not in answer.headers
+    finally:
+        s.close()
+
+
+def test_waiting_on_a_job_that_runs(api):
+    job_id = raw(api).json["id"]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        waiting = pool.submit(api.ask, "GET", f"/v1/jobs/{job_id}", None, {"Prefer": "wait=30"})
+        wait_for("it waits", lambda: not waiting.done() and "1" in api.ask("GET", "/metrics").body.decode())
+        assert api.ask("DELETE", f"/v1/jobs/{job_id}").status == 200
+        answer = waiting.result(30)
+    assert (answer.status, answer.json["status"]) == (200, "cancelled")
+    assert answer.headers["preference-applied"] == "wait=30"
+    assert api.ask("GET", f"/v1/jobs/{'0' * 8}-0000-7000-8000-{'0' * 12}", headers={"Prefer": "wait=30"}).status == 404
+
+
+def test_a_client_that_leaves_while_waiting_keeps_its_job(api):
+    with api.connect() as s:
+        s.sendall(f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\nPrefer: wait=50\r\n"
+                  f"Content-Length: {len(SOUND)}\r\n\r\n".encode() + SOUND)
+        wait_for("the job is there", lambda: count(api) == 1)
+    assert api.sql("SELECT state FROM jobs") == [("pending",)]
+
+
+def test_a_waiting_submission_can_be_repeated(server):
+    first = raw(server, **{"Prefer": "wait=30", "Idempotency-Key": "w"})
+    again = raw(server, **{"Prefer": "wait=30", "Idempotency-Key": "w"})
+    assert (first.status, again.status, again.body) == (200, 200, first.body)
+    assert again.headers["preference-applied"] == "wait=30" and again.headers["idempotency-replayed"] == "true"
+
+
+# Other origins.
+
+
+def cors(answer):
+    return {k.removeprefix("access-control-"): v for k, v in answer.headers.items() if k.startswith("access-control-")}
+
+
+def test_no_other_origin_by_default(server):
+    for method in ("GET", "OPTIONS"):
+        answer = server.ask(method, "/v1/jobs", headers={"Origin": "https://a.example", "Access-Control-Request-Method": "GET"})
+        assert cors(answer) == {} and "vary" not in answer.headers
+
+
+@pytest.fixture(scope="module")
+def open_server():
+    s = Server("--engine=null", "--cors-origins=*")
+    yield s
+    s.close()
+
+
+@pytest.fixture(scope="module")
+def listed_server():
+    s = Server("--engine=null", "--cors-origins=https://a.example,http://localhost:3000")
+    yield s
+    s.close()
+
+
+EXPOSED = {"location", "retry-after", "x-request-id", "etag", "preference-applied", "idempotency-replayed"}
+PREFLIGHT = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST",
+             "Access-Control-Request-Headers": "content-type,idempotency-key"}
+
+
+def test_every_origin(open_server):
+    answer = open_server.ask("GET", "/v1/jobs", headers={"Origin": "https://a.example"})
+    assert cors(answer)["allow-origin"] == "*" and "allow-credentials" not in cors(answer)
+    assert EXPOSED <= set(cors(answer)["expose-headers"].lower().split(", "))
+    assert cors(open_server.ask("GET", "/v1/jobs")) == {}
+
+
+def test_refusals_can_be_read_too(open_server):
+    for method, path, status in (("GET", "/nowhere", 404), ("PUT", "/v1/jobs", 405), ("GET", "/v1/jobs?x=1", 400)):
+        answer = open_server.ask(method, path, headers={"Origin": "https://a.example"})
+        assert (answer.status, cors(answer)["allow-origin"]) == (status, "*")
+    early = raw(open_server, body=b"PK\x03\x04" + bytes(600), Origin="https://a.example")
+    assert (early.code, cors(early)["allow-origin"]) == ("not_audio", "*")
+
+
+@pytest.mark.parametrize("path, methods", [
+    ("/v1/jobs", {"GET", "HEAD", "POST", "OPTIONS"}),
+    ("/v1/jobs/x", {"GET", "HEAD", "DELETE", "OPTIONS"}),
+])
+def test_preflights(open_server, path, methods):
+    answer = open_server.ask("OPTIONS", path, headers=PREFLIGHT)
+    assert (answer.status, answer.body) == (204, b"")
+    said = cors(answer)
+    assert said["allow-origin"] == "*" and set(said["allow-methods"].split(", ")) == methods
+    assert {"content-type", "idempotency-key", "prefer", "authorization"} <= set(said["allow-headers"].lower().split(", "))
+    assert int(said["max-age"]) > 0
+
+
+def test_listed_origins(listed_server):
+    for origin, yes in (("https://a.example", True), ("http://localhost:3000", True), ("http://localhost", False),
+                        ("https://a.example.evil.test", False), ("https://b.a.example", False), ("null", False)):
+        for method in ("GET", "OPTIONS"):
+            answer = listed_server.ask(method, "/v1/jobs", headers=PREFLIGHT | {"Origin": origin})
+            assert cors(answer).get("allow-origin") == (origin if yes else None), origin
+            assert ("allow-methods" in cors(answer)) == (yes and method == "OPTIONS")
+            assert answer.headers["vary"] == "Origin"
+    assert listed_server.ask("GET", "/v1/jobs").headers["vary"] == "Origin"
+
+
+@pytest.mark.parametrize("origins", ["https://a.example/", "https://a.example/path", "a.example", "*, https://a.example",
+                                     "https://A.example", "ftp://a.example", "https://"])
+def test_bad_origins_are_refused_at_start(steno, origins):
+    done = steno("api", "--data=data", "--listen=127.0.0.1:0", f"--cors-origins={origins}")
+    assert done.status == 2 and "cors_origins" in done.err
+
+
+# Names of requests.
+
+
+def test_the_name_of_a_request_is_in_its_answer_and_its_log_lines(server):
+    name = "my-request_1.2"
+    answer = raw(server, **{"X-Request-Id": name})
+    assert answer.headers["x-request-id"] == name
+    (line,) = [l for l in server.log().splitlines() if "accepted" in l and name in l]
+    assert answer.json["id"] in line
+    cancelled = server.ask("DELETE", f"/v1/jobs/{answer.json['id']}?purge=true", headers={"X-Request-Id": "purge-1"})
+    assert cancelled.status == 204 and any("purge-1" in l and "purged" in l for l in server.log().splitlines())
+
+
+@pytest.mark.parametrize("bad", ["a b", "x" * 65, "a\tb", "<script>", "gr\u00fc\u00df", ""])
+def test_names_that_could_harm_the_log_are_replaced(server, bad):
+    answer = server.ask("GET", "/health", headers={"X-Request-Id": bad})
+    assert len(answer.headers["x-request-id"]) == 36 and answer.headers["x-request-id"] != bad
+
+
+def test_every_line_about_a_request_names_it():
+    """Those of the api, at the level debug, where each request has a line of its own; the broker's fault adds a warning."""
+    s = Server("--log-level=debug", role="api", env={"STENO_FAULT": "broker_token=fail@1"})
+    try:
+        job_id = raw(s, **{"X-Request-Id": "r1"}).json["id"]
+        s.ask("GET", "/nowhere", headers={"X-Request-Id": "r2"})
+        s.ask("DELETE", f"/v1/jobs/{job_id}", headers={"X-Request-Id": "r3"})
+        wait_for("the log", lambda: "DELETE" in s.log())
+        about = [l for l in s.log().splitlines() if " api: " in l and (job_id in l or "/nowhere" in l or "/v1/jobs" in l)]
+        assert {"accepted", "cancelled", "POST", "DELETE"} <= {w for l in about for w in l.replace(",", " ").split()}
+        assert any("is accepted but not announced" in l for l in about)
+        assert all(re.search(r"\br[123]\b", l) for l in about), about
+    finally:
+        s.close()
+
+
+# What waits, and who works.
+
+
+def test_queues(api):
+    assert [q["name"] for q in api.ask("GET", "/v1/queues").json["queues"]] == ["high", "normal", "retry"]
+    for queue in ("high", "normal", "normal"):
+        assert raw(api, f"?queue={queue}").status == 202
+    late = raw(api).json["id"]
+    change(api, "UPDATE jobs SET run_after = run_after + 1000000 WHERE id = ?", (late,))
+    queues = {q["name"]: q for q in api.ask("GET", "/v1/queues").json["queues"]}
+    assert [(queues[n]["ready"], queues[n]["delayed"]) for n in ("high", "normal", "retry")] == [(1, 0), (2, 1), (0, 0)]
+    assert queues["retry"]["oldest"] == 0 and queues["high"]["broker_depth"] in (None, 0, 1)
+    wait_for("time passes", lambda: api.ask("GET", "/v1/queues").json["queues"][0]["oldest"] > 0.05)
+
+
+def test_workers_by_page(api):
+    rows = [(f"01a20200-0000-7000-8000-00000000000{i}", i) for i in range(5)]
+    for row in reversed(rows):
+        change(api, "INSERT INTO workers VALUES (?, 'h', ?, '1', 'running', 1, 1, 0, '{\"slots\": 1}')", row)
+    whole = api.ask("GET", "/v1/workers").json
+    assert [w["pid"] for w in whole["workers"]] == [0, 1, 2, 3, 4] and whole["next_cursor"] is None
+    assert {w["state"] for w in whole["workers"]} == {"silent"} and whole["workers"][0]["info"] == {"slots": 1}
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = api.ask("GET", "/v1/workers?limit=2" + (f"&cursor={cursor}" if cursor else "")).json
+        seen += [w["pid"] for w in page["workers"]]
+        cursor = page["next_cursor"]
+        if len(seen) == 2:  # one that was seen goes, so that places move
+            change(api, "DELETE FROM workers WHERE pid = 0")
+    assert seen == [0, 1, 2, 3, 4]
+    for query in ("limit=0", "limit=1001", "cursor=1"):
+        assert api.ask("GET", f"/v1/workers?{query}").code == "bad_query"
+
+
+def test_a_running_worker_is_listed(server):
+    (worker,) = wait_for("its heartbeat", lambda: server.ask("GET", "/v1/workers").json["workers"])
+    assert worker["state"] == "running" and worker["info"]["default_engine"] == "null"
