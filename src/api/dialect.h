@@ -36,6 +36,7 @@ struct dialect {
     const struct dialect_field *fields;    /* beside the native names, which mean the same everywhere; may be NULL */
     const char *(*cannot)(const char *field); /* why a field of that table cannot be had; NULL: it can. May be NULL */
     bool ignores_unknown;                     /* fields nobody knows, as many servers do; else they are refused */
+    const char *job_word;                     /* what jobs are called in refusals of fastapi.h; NULL: "Job" */
     bool name_decides;                        /* any content is taken: what cannot be decoded fails in the worker */
     /*
      * Looks at a recording's name before its content is taken, and at the form when all of it is there (defaults, what

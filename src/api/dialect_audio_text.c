@@ -7,9 +7,7 @@
 #include "api/dialect_queue.h"
 #include "api/fastapi.h"
 #include "api/health.h"
-#include "api/job_core.h"
 #include "api/json_body.h"
-#include "api/jsonw.h"
 #include "api/live.h"
 #include "api/server.h"
 #include "api/signed_upload.h"
@@ -27,15 +25,9 @@ enum {
     MESSAGE_MAX = 256
 };
 
-static int not_found(struct request *rq)
-{
-    return request_problem(rq, PROBLEM_job_not_found, "Job not found");
-}
-
-static void write_job(struct jsonw *w, const char *key, const struct shown_job *v)
+static void write_job(struct jsonw *w, const struct shown_job *v)
 {
     const struct job *j = &v->job;
-    jw_open(w, key, '{');
     jw_str(w, "id", j->id);
     jw_str(w, "filename", j->filename);
     jw_str(w, "status", job_state_name(j->state));
@@ -50,7 +42,6 @@ static void write_job(struct jsonw *w, const char *key, const struct shown_job *
     jw_str(w, "language", shown_job_language(v));
     jw_str(w, "whisper_model", shown_job_model(v));
     jw_str(w, "description", j->description);
-    jw_close(w, '}');
 }
 
 /* ---- uploads ---- */
@@ -144,27 +135,12 @@ int audio_text_submit(struct request *rq, struct err *err)
         rc = upload_submit(rq, url, filename, f, &p, err);
     if (rc < 0)
         return request_error(rq, p, err);
-    struct shown_job v = {.job = *rq->job, .position = -1};
-    /* What a submission always was there, also when a worker has the job already. */
-    v.job.state = JOB_PENDING;
-    CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);
-    struct jsonw w = {&b, false};
-    write_job(&w, NULL, &v);
-    return request_json(rq, 200, &b, err);
+    return fastapi_accepted(rq, 200, write_job, err);
 }
 
 int audio_text_status(struct request *rq, struct err *err)
 {
-    struct shown_job v;
-    int rc = shown_job_get(rq, rq->params[0], SHOW_TEXT, &v, err);
-    if (rc == ERR_NOT_FOUND)
-        return not_found(rq);
-    if (rc < 0)
-        return rc;
-    CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);
-    struct jsonw w = {&b, false};
-    write_job(&w, NULL, &v);
-    return request_json(rq, 200, &b, err);
+    return fastapi_show(rq, SHOW_TEXT, write_job, err);
 }
 
 /* A bare list, the newest first, with the texts: one read of jobs and one of results. */
@@ -198,7 +174,9 @@ int audio_text_list(struct request *rq, struct err *err)
     for (size_t i = 0; i < page.n; i++) {
         const struct shown_job v = {
             .job = page.jobs[i], .position = -1, .result = results[i].text ? &results[i] : NULL};
-        write_job(&w, NULL, &v);
+        jw_open(&w, NULL, '{');
+        write_job(&w, &v);
+        jw_close(&w, '}');
     }
     jw_close(&w, ']');
     return request_json(rq, 200, &b, err);
@@ -222,7 +200,9 @@ static void update(const struct live_view *v, struct buf *b)
         const struct shown_job shown = {.job = *v->job, .position = -1, .result = v->result};
         jw_str(&w, "result_text", v->result ? v->result->text : NULL);
         jw_str(&w, "error_message", v->job->error_message);
-        write_job(&w, "result", &shown);
+        jw_open(&w, "result", '{');
+        write_job(&w, &shown);
+        jw_close(&w, '}');
     }
     jw_close(&w, '}');
 }

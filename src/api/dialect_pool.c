@@ -5,17 +5,10 @@
  */
 #include "api/dialect.h"
 #include "api/fastapi.h"
-#include "api/job_core.h"
-#include "api/jsonw.h"
 #include "api/server.h"
 #include "base/str.h"
 
 enum { ANSWER_MAX = 64 << 20, LIST_DEFAULT = 50, LIST_MAX = 1000, OFFSET_MAX = 1000000 };
-
-static int not_found(struct request *rq)
-{
-    return request_problem(rq, PROBLEM_job_not_found, "Job not found");
-}
 
 /* What lists and single jobs both show. */
 static void write_job(struct jsonw *w, const struct shown_job *v)
@@ -34,23 +27,22 @@ static void write_job(struct jsonw *w, const struct shown_job *v)
     jw_str(w, "error_message", j->error_message);
 }
 
+static void write_submitted(struct jsonw *w, const struct shown_job *v)
+{
+    const struct job *j = &v->job;
+    jw_str(w, "job_id", j->id);
+    jw_str(w, "task_id", j->id);
+    jw_str(w, "status", job_state_name(j->state));
+    jw_str(w, "message", "Transcription job submitted");
+    jw_str(w, "filename", j->filename);
+    jw_str(w, "model_size", j->model);
+    jw_str(w, "language", j->language);
+    jw_time(w, "created_at", j->created_at);
+}
+
 int pool_submit(struct request *rq, struct err *err)
 {
-    const struct job *j = rq->job;
-    CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);
-    struct jsonw w = {&b, false};
-    jw_open(&w, NULL, '{');
-    jw_str(&w, "job_id", j->id);
-    jw_str(&w, "task_id", j->id);
-    /* What a submission always was there, also when a worker has the job already. */
-    jw_str(&w, "status", job_state_name(JOB_PENDING));
-    jw_str(&w, "message", "Transcription job submitted");
-    jw_str(&w, "filename", j->filename);
-    jw_str(&w, "model_size", j->model);
-    jw_str(&w, "language", j->language);
-    jw_time(&w, "created_at", j->created_at);
-    jw_close(&w, '}');
-    return request_json(rq, 202, &b, err);
+    return fastapi_accepted(rq, 202, write_submitted, err);
 }
 
 static void write_result(struct jsonw *w, const struct job_result *r)
@@ -69,65 +61,47 @@ static void write_result(struct jsonw *w, const struct job_result *r)
     jw_close(w, '}');
 }
 
+static void write_whole_job(struct jsonw *w, const struct shown_job *v)
+{
+    write_job(w, v);
+    if (v->result) {
+        jw_str(w, "text", v->result->text);
+        write_result(w, v->result);
+    } else {
+        jw_null(w, "text");
+        jw_null(w, "result");
+    }
+}
+
 int pool_get(struct request *rq, struct err *err)
 {
-    struct shown_job v;
-    int rc = shown_job_get(rq, rq->params[0], SHOW_TEXT, &v, err);
-    if (rc == ERR_NOT_FOUND)
-        return not_found(rq);
-    if (rc < 0)
-        return rc;
-    CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);
-    struct jsonw w = {&b, false};
-    jw_open(&w, NULL, '{');
-    write_job(&w, &v);
-    if (v.result) {
-        jw_str(&w, "text", v.result->text);
-        write_result(&w, v.result);
-    } else {
-        jw_null(&w, "text");
-        jw_null(&w, "result");
-    }
-    jw_close(&w, '}');
-    return request_json(rq, 200, &b, err);
+    return fastapi_show(rq, SHOW_TEXT, write_whole_job, err);
+}
+
+static void write_metadata(struct jsonw *w, const struct shown_job *v)
+{
+    jw_str(w, "job_id", v->job.id);
+    jw_str(w, "filename", v->job.filename);
+    jw_str(w, "status", job_state_name(v->job.state));
+    jw_time(w, "created_at", v->job.created_at);
+    jw_str(w, "model_size", shown_job_model(v));
 }
 
 int pool_metadata(struct request *rq, struct err *err)
 {
-    struct shown_job v;
-    int rc = shown_job_get(rq, rq->params[0], 0, &v, err);
-    if (rc == ERR_NOT_FOUND)
-        return not_found(rq);
-    if (rc < 0)
-        return rc;
-    CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);
-    struct jsonw w = {&b, false};
-    jw_open(&w, NULL, '{');
-    jw_str(&w, "job_id", v.job.id);
-    jw_str(&w, "filename", v.job.filename);
-    jw_str(&w, "status", job_state_name(v.job.state));
-    jw_time(&w, "created_at", v.job.created_at);
-    jw_str(&w, "model_size", shown_job_model(&v));
-    jw_close(&w, '}');
-    return request_json(rq, 200, &b, err);
+    return fastapi_show(rq, 0, write_metadata, err);
+}
+
+static void write_cancelled(struct jsonw *w, const struct shown_job *v)
+{
+    jw_str(w, "job_id", v->job.id);
+    jw_str(w, "status", job_state_name(v->job.state));
+    jw_str(w, "message", "Job cancelled");
 }
 
 int pool_cancel(struct request *rq, struct err *err)
 {
-    struct shown_job v;
-    int rc = fastapi_cancel(rq, &v, err);
-    if (rc == ERR_NOT_FOUND)
-        return not_found(rq);
-    if (rc <= 0)
-        return rc;
-    CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);
-    struct jsonw w = {&b, false};
-    jw_open(&w, NULL, '{');
-    jw_str(&w, "job_id", v.job.id);
-    jw_str(&w, "status", job_state_name(v.job.state));
-    jw_str(&w, "message", "Job cancelled");
-    jw_close(&w, '}');
-    return request_json(rq, 200, &b, err);
+    return fastapi_cancel(rq, write_cancelled, err);
 }
 
 /* As query_int, and says which parameter is wrong. */

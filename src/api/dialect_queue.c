@@ -6,7 +6,6 @@
 #include "api/dialect_queue.h"
 
 #include "api/fastapi.h"
-#include "api/jsonw.h"
 #include "api/live.h"
 #include "api/server.h"
 #include "base/clock.h"
@@ -51,11 +50,6 @@ void queue_message(const struct job *j, int64_t position, char *ret, size_t size
     snprintf(ret, size, "?");
 }
 
-static int not_found(struct request *rq)
-{
-    return request_problem(rq, PROBLEM_job_not_found, "Task not found");
-}
-
 /* Seconds until it is done, of all jobs done lately, those before it sharing the hands at work now; -1: nobody knows.
  */
 static int64_t estimate_ms(const struct shown_job *v, const struct store_pace *pace, int64_t now_ms)
@@ -90,7 +84,7 @@ int queue_task(struct request *rq, struct err *err)
     if (rc >= 0 && !job_state_terminal(v.job.state))
         rc = store_pace(rq->api->o.store, &pace, err);
     if (rc == ERR_NOT_FOUND)
-        return not_found(rq);
+        return fastapi_not_found(rq);
     if (rc < 0)
         return rc;
     char message[MESSAGE_MAX];
@@ -124,22 +118,16 @@ int queue_task(struct request *rq, struct err *err)
     return request_json(rq, 200, &b, err);
 }
 
+static void write_cancelled(struct jsonw *w, const struct shown_job *v)
+{
+    jw_str(w, "task_id", v->job.id);
+    jw_str(w, "status", queue_state(v->job.state));
+    jw_str(w, "message", "Task cancelled");
+}
+
 int queue_cancel(struct request *rq, struct err *err)
 {
-    struct shown_job v;
-    int rc = fastapi_cancel(rq, &v, err);
-    if (rc == ERR_NOT_FOUND)
-        return not_found(rq);
-    if (rc <= 0)
-        return rc;
-    CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);
-    struct jsonw w = {&b, false};
-    jw_open(&w, NULL, '{');
-    jw_str(&w, "task_id", v.job.id);
-    jw_str(&w, "status", queue_state(v.job.state));
-    jw_str(&w, "message", "Task cancelled");
-    jw_close(&w, '}');
-    return request_json(rq, 200, &b, err);
+    return fastapi_cancel(rq, write_cancelled, err);
 }
 
 int queue_status(struct request *rq, struct err *err)
@@ -214,6 +202,7 @@ int queue_websocket(struct request *rq, struct err *err)
 const struct dialect dialect_queue = {
     .name = "queue",
     .refuse = fastapi_refuse,
+    .job_word = "Task",
     .error_schema = "FastApiError",
     .ignores_unknown = true,
     .name_decides = true,

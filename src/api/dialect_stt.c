@@ -5,46 +5,42 @@
  */
 #include "api/dialect.h"
 #include "api/fastapi.h"
-#include "api/job_core.h"
-#include "api/jsonw.h"
 
-enum { ANSWER_MAX = 64 << 20 };
-
-static int not_found(struct request *rq)
+static void write_submitted(struct jsonw *w, const struct shown_job *v)
 {
-    return request_problem(rq, PROBLEM_job_not_found, "Job not found");
+    jw_str(w, "job_id", v->job.id);
+    jw_str(w, "status", fastapi_state(v->job.state));
+    jw_str(w, "message", "File uploaded successfully. Processing started.");
 }
 
 int stt_upload(struct request *rq, struct err *err)
 {
-    CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);
-    struct jsonw w = {&b, false};
-    jw_open(&w, NULL, '{');
-    jw_str(&w, "job_id", rq->job->id);
-    jw_str(&w, "status", fastapi_state(JOB_PENDING));
-    jw_str(&w, "message", "File uploaded successfully. Processing started.");
-    jw_close(&w, '}');
-    return request_json(rq, 200, &b, err);
+    return fastapi_accepted(rq, 200, write_submitted, err);
+}
+
+static void write_status(struct jsonw *w, const struct shown_job *v)
+{
+    jw_str(w, "job_id", v->job.id);
+    jw_str(w, "status", fastapi_state(v->job.state));
+    jw_real(w, "progress", job_percent(&v->job));
+    jw_time(w, "created_at", v->job.created_at);
+    jw_str(w, "error_message", v->job.error_message);
 }
 
 int stt_status(struct request *rq, struct err *err)
 {
-    struct shown_job v;
-    int rc = shown_job_get(rq, rq->params[0], 0, &v, err);
-    if (rc == ERR_NOT_FOUND)
-        return not_found(rq);
-    if (rc < 0)
-        return rc;
-    CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);
-    struct jsonw w = {&b, false};
-    jw_open(&w, NULL, '{');
-    jw_str(&w, "job_id", v.job.id);
-    jw_str(&w, "status", fastapi_state(v.job.state));
-    jw_real(&w, "progress", job_percent(&v.job));
-    jw_time(&w, "created_at", v.job.created_at);
-    jw_str(&w, "error_message", v.job.error_message);
-    jw_close(&w, '}');
-    return request_json(rq, 200, &b, err);
+    return fastapi_show(rq, 0, write_status, err);
+}
+
+static void write_result(struct jsonw *w, const struct shown_job *v)
+{
+    jw_str(w, "job_id", v->job.id);
+    jw_str(w, "status", fastapi_state(v->job.state));
+    jw_str(w, "text", v->result->text);
+    jw_str(w, "minio_result_path", v->result->result_key);
+    jw_time(w, "completed_at", v->job.finished_at);
+    jw_str(w, "language", shown_job_language(v));
+    jw_str(w, "model", shown_job_model(v));
 }
 
 int stt_result(struct request *rq, struct err *err)
@@ -52,23 +48,12 @@ int stt_result(struct request *rq, struct err *err)
     struct shown_job v;
     int rc = shown_job_get(rq, rq->params[0], SHOW_TEXT, &v, err);
     if (rc == ERR_NOT_FOUND)
-        return not_found(rq);
+        return fastapi_not_found(rq);
     if (rc < 0)
         return rc;
     if (!v.result)
         return request_problem(rq, PROBLEM_bad_request, "Job not completed. Status: %s", fastapi_state(v.job.state));
-    CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);
-    struct jsonw w = {&b, false};
-    jw_open(&w, NULL, '{');
-    jw_str(&w, "job_id", v.job.id);
-    jw_str(&w, "status", fastapi_state(v.job.state));
-    jw_str(&w, "text", v.result->text);
-    jw_str(&w, "minio_result_path", v.result->result_key);
-    jw_time(&w, "completed_at", v.job.finished_at);
-    jw_str(&w, "language", shown_job_language(&v));
-    jw_str(&w, "model", shown_job_model(&v));
-    jw_close(&w, '}');
-    return request_json(rq, 200, &b, err);
+    return fastapi_answer(rq, &v, write_result, err);
 }
 
 static int check_name(const char *filename, enum problem *ret_problem, struct err *err)

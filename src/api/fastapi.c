@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/fastapi.h"
 
-#include "api/jsonw.h"
 #include "base/str.h"
 
 #include <ctype.h>
 #include <string.h>
 
-enum { ENDING_MAX = 16 };
+enum { ENDING_MAX = 16, ANSWER_MAX = 64 << 20 };
 
 /* Of all that ffmpeg takes, what people call a recording or a film. */
 static const char media_endings[] =
@@ -117,12 +116,60 @@ const char *fastapi_state(enum job_state s)
     return s < JOB_STATE_COUNT ? words[s] : "UNKNOWN";
 }
 
-int fastapi_cancel(struct request *rq, struct shown_job *ret, struct err *err)
+static const char *job_word(const struct request *rq)
 {
+    const char *word = rq->route->dialect->job_word;
+    return word ? word : "Job";
+}
+
+int fastapi_not_found(struct request *rq)
+{
+    return request_problem(rq, PROBLEM_job_not_found, "%s not found", job_word(rq));
+}
+
+static int answer(struct request *rq, unsigned status, const struct shown_job *v, shown_write_fn write, struct err *err)
+{
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);
+    struct jsonw w = {&b, false};
+    jw_open(&w, NULL, '{');
+    write(&w, v);
+    jw_close(&w, '}');
+    return request_json(rq, status, &b, err);
+}
+
+int fastapi_accepted(struct request *rq, unsigned status, shown_write_fn write, struct err *err)
+{
+    struct shown_job v = {.job = *rq->job, .position = -1};
+    v.job.state = JOB_PENDING; /* also when the answer is a repeated one and a worker has the job already */
+    return answer(rq, status, &v, write, err);
+}
+
+int fastapi_answer(struct request *rq, const struct shown_job *v, shown_write_fn write, struct err *err)
+{
+    return answer(rq, 200, v, write, err);
+}
+
+int fastapi_show(struct request *rq, unsigned what, shown_write_fn write, struct err *err)
+{
+    struct shown_job v;
+    int rc = shown_job_get(rq, rq->params[0], what, &v, err);
+    if (rc == ERR_NOT_FOUND)
+        return fastapi_not_found(rq);
+    return rc < 0 ? rc : answer(rq, 200, &v, write, err);
+}
+
+int fastapi_cancel(struct request *rq, shown_write_fn write, struct err *err)
+{
+    struct shown_job v;
     int rc = job_cancel(rq, rq->params[0], err);
     if (rc >= 0)
-        rc = shown_job_get(rq, rq->params[0], 0, ret, err);
-    if (rc < 0 || ret->job.state == JOB_CANCELLED)
-        return rc < 0 ? rc : 1;
-    return request_problem(rq, PROBLEM_conflict, "Job cannot be cancelled: it is %s", job_state_name(ret->job.state));
+        rc = shown_job_get(rq, rq->params[0], 0, &v, err);
+    if (rc == ERR_NOT_FOUND)
+        return fastapi_not_found(rq);
+    if (rc < 0)
+        return rc;
+    if (v.job.state == JOB_CANCELLED)
+        return answer(rq, 200, &v, write, err);
+    return request_problem(rq, PROBLEM_conflict, "%s cannot be cancelled: it is %s", job_word(rq),
+                           job_state_name(v.job.state));
 }

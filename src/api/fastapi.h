@@ -8,6 +8,7 @@
 
 #include "api/dialect.h"
 #include "api/job_core.h"
+#include "api/jsonw.h"
 
 /*
  * For dialect.refuse: {"detail": "a sentence"}, or with 422 {"detail": [{"loc": ["body", "file"], "msg": ..., "type":
@@ -26,10 +27,19 @@ int fastapi_check_ending(const char *filename, const char *endings, enum problem
 /* "PENDING", as services whose states are a Python enum say it. */
 const char *fastapi_state(enum job_state s);
 
-/*
- * Cancels the job of rq->params[0]. 1: it is cancelled, and *ret shows it; 0: rq is answered, because the job had ended
- * otherwise; NOT_FOUND.
+/* Writes the members of the object that shows a job. */
+typedef void (*shown_write_fn)(struct jsonw *w, const struct shown_job *v);
+
+/* For handlers to return. Answers with such an object: of the job that was just accepted, as it then always stood ...
  */
-int fastapi_cancel(struct request *rq, struct shown_job *ret, struct err *err) MUST_CHECK;
+int fastapi_accepted(struct request *rq, unsigned status, shown_write_fn write, struct err *err) MUST_CHECK;
+/* ... of this one ... */
+int fastapi_answer(struct request *rq, const struct shown_job *v, shown_write_fn write, struct err *err) MUST_CHECK;
+/* ... of rq->params[0], with what SHOW_* says ... */
+int fastapi_show(struct request *rq, unsigned what, shown_write_fn write, struct err *err) MUST_CHECK;
+/* ... or of that one after cancelling it; refused when it had ended otherwise. */
+int fastapi_cancel(struct request *rq, shown_write_fn write, struct err *err) MUST_CHECK;
+/* "Job not found", or as rq's dialect calls it. */
+int fastapi_not_found(struct request *rq);
 
 #endif
