@@ -52,9 +52,10 @@ def wav(tmp_path):
 
 def test_all_commands_are_there():
     assert COMMANDS == [
-        "serve", "api", "worker", "transcribe", "submit", "status", "wait", "result", "jobs", "cancel", "health", "errors list",
+        "serve", "direct", "api", "worker", "transcribe", "submit", "status", "wait", "result", "jobs", "cancel", "health", "errors list",
         "errors show", "errors retry", "errors resolve", "migrate up", "migrate status", "config print", "config check",
-        "config sample", "cleanup", "model list", "model info", "model pull", "model verify", "bench", "version", "help",
+        "config sample", "cleanup", "model list", "model info", "model pull", "model verify", "bench", "openapi", "version",
+        "help",
     ]
 
 
