@@ -223,5 +223,9 @@ int main(int argc, char **argv)
         }
     } while (b.open);
     report(&b);
+    close(b.epoll);
+    free(b.jobs);
+    free(b.followers);
+    free(b.delays_ms);
     return 0;
 }
