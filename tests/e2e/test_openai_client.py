@@ -9,11 +9,11 @@ import threading
 import time
 from pathlib import Path
 
-import openai_package
+import fetched
 import pytest
 from steno_server import FIXTURE, QUICK, Server, wait_for
 
-openai = openai_package.python_client()
+openai = fetched.python_client()
 
 WAV = FIXTURE / "wav" / "03_commands.wav"
 SPOKEN = "open the red box. turn off the light please. where is the small dog?"

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import openai_package
+import fetched
 import pytest
 from steno_server import FIXTURE, QUICK, Server, wait_for
 
@@ -30,7 +30,7 @@ const transcribe = (more) =>
 
 @pytest.fixture(scope="module")
 def node():
-    where = openai_package.node_client()
+    where = fetched.node_client()
     folder = Path(tempfile.mkdtemp(prefix="steno-e2e-models-"))
     (folder / "ggml-base.en.bin").symlink_to(FIXTURE / "fixture.bin")
     server = Server(*QUICK, "--engine=whisper", "--precision=f32", "--threads=2", f"--model-path={folder}", "--model=base.en")

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """
-OpenAI's own clients, for tests: fetched once into a folder beside the program, in versions that are pinned here.
+Packages that tests need and Debian does not have: fetched once into a folder beside the program, in versions that are
+pinned here.
 """
 
 import fcntl
+import json
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,8 @@ from steno_server import STENO
 
 PYTHON = "openai==3.54.0"
 NODE = "openai@4.104.0"  # the newest that runs on Debian's Node.js
+OPENAPI = "openapi-spec-validator==0.9.0"
+PIP = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
 
 
 def folder():
@@ -40,8 +44,7 @@ def fetch(name, command):
 
 def python_client():
     """The module `openai`."""
-    where = fetch(PYTHON, lambda to: [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-                                      "--target", str(to), PYTHON])
+    where = fetch(PYTHON, lambda to: [*PIP, "--target", str(to), PYTHON])
     sys.path.insert(0, str(where))
     import openai
 
@@ -53,3 +56,9 @@ def node_client():
     if not shutil.which("npm") or not shutil.which("node"):
         pytest.skip("there is no npm", allow_module_level=True)
     return fetch(NODE.replace("@", "-"), lambda to: ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(to), NODE])
+
+
+def openapi_schema():
+    """The JSON Schema of OpenAPI 3.1 documents, as the OpenAPI Initiative published it."""
+    where = fetch(OPENAPI, lambda to: [*PIP, "--no-deps", "--target", str(to), OPENAPI])
+    return json.loads((where / "openapi_spec_validator" / "resources" / "schemas" / "v3.1" / "schema.json").read_text())
