@@ -19,15 +19,6 @@
 
 enum { ANSWER_MAX = 64 << 20, TRANSCRIPT_MAX = 64 << 20 };
 
-/* Nobody will ask for it any more. */
-static void drop_job(struct request *rq)
-{
-    struct err err = ERR_INIT;
-    int rc = job_cancel(rq, rq->job->id, &err);
-    if (rc < 0 && rc != ERR_NOT_FOUND)
-        log_warn(&rq->log, "job %s goes on although nobody waits for it: %s", rq->job->id, err.msg);
-}
-
 static int answer_failure(struct request *rq, const struct job *j)
 {
     int code = j->error_class ? err_from_name(j->error_class) : ERR_INTERNAL;
@@ -117,16 +108,16 @@ static int waited(struct request *rq, enum wait_end end, struct err *err)
     case WAIT_JOB_ENDED:
         return answer_ended(rq, err);
     case WAIT_TIMED_OUT:
-        drop_job(rq);
+        job_abandon(rq);
         return request_problem(rq, PROBLEM_takes_too_long, "the transcription took longer than %lld s",
                                (long long)(rq->api->o.direct_ms / 1000));
     case WAIT_SERVER_STOPS:
-        drop_job(rq);
+        job_abandon(rq);
         return request_problem(rq, PROBLEM_shutting_down, "the server stops: send the recording again");
     case WAIT_CLIENT_LEFT:
         break;
     }
-    drop_job(rq);
+    job_abandon(rq);
     return request_problem(rq, PROBLEM_job_cancelled, "the client left");
 }
 

@@ -109,8 +109,7 @@ static int fingerprint(const struct form *f, const char *options, const char *sh
     unsigned n = 0;
     if (!buf_ok(&b) || EVP_Digest(b.data, b.len, digest, &n, EVP_sha256(), NULL) != 1)
         return err_set(err, ERR_NOMEM, "no memory for this request");
-    for (unsigned i = 0; i < n; i++)
-        snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+    str_hex(digest, n, ret);
     return 0;
 }
 

@@ -59,6 +59,16 @@ int job_cancel(struct request *rq, const char *id, struct err *err)
     return job_cancel_in(rq->api, &rq->log, id, err);
 }
 
+void job_abandon(struct request *rq)
+{
+    struct err err = ERR_INIT;
+    if (rq->idempotency)
+        return;
+    int rc = job_cancel(rq, rq->job->id, &err);
+    if (rc < 0 && rc != ERR_NOT_FOUND)
+        log_warn(&rq->log, "job %s goes on although nobody waits for it: %s", rq->job->id, err.msg);
+}
+
 double job_percent(const struct job *j)
 {
     if (j->state == JOB_COMPLETED)

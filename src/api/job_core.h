@@ -22,7 +22,12 @@ enum {
 int shown_job_get(struct request *rq, const char *id, unsigned what, struct shown_job *ret, struct err *err) MUST_CHECK;
 /* pending or processing -> cancelled, and tells the worker. 1: now; 0: it had ended before; NOT_FOUND. */
 int job_cancel(struct request *rq, const char *id, struct err *err) MUST_CHECK;
-/* The same without a request. */
+/*
+ * Nobody waits for rq->job any more: cancels it. Not when it has an Idempotency-Key: the same request may come again,
+ * or wait beside this one.
+ */
+void job_abandon(struct request *rq);
+/* job_cancel without a request. */
 int job_cancel_in(struct api *api, const struct log_ctx *lc, const char *id, struct err *err) MUST_CHECK;
 /* How much is done, 0 to 100: of the chunks. */
 double job_percent(const struct job *j);

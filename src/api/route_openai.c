@@ -4,8 +4,9 @@
  * request waits for.
  *
  * Only this client knows of the job: when it leaves, or the server stops, the job is cancelled, since the client would
- * send it again. When the time is over the job goes on, and the answer says where to find it. Answers that a second try
- * would not change say so (x-should-retry), because OpenAI's clients repeat what failed with 409 and 5xx.
+ * send it again; not when it has an Idempotency-Key, by which the client would come back to it. When the time is over
+ * the job goes on, and the answer says where to find it. Answers that a second try would not change say so
+ * (x-should-retry), because OpenAI's clients repeat what failed with 409 and 5xx.
  */
 #include "api/job_core.h"
 #include "api/openai.h"
@@ -112,14 +113,6 @@ static int answer_ended(struct request *rq, struct err *err)
     return answer_late(rq, &v.job);
 }
 
-/* Nobody will ask for the result. */
-static void give_up(struct request *rq)
-{
-    struct err err = ERR_INIT;
-    if (job_cancel(rq, asked_id(rq), &err) < 0 && err.code != ERR_NOT_FOUND)
-        log_warn(&rq->log, "job %s goes on though its client left: %s", asked_id(rq), err.msg);
-}
-
 static int at_end(struct request *rq, enum wait_end end, struct err *err)
 {
     switch (end) {
@@ -127,11 +120,11 @@ static int at_end(struct request *rq, enum wait_end end, struct err *err)
     case WAIT_TIMED_OUT:
         break;
     case WAIT_CLIENT_LEFT:
-        give_up(rq);
+        job_abandon(rq);
         rq->answer.status = CLIENT_LEFT;
         return 0;
     case WAIT_SERVER_STOPS:
-        give_up(rq);
+        job_abandon(rq);
         return request_problem(rq, PROBLEM_shutting_down,
                                "the server stops, and gave the transcription up; send it again");
     }
@@ -152,7 +145,11 @@ int route_openai_audio(struct request *rq, struct err *err)
     const struct openai_want want = openai_want(rq->form);
     if (want.stream) {
         const struct live_opts o = {
-            .job_id = asked_id(rq), .transport = LIVE_SSE, .format = openai_stream(&want), .left = on_left};
+            .job_id = asked_id(rq),
+            .transport = LIVE_SSE,
+            .format = openai_stream(&want),
+            .left = rq->idempotency ? NULL : on_left, /* as job_abandon */
+        };
         answer_header(&rq->answer, "X-Job-Id", "%s", asked_id(rq));
         return live_start(rq, &o, err);
     }

@@ -484,18 +484,26 @@ def test_no_worker_no_models():
 # ---- waiting ----
 
 
-def send(server, **fields):
-    """A socket on which a whole request was sent, and the job it became."""
-    known = {row[0] for row in server.sql("SELECT id FROM jobs")}
+def send_only(server, *head, **fields):
+    """A socket on which a whole request was sent; `head`: further header lines."""
     body, headers = multipart([("file", "a.wav", b"RIFF"), ("model", "whisper-1"), *fields.items()])
     s = server.connect()
-    s.sendall((f"POST {TRANSCRIPTIONS} HTTP/1.1\r\nHost: x\r\nContent-Type: {headers['Content-Type']}\r\n"
-               f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n").encode() + body)
+    lines = [f"POST {TRANSCRIPTIONS} HTTP/1.1", "Host: x", f"Content-Type: {headers['Content-Type']}",
+             f"Content-Length: {len(body)}", "Connection: close", *head, "", ""]
+    s.sendall("\r\n".join(lines).encode() + body)
+    return s
 
-    def new():
-        return {row[0] for row in server.sql("SELECT id FROM jobs")} - known
 
-    return s, wait_for("the job", new).pop()
+def send(server, *head, **fields):
+    """... and the job it became."""
+    known = {row[0] for row in server.sql("SELECT id FROM jobs")}
+    s = send_only(server, *head, **fields)
+    return s, wait_for("the job", lambda: {row[0] for row in server.sql("SELECT id FROM jobs")} - known).pop()
+
+
+def read_all(s):
+    with s, s.makefile("rb") as f:
+        return f.read()
 
 
 def test_a_client_that_leaves_cancels_its_job():
@@ -509,6 +517,28 @@ def test_a_client_that_leaves_cancels_its_job():
         assert server.job(other_id)["status"] == "pending"
         stays.close()
     finally:
+        server.close()
+
+
+@pytest.mark.parametrize("stream", ["false", "true"])
+def test_a_client_with_a_key_may_leave_and_come_back(stream):
+    """Another request waits for the same job, and one that comes later gets its text, too."""
+    server = Server(role="api")
+    worker = None
+    try:
+        s, job_id = send(server, "Idempotency-Key: k", stream=stream)
+        stays = send_only(server, "Idempotency-Key: k", stream=stream)
+        s.close()
+        time.sleep(1)
+        assert server.job(job_id)["status"] == "pending"
+        worker = Server(*QUICK, "--engine=null", role="worker", data=server.data)
+        for answer in (read_all(stays), read_all(send_only(server, "Idempotency-Key: k", stream=stream))):
+            assert answer.startswith(b"HTTP/1.1 200 ") and job_id.encode() in answer
+            assert (b"data: [DONE]" if stream == "true" else b'"text"') in answer
+        assert server.sql("SELECT id, state FROM jobs") == [(job_id, "completed")]
+    finally:
+        if worker:
+            worker.close()
         server.close()
 
 
