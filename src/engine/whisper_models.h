@@ -1,7 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Inside src/engine: the Whisper models that are loaded, a few at most, each with the batch that all chunks with that
- * model run in. A model is loaded when it is first asked for; one that nobody uses makes room for another.
+ * Inside src/engine: the pool of Whisper models, each with the batch that all chunks with that model run in.
+ *
+ * A model is loaded when it is first asked for and stays for the next that asks. At most `max` are loaded at once: one
+ * that nobody uses makes room for another, the least recently used first; so it is when memory is short. A thread
+ * unloads models that nobody has used for long, and the memory goes back to the system.
+ *
+ * What models_describe says (heartbeats carry it as `model_pool`):
+ *
+ *   hits, misses            acquired while loaded; loaded for it. One for each chunk, and one before each job's first
+ *   hit_rate                hits of both together; null before the first
+ *   evictions, unloads      put out to make room; put out because nobody used it
+ *   oom_fallbacks           jobs that got a smaller model because theirs did not fit
+ *   timeouts                callers that waited in vain
+ *   waiting                 callers in line now
+ *   load_ms_last, _total    how long loading took; _total is of all `misses`
+ *   size, pool_size, max_size   models loaded now, kept without use, loaded at most
+ *   memory_mb               of what is loaded, in MiB
+ *   memory_budget_mb        the setting model_memory; null: what the machine has left
+ *   loaded                  their names
+ *   models                  [{"name", "loaded_at" and "last_used" (as "2026-11-22T05:31:00.123Z"), "use_count",
+ *                           "in_use" (callers now), "memory_mb", "load_ms", "windows" (chunks at a time)}, ...]
  *
  * Threads: any.
  */
