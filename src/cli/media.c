@@ -23,7 +23,11 @@ struct engine_opts media_engine(const struct conf *conf)
                                 .precision = conf->precision,
                                 .threads = (unsigned)conf->threads,
                                 .beam_size = (int)conf->beam_size,
-                                .memory_bytes = conf->engine_memory,
+                                .memory_bytes = conf->model_memory,
+                                .models_kept = (unsigned)conf->model_pool_size,
+                                .models_max = (unsigned)conf->model_pool_max_size,
+                                .model_wait_ms = conf->model_acquire_timeout,
+                                .model_idle_ms = conf->model_idle_time,
                                 .slots = (unsigned)conf->engine_slots,
                                 .chunk_time_ms = CHUNK_TIME_MS};
 }

@@ -30,8 +30,6 @@
 #include "base/buf.h"
 #include "whisper/whisper.h"
 
-enum { MODELS_MAX = 4 };
-
 struct models;
 struct loaded; /* a model in use */
 
@@ -42,6 +40,10 @@ struct models_opts {
     unsigned rows;        /* in a step, with all windows */
     unsigned threads;     /* 0: what OpenMP says */
     int64_t memory_bytes; /* for all models together; 0: what the machine has left */
+    unsigned kept, max;   /* models that stay without use, and that are loaded at most; at least 1 */
+    int64_t wait_ms;      /* how long a caller waits for room; 0: for ever */
+    int64_t idle_ms;      /* a model without use goes after this time; 0: never */
+    int64_t spare_ms;     /* and one beyond `kept` after this */
 };
 
 /* Copies what it needs of `o`. */
@@ -49,14 +51,17 @@ void models_new(const struct models_opts *o, struct models **ret);
 void models_free(struct models *m); /* nobody may use one; NULL is fine */
 
 /*
- * The model of this name, for use until models_release. When as many as there may be are in use, or memory is short
- * while others are in use, the caller waits in line, cancel holds there. INVALID (no such model), NOMEM (it does not
- * fit even alone), CANCELLED, and what opening says.
+ * The model of this name, for use until models_release. 1: it was loaded for this call; 0: it was there. When as many
+ * as there may be are in use, or memory is short while others are in use, the caller waits in line, cancel holds there.
+ * INVALID (no such model), NOMEM (it does not fit even alone), BUSY (waited too long), CANCELLED, and what opening
+ * says.
  */
 int models_acquire(struct models *m, const char *name, const struct cancel *cancel, struct loaded **ret,
                    struct err *err) MUST_CHECK;
 void models_release(struct models *m, struct loaded *l);
-/* Appends members of a JSON object: what is loaded, and how often it was there already. */
+/* A caller that could not have its model was given a smaller one. */
+void models_fell_back(struct models *m);
+/* Appends members of a JSON object: the figures above. */
 void models_describe(struct models *m, struct buf *b);
 size_t models_waiting(struct models *m);                /* callers in line */
 bool models_loaded(struct models *m, const char *name); /* is it in memory now? */

@@ -379,3 +379,22 @@ int model_names_choose(const struct model_names *n, const struct model_wish *w, 
     *ret_warning = warning;
     return 0;
 }
+
+const char *model_names_smaller(const char *name, const struct model_wish *w, const struct model_here *here,
+                                size_t n_here)
+{
+    const struct model_here *large = NULL, *best = NULL;
+    for (size_t i = 0; i < n_here; i++)
+        if (str_eq(here[i].name, name))
+            large = &here[i];
+    for (size_t i = 0; large && i < n_here; i++) {
+        const struct model_here *m = &here[i];
+        bool same_kind = m->multilingual == large->multilingual;
+        if (m->parameters <= 0 || m->parameters >= large->parameters || !meets(m, w) ||
+            (!w->language && large->multilingual && !same_kind))
+            continue;
+        if (!best || m->parameters > best->parameters || (m->parameters == best->parameters && same_kind))
+            best = m;
+    }
+    return best ? best->name : NULL;
+}

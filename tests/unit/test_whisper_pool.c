@@ -19,7 +19,7 @@
 
 #include <cmocka.h>
 
-enum { NAMES = 7, GIVE_UP_MS = 60000 };
+enum { NAMES = 7, MODELS_MAX = 4, GIVE_UP_MS = 60000 };
 
 static char *folder;
 static const char *const names[NAMES] = {"a", "b", "c", "d", "e", "f", "g"};
@@ -32,7 +32,9 @@ static struct models *new_models(int64_t memory_bytes)
                                   .windows = 2,
                                   .rows = 16,
                                   .threads = 1,
-                                  .memory_bytes = memory_bytes};
+                                  .memory_bytes = memory_bytes,
+                                  .kept = MODELS_MAX,
+                                  .max = MODELS_MAX};
     models_new(&o, &m);
     return m;
 }
@@ -60,7 +62,8 @@ struct wish {
 static void *wish_main(void *arg)
 {
     struct wish *w = arg;
-    atomic_store(&w->rc, models_acquire(w->m, w->name, &w->cancel, &w->got, &w->err));
+    int rc = models_acquire(w->m, w->name, &w->cancel, &w->got, &w->err);
+    atomic_store(&w->rc, MIN(rc, 0));
     return NULL;
 }
 
@@ -166,7 +169,7 @@ static int64_t need_of_one(void)
     struct err err = ERR_INIT;
     struct loaded *l = NULL;
     assert_int_equal(models_acquire(m, "a", NULL, &l, &err), ERR_NOMEM);
-    assert_non_null(strstr(err.msg, "raise engine_memory"));
+    assert_non_null(strstr(err.msg, "raise model_memory"));
     int64_t mb = strtoll(strstr(err.msg, "needs ") + strlen("needs "), NULL, 10);
     assert_true(mb > 0);
     models_free(m);
