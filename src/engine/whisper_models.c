@@ -334,7 +334,7 @@ static int waited_too_long_locked(struct models *m, const char *name, struct err
         in_use += m->places[i].users > 0;
     m->timeouts++;
     return err_set(err, ERR_BUSY,
-                   "model '%s' found no room for %.0f s (model_acquire_timeout): %u others are in use, and %s", name,
+                   "model '%s' found no room for %.1f s (model_acquire_timeout): %u others are in use, and %s", name,
                    (double)m->o.wait_ms / 1000, in_use,
                    m->loading           ? "one is being loaded"
                    : in_use >= m->o.max ? "no more may be loaded (model_pool_max_size)"
