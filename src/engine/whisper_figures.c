@@ -15,9 +15,8 @@ static long long to_mb(int64_t bytes)
 static void describe_model(const struct loaded *l, struct buf *b)
 {
     char loaded_at[TIME_ISO_SIZE], last_used[TIME_ISO_SIZE];
-    int64_t idle_ms = l->users ? 0 : clock_mono_ms() - l->used_ms;
     time_iso(l->loaded_at, loaded_at);
-    time_iso(clock_wall_ms() - idle_ms, last_used);
+    time_iso(l->users ? clock_wall_ms() : l->used_at, last_used);
     buf_adds(b, "{\"name\":");
     str_add_json(b, l->name);
     buf_addf(b,

@@ -148,15 +148,18 @@ static void evict_locked(struct models *m, struct loaded *l)
     loaded_unload(l);
 }
 
-/* Memory is short. 0: an idle model went, try again; WAIT: others are in use; else the sentence in *err is the last. */
-static int make_room_locked(struct models *m, struct err *err)
+/*
+ * Memory was short when idle_count was `seen`. 0: an idle model went, try again; WAIT: others are in use, or on their
+ * way out; else the sentence in *err is the last.
+ */
+static int make_room_locked(struct models *m, uint64_t seen, struct err *err)
 {
     struct loaded *idle = models_idle_locked(m);
-    if (idle) {
+    if (idle)
         evict_locked(m, idle);
+    if (idle || seen != m->idle_count)
         return 0;
-    }
-    if (others_in_use_locked(m))
+    if (m->going || others_in_use_locked(m))
         return WAIT;
     struct err why = *err;
     return err_set(err, ERR_NOMEM, "%s: use a smaller model%s", why.msg,
@@ -185,12 +188,13 @@ static int open_model(const struct models *m, const char *name, int64_t room, co
 static int open_locked(struct models *m, struct loaded *place, const struct cancel *cancel, struct err *err)
 {
     for (;;) {
+        uint64_t seen = m->idle_count;
         int64_t room = room_locked(m);
         pthread_mutex_unlock(&m->mu);
         int rc = open_model(m, place->name, room, cancel, &place->model, err);
         pthread_mutex_lock(&m->mu);
         if (rc == ERR_NOMEM)
-            rc = make_room_locked(m, err);
+            rc = make_room_locked(m, seen, err);
         else
             return rc;
         if (rc != 0)
@@ -218,15 +222,17 @@ static int make_batcher_locked(struct models *m, struct loaded *place, struct er
 static int batcher_locked(struct models *m, struct loaded *place, struct err *err)
 {
     int rc;
+    uint64_t seen = m->idle_count;
     place->windows = m->o.windows;
     while ((rc = make_batcher_locked(m, place, err)) == ERR_NOMEM) {
         if (place->windows > 1 && !models_idle_locked(m)) {
             place->windows /= 2;
             continue;
         }
-        rc = make_room_locked(m, err);
+        rc = make_room_locked(m, seen, err);
         if (rc != 0)
             return rc;
+        seen = m->idle_count;
     }
     if (rc == 0 && place->windows < m->o.windows)
         log_warn(&lc, "whisper: memory is short, '%s' runs %u chunks at a time instead of %u", place->name,
@@ -369,6 +375,7 @@ void models_release(struct models *m, struct loaded *l)
 {
     pthread_mutex_lock(&m->mu);
     l->used_ms = clock_mono_ms();
+    l->used_at = clock_wall_ms();
     if (--l->users == 0) {
         m->idle_count++;
         pthread_cond_broadcast(&m->changed);

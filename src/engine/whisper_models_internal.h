@@ -16,7 +16,7 @@ struct loaded {
     int64_t bytes;    /* of its batch and its weights */
     unsigned users;
     int64_t used_ms; /* monotonic */
-    int64_t loaded_at, load_ms;
+    int64_t loaded_at, used_at, load_ms;
     uint64_t use_count;
 };
 
@@ -37,6 +37,7 @@ struct models {
     bool loading;
     struct waiter *line;
     uint64_t idle_count; /* how often a model became idle, or went */
+    bool going;          /* the reaper gives one's memory back now */
     uint64_t hits, misses, evictions, unloads, oom_fallbacks, timeouts;
     int64_t load_ms_last, load_ms_total;
     pthread_t reaper;

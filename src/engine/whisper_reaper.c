@@ -48,9 +48,11 @@ static void *reaper_main(void *arg)
         struct loaded out = *due;
         *due = (struct loaded){0};
         m->unloads++;
+        m->going = true;
         pthread_mutex_unlock(&m->mu);
         loaded_unload(&out);
         pthread_mutex_lock(&m->mu);
+        m->going = false;
         m->idle_count++;
         pthread_cond_broadcast(&m->changed);
     }
