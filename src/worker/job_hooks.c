@@ -153,6 +153,7 @@ static int on_save_chunk(void *arg, const struct done_chunk *d, const struct pro
     if (rc < 0)
         return rc;
     atomic_store(&c->r->saved, true);
+    counters_add(&c->w->counts, COUNT_chunks, 1);
     log_debug(&c->log, "checkpoint %zu saved, fence %" PRId64, d->idx, c->r->claim.fence);
     chunk_event(c, d, p);
     return 0;

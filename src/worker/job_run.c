@@ -171,8 +171,8 @@ static void celebrate(struct job_ctx *c)
         log_warn(&c->log, "%s", err.msg);
     job_state_event(c, JOB_COMPLETED, NULL);
     int64_t took = clock_mono_ms() - c->r->began_ms, audio = c->transcript.duration_ms;
-    atomic_fetch_add(&c->w->counts.completed, 1);
-    atomic_fetch_add(&c->w->counts.audio_ms, audio);
+    counters_add(&c->w->counts, COUNT_completed, 1);
+    counters_add(&c->w->counts, COUNT_audio_ms, audio);
     log_info(&c->log,
              "completed: %.1f s of audio, %.1f s of speech, %" PRId64 " words in %.1f s (%.1f times real time), %zu "
              "chunks from checkpoints",

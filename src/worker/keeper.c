@@ -15,7 +15,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
-#include "base/str.h"
+#include "worker/heartbeat.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -97,38 +97,14 @@ static int look(struct keeper *k, struct err *err)
     return rc;
 }
 
-static void add_info(const struct worker *w, struct buf *b)
-{
-    const struct counters *c = &w->counts;
-    buf_adds(b, "{\"engines\":");
-    engines_describe(w->engines, b);
-    buf_adds(b, ",\"models\":");
-    engines_describe_models(w->engines, b);
-    buf_adds(b, ",\"model_pool\":");
-    engines_describe_pool(w->engines, b);
-    buf_adds(b, ",\"default_engine\":");
-    str_add_json(b, w->o->engine->name ? w->o->engine->name : "auto");
-    buf_addf(b, ",\"slots\":%u,\"concurrency\":%u", slots_count(w->slots), w->o->concurrency);
-    const struct {
-        const char *name;
-        const atomic_llong *value;
-    } counters[] = {
-        {"completed", &c->completed},     {"failed", &c->failed}, {"retried", &c->retried},
-        {"handed_back", &c->handed_back}, {"lost", &c->lost},     {"audio_ms", &c->audio_ms},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(counters); i++)
-        buf_addf(b, ",\"%s\":%lld", counters[i].name, atomic_load(counters[i].value));
-    buf_addc(b, '}');
-}
-
 static int beat(struct keeper *k, struct err *err)
 {
     struct worker *w = k->w;
     int64_t now = clock_mono_ms();
     if (now < k->next_heartbeat)
         return 0;
-    CLEANUP(buf_clear) struct buf info = BUF_INIT(65536);
-    add_info(w, &info);
+    CLEANUP(buf_clear) struct buf info = BUF_INIT(HEARTBEAT_INFO_MAX);
+    heartbeat_describe(w, &info);
     struct worker_row row = {.id = w->id,
                              .host = k->host,
                              .version = STENO_VERSION,

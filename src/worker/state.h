@@ -6,19 +6,13 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "worker/board.h"
+#include "worker/counters.h"
 #include "worker/engines.h"
 #include "worker/slots.h"
 #include "worker/temp.h"
 #include "worker/worker.h"
 
 #include <pthread.h>
-
-/* Since the start; shown by the heartbeat. */
-struct counters {
-    atomic_llong completed, failed, retried, handed_back, lost;
-    atomic_llong audio_ms;   /* of completed jobs */
-    atomic_llong unreturned; /* could not be handed back */
-};
 
 struct worker {
     const struct worker_opts *o;

@@ -23,6 +23,8 @@ static void tell_swept(struct worker *w, const struct swept *s)
 {
     static const char *const why = "workers died on it, without progress";
     struct err err = ERR_INIT;
+    counters_add(&w->counts, COUNT_expired, 1);
+    counters_add(&w->counts, COUNT_poisoned, s->dead);
     log_warn(&w->log, "the lease of job %s ran out: %s", s->id, s->dead ? "given up" : "pending again");
     worker_event(w, s->id, s->seq, "state", s->dead ? "{\"state\":\"failed\"}" : "{\"state\":\"pending\"}");
     if (s->dead && broker_send_dead_letter(w->o->broker, s->id, err_name(ERR_CRASHED), why, &err) < 0)

@@ -233,9 +233,9 @@ int worker_run(const struct worker_opts *o, struct err *err)
     struct err gone = ERR_INIT;
     if (store_worker_gone(o->store, w.id, &gone) < 0)
         log_debug(&w.log, "the worker's row stays until it is swept: %s", gone.msg);
-    long long left = atomic_load(&w.counts.unreturned);
+    int64_t left = counters_get(&w.counts, COUNT_unreturned);
     if (rc == 0 && left > 0)
         return err_set(err, ERR_UNAVAILABLE, "%lld jobs could not be handed back; they go on when their leases run out",
-                       left);
+                       (long long)left);
     return rc;
 }
