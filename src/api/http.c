@@ -381,6 +381,9 @@ static enum problem find_route(struct request *rq, const char *method, const str
     rq->route = m.route;
     for (size_t i = 0; i < m.n_params; i++)
         rq->params[i] = arena_dup(&rq->arena, m.params[i], m.param_lens[i]);
+    /* Every route with an id of ours in its path is about a job, or about what becomes one. */
+    if (m.n_params && rq->params[0] && id_valid(rq->params[0]))
+        rq->log.job_id = rq->params[0];
     int rc = query_parse(rq->uri[n] ? rq->uri + n + 1 : NULL, &rq->arena, &rq->query, err);
     bool fields = (m.route->flags & ROUTE_RAW) && body_is_raw(head->type); /* upload.c knows them */
     if (rc >= 0 && !fields && !m.route->dialect->ignores_unknown)
@@ -395,11 +398,13 @@ static void admit_task(void *arg)
     struct request *rq = arg;
     struct err err = ERR_INIT;
     enum problem p = PROBLEM_COUNT;
+    struct log_scope before = log_scope_swap(request_scope(rq));
     int rc = rq->route->body == BODY_OBJECT ? upload_url_admit(rq, &p, &err) : submit_admit(rq, &p, &err);
     if (rc < 0)
         request_error(rq, p, &err);
     http_resume(rq);
     http_task_end(rq);
+    log_scope_swap(before);
 }
 
 static enum MHD_Result begin_upload(struct request *rq, const struct body_head *head, int64_t length)
@@ -526,6 +531,7 @@ static void work_task(void *arg)
     struct request *rq = arg;
     struct err err = ERR_INIT;
     enum problem p = PROBLEM_COUNT;
+    struct log_scope before = log_scope_swap(request_scope(rq));
     int rc = rq->takes_json ? json_body_read(rq, &p, &err) : 0;
     if (rc >= 0 && rq->route->body == BODY_UPLOAD)
         rc = idempotency_begin(rq, &p, &err);
@@ -539,6 +545,7 @@ static void work_task(void *arg)
     }
     atomic_fetch_sub(lane_of(rq).count, 1);
     http_handled(rq, rc, &err);
+    log_scope_swap(before);
 }
 
 static enum MHD_Result dispatch(struct request *rq)
