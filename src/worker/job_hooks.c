@@ -28,6 +28,7 @@ static void add_progress(struct buf *b, const struct progress *p)
 static void on_progress(void *arg, const struct progress *p)
 {
     struct job_ctx *c = arg;
+    atomic_store(&c->r->stage, (int)p->stage);
     int64_t now = clock_mono_ms();
     if (now - c->told_ms < PROGRESS_EVERY_MS)
         return;
@@ -85,6 +86,7 @@ static int on_save_plan(void *arg, const struct plan *p, struct err *err)
     if (rc < 0)
         return rc;
     struct plan_args a = {buf_str(&json), (int64_t)p->n_chunks, samples_to_ms(p->total_samples)};
+    atomic_store(&c->r->duration_ms, a.duration_ms);
     rc = persist(c->w, c->r, JOB_PROCESSING, write_plan, &a, &c->seq, err);
     if (rc < 0)
         return rc;
