@@ -64,18 +64,38 @@ static int prepare(struct job_ctx *c, struct err *err)
     return 0;
 }
 
+/* For the recording and, as far as an earlier attempt has found out how long it is, for its PCM. */
+static int find_room(struct job_ctx *c, struct err *err)
+{
+    const struct worker_opts *o = c->w->o;
+    const struct job *j = &c->r->job;
+    if (!o->min_free_bytes)
+        return 0;
+    int64_t pcm = j->duration_ms / 1000 * AUDIO_RATE * (int64_t)sizeof(int16_t);
+    int rc = io_room(o->temp_folder, j->audio_bytes + pcm, o->min_free_bytes, err);
+    if (rc == 0)
+        return 0;
+    c->report.no_room = true;
+    if (rc == ERR_TOO_LARGE)
+        c->report.stage = STAGE_DECODE; /* this will not pass by itself: it counts as an attempt */
+    return err->code = ERR_UNAVAILABLE;
+}
+
 static int fetch(struct job_ctx *c, struct err *err)
 {
     enter(c, STAGE_FETCH);
     if (!needs_sound(c))
         return 0;
+    int rc = find_room(c, err);
+    if (rc < 0)
+        return rc;
     c->folder = xasprintf("%s/%s-%" PRId64, temp_path(c->w->temp), c->r->claim.id, c->r->claim.fence);
     if (io_mkdir_p(c->folder, err) < 0) {
         err_wrap(err, "making a temporary folder");
         return err->code = ERR_UNAVAILABLE; /* whatever it is, it is this machine's and not the job's fault */
     }
     c->audio = xasprintf("%s/audio", c->folder);
-    int rc = storage_fetch_checked(c->w->o->storage, c->r->job.audio_key, c->r->job.audio_sha256, c->audio, err);
+    rc = storage_fetch_checked(c->w->o->storage, c->r->job.audio_key, c->r->job.audio_sha256, c->audio, err);
     if (rc == ERR_NOT_FOUND)
         return err_set(err, rc, "the recording is no longer in storage");
     if (rc < 0)
@@ -92,6 +112,7 @@ static int transcribe(struct job_ctx *c, struct err *err)
                               .audio_path = c->audio,
                               .input_sha256 = c->r->job.audio_sha256,
                               .temp_folder = c->folder,
+                              .min_free_bytes = c->w->o->min_free_bytes,
                               .decode = c->w->o->decode,
                               .cancel = &c->r->cancel,
                               .drain = &c->w->drain,
