@@ -212,6 +212,22 @@ static void celebrate(struct job_ctx *c)
              (double)took / 1000, took ? (double)audio / (double)took : 0.0, c->report.chunks_loaded);
 }
 
+/*
+ * The transcript goes to storage before its row is written: a job that was purged in between must leave nothing behind.
+ * Whether the row was written after all, its answer lost, is for the database to say; what it cannot say now, the
+ * sweeper asks again.
+ */
+static void drop_unwanted_result(struct job_ctx *c)
+{
+    struct err err = ERR_INIT;
+    bool wanted = true;
+    int rc = store_key_wanted(c->w->o->store, c->result_key, &wanted, &err);
+    if (rc == 0 && !wanted)
+        rc = storage_delete(c->w->o->storage, c->result_key, &err);
+    if (rc < 0)
+        log_debug(&c->log, "'%s' is left for the sweeper: %s", c->result_key, err.msg);
+}
+
 void job_run(struct worker *w, struct run *r)
 {
     struct job_ctx c = {.w = w,
@@ -227,10 +243,13 @@ void job_run(struct worker *w, struct run *r)
     job_state_event(&c, JOB_PROCESSING, NULL);
 
     struct err err = ERR_INIT;
-    if (do_job(&c, &err) == 0)
+    if (do_job(&c, &err) == 0) {
         celebrate(&c);
-    else
+    } else {
         job_settle(&c, &err);
+        if (c.result_key[0])
+            drop_unwanted_result(&c);
+    }
 
     if (c.folder && io_remove_tree(c.folder, &err) < 0)
         log_warn(&c.log, "temporary files are left: %s", err.msg);
