@@ -60,14 +60,24 @@ static int ask_database(struct health *h, struct health_report *ret, struct err 
     return rc;
 }
 
+static int check_free(const struct health *h, int64_t free_bytes, struct err *err)
+{
+    if (free_bytes >= h->o.min_free_bytes)
+        return 0;
+    return err_set(err, ERR_BUSY,
+                   "%lld MB are free, less than min_free_disk (%lld MB): recordings are refused until there is room",
+                   (long long)(free_bytes >> 20), (long long)(h->o.min_free_bytes >> 20));
+}
+
 static int ask_storage(struct health *h, struct health_report *ret, struct err *err)
 {
     int64_t free_bytes = -1;
     int rc = storage_ping(h->o.storage, &ret->latency_ms, &free_bytes, err);
     struct jsonw w = {&ret->details, false};
-    if (rc >= 0 && free_bytes >= 0)
-        jw_int(&w, "free_bytes", free_bytes);
-    return rc;
+    if (rc < 0 || free_bytes < 0)
+        return rc;
+    jw_int(&w, "free_bytes", free_bytes);
+    return check_free(h, free_bytes, err);
 }
 
 static int ask_broker(struct health *h, struct health_report *ret, struct err *err)
@@ -118,11 +128,12 @@ static int ask_disk(struct health *h, struct health_report *ret, struct err *err
         jw_close(&w, '}');
         least = MIN(least, free_bytes);
     }
-    if (least < h->o.room_bytes)
+    int rc = check_free(h, least, err);
+    if (rc == 0 && least < h->o.room_bytes)
         return err_set(err, ERR_BUSY,
                        "%lld MB are free, less than a recording of max_upload_size (%lld MB) may take: make room",
                        (long long)(least >> 20), (long long)(h->o.room_bytes >> 20));
-    return 0;
+    return rc;
 }
 
 /* Its own words are checked, because the row may be of another version. */
@@ -150,7 +161,7 @@ static int ask_workers(struct health *h, struct health_report *ret, struct err *
 {
     CLEANUP(arena_clear) struct arena a = ARENA_INIT;
     struct worker_row *rows = NULL;
-    size_t n = 0, live = 0;
+    size_t n = 0, live = 0, full = 0;
     int64_t began = clock_mono_ms();
     int rc = store_list_workers(h->o.store, &a, &rows, &n, err);
     ret->latency_ms = clock_mono_ms() - began;
@@ -161,9 +172,12 @@ static int ask_workers(struct health *h, struct health_report *ret, struct err *
     model_pool_init(&pool, DETAILS_MAX);
     for (size_t i = 0; i < n; i++)
         if (rows[i].silent_ms <= HEALTH_WORKER_SILENT_MS) {
+            json_t *info = json_loads(rows[i].info, JSON_REJECT_DUPLICATES, NULL);
             live++;
             running += rows[i].running;
-            model_pool_add(&pool, rows[i].id, rows[i].info);
+            model_pool_add(&pool, rows[i].id, info);
+            full += json_is_true(json_object_get(info, "out_of_room"));
+            json_decref(info);
         }
     struct jsonw about = {&ret->model_pool, false};
     model_pool_write(&pool, &about);
@@ -175,7 +189,11 @@ static int ask_workers(struct health *h, struct health_report *ret, struct err *
     for (size_t i = 0; i < n; i++)
         health_write_worker(&w, &rows[i]);
     jw_close(&w, ']');
-    return live ? 0 : err_set(err, ERR_UNAVAILABLE, "no worker runs: jobs are accepted, and wait for one");
+    if (!live)
+        return err_set(err, ERR_UNAVAILABLE, "no worker runs: jobs are accepted, and wait for one");
+    if (full)
+        return err_set(err, ERR_BUSY, "%zu of %zu workers begin no job: their temp folder has no room", full, live);
+    return 0;
 }
 
 static const struct {

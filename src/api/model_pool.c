@@ -56,9 +56,9 @@ static void add_model(struct model_pool *p, const char *worker_id, const json_t 
     jw_close(&w, '}');
 }
 
-void model_pool_add(struct model_pool *p, const char *worker_id, const char *info)
+void model_pool_add(struct model_pool *p, const char *worker_id, const json_t *info)
 {
-    json_t *root = json_loads(info, JSON_REJECT_DUPLICATES, NULL), *pool = json_object_get(root, "model_pool"), *v;
+    const json_t *pool = json_object_get(info, "model_pool"), *v;
     size_t i;
     for (size_t k = 0; k < ARRAY_LEN(sums); k++)
         *(int64_t *)((char *)p + sums[k].at) += figure(pool, sums[k].name);
@@ -77,7 +77,6 @@ void model_pool_add(struct model_pool *p, const char *worker_id, const char *inf
     {
         add_model(p, worker_id, v);
     }
-    json_decref(root);
 }
 
 static void real_or_null(struct jsonw *w, const char *name, double v, bool known)

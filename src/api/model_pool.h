@@ -20,7 +20,7 @@ struct model_pool {
 void model_pool_init(struct model_pool *p, size_t max_json);
 void model_pool_clear(struct model_pool *p);
 /* Adds what a worker says; words that are not as they should be are left out: the row may be of another version. */
-void model_pool_add(struct model_pool *p, const char *worker_id, const char *info);
+void model_pool_add(struct model_pool *p, const char *worker_id, const json_t *info);
 /* Writes the members of the object. */
 void model_pool_write(const struct model_pool *p, struct jsonw *w);
 
