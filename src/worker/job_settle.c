@@ -11,6 +11,7 @@
 struct failure_args {
     struct job_failure failure;
     int64_t delay_ms;
+    int max_attempts; /* at failures of this class */
 };
 
 static int write_retry(struct store *s, const struct claim *claim, const void *arg, int64_t *ret_seq, struct err *err)
@@ -37,8 +38,8 @@ static void retry_later(struct job_ctx *c, const struct failure_args *a, const s
         return;
     job_state_event(c, JOB_PENDING, why);
     atomic_fetch_add(&c->w->counts.retried, 1);
-    log_warn(&c->log, "attempt %d failed at %s (%s), next in %.1f s: %s", c->r->job.attempt, a->failure.stage,
-             a->failure.error_class, (double)a->delay_ms / 1000, why->msg);
+    log_warn(&c->log, "retry: attempt %d of %d failed at %s (%s), next in %.1f s: %s", c->r->job.attempt,
+             a->max_attempts, a->failure.stage, a->failure.error_class, (double)a->delay_ms / 1000, why->msg);
 }
 
 static void give_up(struct job_ctx *c, const struct failure_args *a, const struct err *why, struct err *err)
@@ -119,6 +120,7 @@ void job_settle(struct job_ctx *c, struct err *why)
     struct retry_policy policy = c->w->o->retry;
     if (c->r->job.max_attempts > 0)
         policy.max_attempts = c->r->job.max_attempts;
+    a.max_attempts = retry_rule_of(&policy, why->code).max_attempts;
     /* The time limit is the job's, wherever it struck: it counts. */
     bool overdue = run_stopped(c->r) == RUN_TIMED_OUT && why->code == ERR_TIMEOUT;
     err = (struct err)ERR_INIT;
