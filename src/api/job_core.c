@@ -16,8 +16,12 @@ int shown_job_get(struct request *rq, const char *id, unsigned what, struct show
     if (rc < 0)
         return rc;
     ret->job = v.job;
-    if (v.job.state == JOB_PENDING && (what & SHOW_POSITION))
-        rc = store_look(store, id, INT32_MAX, &rq->arena, &ret->job, &ret->position, err);
+    if (v.job.state == JOB_PENDING && (what & SHOW_POSITION)) {
+        struct store_place place = {.position = -1};
+        rc = store_look(store, id, INT32_MAX, &rq->arena, &ret->job, &place, err);
+        ret->position = place.position;
+        ret->paused = place.paused;
+    }
     if (rc < 0 || ret->job.state != JOB_COMPLETED)
         return rc;
     struct job_result *result = arena_alloc(&rq->arena, sizeof *result);
@@ -67,6 +71,16 @@ void job_abandon(struct request *rq)
     int rc = job_cancel(rq, rq->job->id, &err);
     if (rc < 0 && rc != ERR_NOT_FOUND)
         log_warn(&rq->log, "job %s goes on although nobody waits for it: %s", rq->job->id, err.msg);
+}
+
+int job_send_token(struct api *api, const struct job *j, struct err *err)
+{
+    const struct token t = {.queue = job_queue_name(j->queue),
+                            .job_id = j->id,
+                            .audio_key = j->audio_key,
+                            .language = j->language,
+                            .model = j->model};
+    return broker_send_token(api->o.broker, &t, err);
 }
 
 double job_percent(const struct job *j)

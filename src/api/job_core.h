@@ -10,6 +10,7 @@
 struct shown_job {
     struct job job;
     int64_t position;                /* jobs before it; -1: not known or not waiting */
+    bool paused;                     /* it waits in a queue that is paused; found with `position` */
     const struct job_result *result; /* of a completed job, else NULL */
 };
 
@@ -27,6 +28,8 @@ int job_cancel(struct request *rq, const char *id, struct err *err) MUST_CHECK;
  * or wait beside this one.
  */
 void job_abandon(struct request *rq);
+/* The wake-up for a job that waits. */
+int job_send_token(struct api *api, const struct job *j, struct err *err) MUST_CHECK;
 /* job_cancel without a request. */
 int job_cancel_in(struct api *api, const struct log_ctx *lc, const char *id, struct err *err) MUST_CHECK;
 /* How much is done, 0 to 100: of the chunks. */

@@ -55,6 +55,8 @@ void job_json_write(struct jsonw *w, const char *key, const struct job *j, const
     jw_str(w, "queue", job_queue_name(j->queue));
     if (extra->position >= 0)
         jw_int(w, "position", extra->position);
+    if (extra->paused && j->state == JOB_PENDING)
+        jw_bool(w, "queue_paused", true);
     jw_time(w, "created_at", j->created_at);
     jw_time(w, "updated_at", j->updated_at);
     jw_time(w, "started_at", j->started_at);

@@ -26,6 +26,7 @@
     X(upload_not_found, 404, "No such upload", "ask for an upload URL first; it may have expired")     \
     X(no_such_route, 404, "No such page", "see GET / for what there is")                               \
     X(job_not_found, 404, "No such job", "check the id; purged jobs are gone")                         \
+    X(queue_not_found, 404, "No such queue", "see GET /v1/queues for those there are")                 \
     X(method_not_allowed, 405, "Method not allowed", "use a method of the Allow header")               \
     X(not_acceptable, 406, "No such format", "ask for a format there is")                              \
     X(upload_timeout, 408, "Upload took too long", "send again over a faster connection")              \

@@ -87,6 +87,8 @@ int route_transcript(struct request *rq, struct err *err);
 int route_job_websocket(struct request *rq, struct err *err);
 int route_job_events(struct request *rq, struct err *err);
 int route_queues(struct request *rq, struct err *err);
+int route_pause_queue(struct request *rq, struct err *err);
+int route_resume_queue(struct request *rq, struct err *err);
 int route_workers(struct request *rq, struct err *err);
 int route_errors(struct request *rq, struct err *err);
 int route_openai_audio(struct request *rq, struct err *err);

@@ -14,7 +14,10 @@ int cmd_worker(struct app *app, int argc, char **argv, struct err *err)
     CLEANUP(arena_clear) struct arena arena = ARENA_INIT;
     struct job_options options;
     struct model_names names;
+    struct retry_policy retry;
     int rc = media_options(c, &arena, &options, err);
+    if (rc == 0)
+        rc = app_retry_policy(c, &retry, err);
     if (rc == 0)
         rc = media_model_names(c, &arena, &names, err);
     if (rc < 0)
@@ -29,15 +32,16 @@ int cmd_worker(struct app *app, int argc, char **argv, struct err *err)
         .options = &options,
         .temp_folder = c->temp,
         .concurrency = (unsigned)c->worker_concurrency,
+        .short_place = c->short_job_size > 0,
         .lease_ms = c->lease,
         .poll_ms = c->poll_interval,
         .sweep_ms = c->sweep_interval,
         .drain_ms = c->drain_timeout,
         .upload_max_age_ms = c->upload_time_limit,
-        .keep_audio_ms = c->keep_audio,
         .job_time_ms = c->job_time_limit,
-        .retry = {.max_attempts = (int)c->max_attempts, .base_ms = c->retry_base, .cap_ms = c->retry_cap},
+        .retry = retry,
         .decode = media_decode(c),
     };
+    app_retention(c, &o.retention);
     return worker_run(&o, err);
 }

@@ -146,6 +146,14 @@ const struct cmd commands[] = {
      NEED_CONF | NEED_SERVER, json_flags, cmd_health,
      "Asks the server, which probes its database, storage, broker and disk, and knows the workers by their "
      "heartbeats."},
+    {"queue list", "", "list the queues, what waits in them, and which are paused", NEED_CONF | NEED_SERVER, json_flags,
+     cmd_queue_list, NULL},
+    {"queue pause", "QUEUE...", "begin no more jobs of these queues: high, normal or retry", NEED_CONF | NEED_SERVER,
+     NULL, cmd_queue_pause,
+     "For all workers of the service, until 'steno queue resume'. Jobs are accepted all the same, and wait; those in "
+     "work go on."},
+    {"queue resume", "QUEUE...", "begin jobs of these queues again", NEED_CONF | NEED_SERVER, NULL, cmd_queue_resume,
+     NULL},
     {"errors list", "", "list dead letters: failures that nobody has seen to", NEED_CONF | NEED_STORE,
      errors_list_flags, cmd_errors_list, NULL},
     {"errors show", "ID", "show all that is known about a failure", NEED_CONF | NEED_STORE, json_flags, cmd_errors_show,

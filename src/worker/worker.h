@@ -17,6 +17,7 @@
 #include "job/options.h"
 #include "job/store.h"
 #include "storage/storage.h"
+#include "worker/retention.h"
 #include "worker/retry.h"
 
 struct worker_opts {
@@ -30,13 +31,14 @@ struct worker_opts {
     const struct job_options *options; /* for what a job leaves open; may be NULL */
     const char *temp_folder;           /* a private folder per run is made below it */
     unsigned concurrency;              /* jobs in work */
+    bool short_place;                  /* beside them one more, if it is a short one */
     int64_t lease_ms;
     int64_t poll_ms; /* looks for work this often without a wake-up */
     int64_t sweep_ms;
     int64_t drain_ms;          /* at SIGTERM: time for running chunks to finish before they are handed back */
     int64_t upload_max_age_ms; /* longest allowed upload: younger orphans are left alone */
-    int64_t keep_audio_ms;     /* after the end of a job; negative: for ever */
-    int64_t job_time_ms;       /* one attempt at a job; 0: no limit */
+    struct retention retention;
+    int64_t job_time_ms; /* one attempt at a job; 0: no limit */
     struct retry_policy retry;
     struct decode_opts decode;
     const struct cancel *stop; /* set: as a first SIGTERM. For who runs a worker inside a program; may be NULL */
