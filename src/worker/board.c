@@ -92,6 +92,17 @@ size_t board_count(struct board *b)
     return n;
 }
 
+size_t board_count_long(struct board *b, size_t *ret_all)
+{
+    size_t n = 0;
+    pthread_mutex_lock(&b->mu);
+    for (const struct run *r = b->first; r; r = r->next)
+        n += !r->job.small;
+    *ret_all = b->n;
+    pthread_mutex_unlock(&b->mu);
+    return n;
+}
+
 bool board_has_suspect(struct board *b)
 {
     bool has = false;

@@ -49,6 +49,8 @@ void board_add(struct board *b, struct run *r);
 /* Also wakes who waits in board_wait. */
 void board_remove(struct board *b, struct run *r);
 size_t board_count(struct board *b);
+/* Those that are no short jobs; *ret_all: together with those. */
+size_t board_count_long(struct board *b, size_t *ret_all);
 /* Does a job that a worker died on run without having saved anything yet? Then nothing may run beside it. */
 bool board_has_suspect(struct board *b);
 /* What runs now; returns how many, at most max. */

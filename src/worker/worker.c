@@ -2,7 +2,7 @@
 /*
  * The claim loop. A free place on the board and no suspect on it: claim; nothing due: wait for a wake-up, for a job to
  * end (its thread interrupts the wait), or for poll_ms. Claims go on until nothing is due, so a lost wake-up costs at
- * most poll_ms.
+ * most poll_ms. While as many long jobs run as may, it looks every LOOK_MS for a short one, for which a place is kept.
  *
  * The end: no more claims; the drain flag keeps jobs from starting chunks; when drain_ms are over or a second stop is
  * asked for, whatever still runs is stopped and handed back. The keeper goes on renewing until the last job is off
@@ -70,9 +70,9 @@ static int begin_job(struct worker *w, struct run *r, struct pool *jobs, struct 
 }
 
 /* Claims at most n jobs in one round trip; returns how many, 0: nothing is due. */
-static int claim_jobs(struct worker *w, bool idle, size_t n, struct pool *jobs, struct err *err)
+static int claim_jobs(struct worker *w, bool idle, bool small, size_t n, struct pool *jobs, struct err *err)
 {
-    struct claim_opts o = {.holder = w->id, .lease_ms = w->o->lease_ms, .idle = idle};
+    struct claim_opts o = {.holder = w->id, .lease_ms = w->o->lease_ms, .idle = idle, .small = small};
     struct run *runs[CLAIM_MAX];
     struct claimed claimed[CLAIM_MAX];
     for (size_t i = 0; i < n; i++) {
@@ -96,10 +96,19 @@ static int claim_jobs(struct worker *w, bool idle, size_t n, struct pool *jobs, 
  * How many to claim next. One at a time while there is little to do; twice as many as came last time while they come,
  * so that a round trip under load brings several. An idle worker claims one: it may be a suspect, which runs alone.
  */
-static size_t claims_wanted(const struct worker *w, size_t running, size_t last)
+static size_t claims_wanted(size_t free_places, size_t running, size_t last)
 {
-    size_t free_places = w->o->concurrency - running;
     return running == 0 ? 1 : MIN(MIN(MAX(2 * last, 1), free_places), (size_t)CLAIM_MAX);
+}
+
+/* How many jobs may be claimed now. *ret_small: none but short ones, for the place that is kept for them. */
+static size_t count_free(const struct worker *w, size_t *ret_running, bool *ret_small)
+{
+    size_t n_long = board_count_long(w->board, ret_running), places = w->o->concurrency + w->o->short_place;
+    if (*ret_running >= places)
+        return 0;
+    *ret_small = n_long >= w->o->concurrency;
+    return *ret_small ? places - *ret_running : MIN(places - *ret_running, w->o->concurrency - n_long);
 }
 
 static void claim_loop(struct worker *w, struct pool *jobs)
@@ -107,20 +116,24 @@ static void claim_loop(struct worker *w, struct pool *jobs)
     struct outage outage = {0};
     size_t last = 0; /* how many jobs the last claim brought */
     while (!stopping(w)) {
-        size_t running = board_count(w->board);
-        if (running >= w->o->concurrency || board_has_suspect(w->board)) {
+        bool small = false;
+        size_t running, free_places = count_free(w, &running, &small);
+        if (!free_places || board_has_suspect(w->board)) {
             board_wait(w->board, running, LOOK_MS);
             continue;
         }
         struct err err = ERR_INIT;
-        int rc = claim_jobs(w, running == 0, claims_wanted(w, running, last), jobs, &err);
+        int rc = claim_jobs(w, running == 0, small, claims_wanted(free_places, running, last), jobs, &err);
         last = rc > 0 ? (size_t)rc : 0;
         if (rc < 0) {
             pause_claims(w, outage_hit(&outage, &w->log, "looking for work", &err));
             continue;
         }
         outage_over(&outage, &w->log, "looking for work");
-        if (rc == 0 && broker_wait(w->o->broker, w->o->poll_ms, &err) < 0)
+        /* Most wake-ups are not for short jobs: they are for workers that have room. So it looks by itself. */
+        if (rc == 0 && small)
+            board_wait(w->board, running, LOOK_MS);
+        else if (rc == 0 && broker_wait(w->o->broker, w->o->poll_ms, &err) < 0)
             pause_claims(w, w->o->poll_ms); /* without the broker there is still looking */
     }
 }
@@ -218,7 +231,7 @@ int worker_run(const struct worker_opts *o, struct err *err)
     if (rc == 0)
         rc = slots_new(slots_wanted(&w), &w.slots, err);
     if (rc == 0)
-        rc = pool_new("job", o->concurrency, o->concurrency, &jobs, err);
+        rc = pool_new("job", o->concurrency + o->short_place, o->concurrency + o->short_place, &jobs, err);
     engines_look(w.engines); /* for the first heartbeat */
     if (rc == 0)
         rc = run(&w, jobs, err);
