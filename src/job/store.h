@@ -326,6 +326,14 @@ int store_load_chunks(struct store *s, const char *id, struct arena *a, struct j
 int store_complete(struct store *s, const struct claim *c, const struct job_result *r, int64_t *ret_seq,
                    struct err *err) MUST_CHECK;
 
+/*
+ * store_save_plan, store_save_chunk and store_complete in one, for a job without a plan that turned out to have one
+ * chunk (NULL: none): a short recording costs one write and one wait for the disk then. Its chunk's event has the
+ * number before *ret_seq. LOST also when the job has a plan.
+ */
+int store_complete_whole(struct store *s, const struct claim *c, const char *plan_json, const struct job_chunk *chunk,
+                         const struct job_result *r, int64_t *ret_seq, struct err *err) MUST_CHECK;
+
 /* Any text may be NULL, long or badly encoded: it is cleaned and cut. */
 struct job_failure {
     const char *error_class, *message, *stage, *detail, *worker;

@@ -147,6 +147,8 @@ static int complete(struct job_ctx *c, struct err *err)
                                 .confidence = transcript_confidence(t),
                                 .language_probability = t->language_probability,
                                 .warning = t->warning};
+    if (c->held.plan)
+        return job_complete_held(c, &result, err);
     return persist(c->w, c->r, JOB_COMPLETED, write_completed, &result, &c->seq, err);
 }
 
