@@ -45,12 +45,11 @@ void app_log_notes(const struct app *app)
         log_info(&app->log, "%s", note);
 }
 
-/* Was looked at when the settings were read (check_lists). */
-static struct job_queues queues_of(const struct conf *c)
+void app_queues(const struct conf *c, struct job_queues *ret)
 {
-    struct job_queues queues = {.n = 0};
-    struct err fine = ERR_INIT;
-    return job_queues_parse(c->worker_queues, &queues, &fine) < 0 ? (struct job_queues){.n = 0} : queues;
+    struct err fine = ERR_INIT; /* it was looked at when the settings were read (check_lists) */
+    if (job_queues_parse(c->worker_queues, ret, &fine) < 0)
+        ret->n = 0;
 }
 
 int app_retry_policy(const struct conf *c, struct retry_policy *ret, struct err *err)
@@ -110,7 +109,6 @@ static int open_db(struct app *app, unsigned needs, struct err *err)
     if (applied)
         log_info(&app->log, "database: %d migration%s applied", applied, applied == 1 ? "" : "s");
     struct store_opts store = {
-        .queues = queues_of(app->conf),
         .small_bytes = app->conf->short_job_size,
         .order = str_eq(app->conf->queue_order, "lifo") ? JOB_LIFO : JOB_FIFO,
         .max_attempts = (int)app->conf->max_attempts,
@@ -118,6 +116,7 @@ static int open_db(struct app *app, unsigned needs, struct err *err)
         .death_pause_ms = app->conf->death_pause,
         .max_deaths = (int)app->conf->max_deaths,
     };
+    app_queues(app->conf, &store.queues);
     return store_new(app->db, &store, &app->store, err);
 }
 
@@ -179,7 +178,8 @@ static int open_storage(struct app *app, struct err *err)
 
 static int open_broker(struct app *app, unsigned needs, struct err *err)
 {
-    const struct job_queues queues = queues_of(app->conf);
+    struct job_queues queues;
+    app_queues(app->conf, &queues);
     const char *take[QUEUE_COUNT + 1] = {NULL};
     for (size_t i = 0; i < queues.n; i++)
         take[i] = job_queue_name(queues.v[i]);

@@ -42,6 +42,7 @@ int cmd_worker(struct app *app, int argc, char **argv, struct err *err)
         .retry = retry,
         .decode = media_decode(c),
     };
+    app_queues(c, &o.queues);
     app_retention(c, &o.retention);
     return worker_run(&o, err);
 }

@@ -90,7 +90,8 @@ static const struct cmd_flag errors_list_flags[] = {
 };
 
 static const struct cmd_flag cleanup_flags[] = {
-    {"older-than", 0, "TIME", "remove jobs that ended longer ago than this, such as 30d; a bare number counts days"},
+    {"older-than", 0, "TIME",
+     "remove all jobs that ended longer ago than this, such as 30d; a bare number counts days"},
     {"dry-run", 0, NULL, "only say what would be removed"},
     {0},
 };
@@ -175,8 +176,10 @@ const struct cmd commands[] = {
      NULL},
     {"config docs", "", "make docs/configuration.md", CMD_HIDDEN, NULL, cmd_config_docs, NULL},
 
-    {"cleanup", "", "remove old jobs with all that belongs to them, and files that belong to no job",
-     NEED_CONF | NEED_STORE | NEED_STORAGE, cleanup_flags, cmd_cleanup, "--older-than is required."},
+    {"cleanup", "", "remove what was kept long enough, and files that belong to no job",
+     NEED_CONF | NEED_STORE | NEED_STORAGE, cleanup_flags, cmd_cleanup,
+     "Does now, and to the end, what workers do by themselves: recordings, transcripts and jobs go that are older than "
+     "keep_audio, keep_results and keep_jobs."},
     {"model list", "", "list the models in the model folder", NEED_CONF, json_flags, cmd_model_list, NULL},
     {"model info", "MODEL", "show what a model is, by name or path", NEED_CONF, json_flags, cmd_model_info,
      "MODEL is a name such as base.en, looked up in the model folder (setting model_path), or a path with a '/'."},

@@ -108,7 +108,11 @@ static void add_info(const struct worker *w, struct buf *b)
     engines_describe_pool(w->engines, b);
     buf_adds(b, ",\"default_engine\":");
     str_add_json(b, w->o->engine->name ? w->o->engine->name : "auto");
-    buf_addf(b, ",\"slots\":%u,\"concurrency\":%u", slots_count(w->slots), w->o->concurrency);
+    buf_addf(b, ",\"slots\":%u,\"concurrency\":%u,\"short_place\":%s,\"queues\":[", slots_count(w->slots),
+             w->o->concurrency, w->o->short_place ? "true" : "false");
+    for (size_t i = 0; i < w->o->queues.n; i++)
+        buf_addf(b, "%s\"%s\"", i ? "," : "", job_queue_name(w->o->queues.v[i]));
+    buf_addc(b, ']');
     const struct {
         const char *name;
         const atomic_llong *value;

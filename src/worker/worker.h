@@ -30,6 +30,7 @@ struct worker_opts {
     const char *language;              /* for jobs that name none; NULL: the engine's choice */
     const struct job_options *options; /* for what a job leaves open; may be NULL */
     const char *temp_folder;           /* a private folder per run is made below it */
+    struct job_queues queues;          /* what the store claims from; shown by the heartbeat */
     unsigned concurrency;              /* jobs in work */
     bool short_place;                  /* beside them one more, if it is a short one */
     int64_t lease_ms;
