@@ -11,7 +11,7 @@ struct shown_job {
     struct job job;
     int64_t position;                /* jobs before it; -1: not known or not waiting */
     bool paused;                     /* it waits in a queue that is paused; found with `position` */
-    const struct job_result *result; /* of a completed job, else NULL */
+    const struct job_result *result; /* of a completed job whose transcript was not removed, else NULL */
 };
 
 /* What costs a question of its own. */
@@ -23,6 +23,11 @@ enum {
 int shown_job_get(struct request *rq, const char *id, unsigned what, struct shown_job *ret, struct err *err) MUST_CHECK;
 /* pending or processing -> cancelled, and tells the worker. 1: now; 0: it had ended before; NOT_FOUND. */
 int job_cancel(struct request *rq, const char *id, struct err *err) MUST_CHECK;
+/*
+ * failed -> pending, with a fresh set of attempts, and tells workers and watchers. NOT_FOUND; CONFLICT: it has not
+ * failed, or its recording is gone.
+ */
+int job_retry(struct request *rq, const char *id, struct err *err) MUST_CHECK;
 /*
  * Nobody waits for rq->job any more: cancels it. Not when it has an Idempotency-Key: the same request may come again,
  * or wait beside this one.

@@ -44,6 +44,7 @@ static void result(struct jsonw *w, const struct job_result *r)
     jw_seconds(w, "covered", r->covered_ms);
     jw_close(w, '}');
     jw_str(w, "warning", r->warning);
+    jw_time(w, "removed_at", r->removed_at);
     jw_close(w, '}');
 }
 

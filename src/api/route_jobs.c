@@ -81,8 +81,9 @@ static int answer_lookup(struct request *rq, struct err *err)
     if (rc < 0)
         return rc;
     /* A position changes without an event of this job: no tag then. */
-    bool known =
-        j->state == JOB_PENDING ? etag_listed(rq->if_none_match, NULL) : etag_answer(rq, "%lld", (long long)j->seq);
+    bool known = j->state == JOB_PENDING
+                     ? etag_listed(rq->if_none_match, NULL)
+                     : etag_answer(rq, "%lld%s", (long long)j->seq, v.result.removed_at ? "-removed" : "");
     if (known)
         rq->answer.status = 304;
     else
