@@ -6,8 +6,11 @@
 #include "worker/intake.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 
 #include <stdio.h>
+
+static const struct log_ctx lc = {.component = "decoder"};
 
 enum { BLOCK_SAMPLES = 8192, PROGRESS_EVERY_MS = 500 };
 
@@ -53,8 +56,10 @@ static int decode_once(const struct pipeline_opts *o, bool repair, struct intake
         rc = spool(o, d, pcm, err);
     if (rc == 0)
         *ret = (struct intake){TAKE(pcm), decode_damaged(d)};
-    if (d && (rc < 0 || ret->damaged))
+    if (d && (rc < 0 || ret->damaged)) {
         snprintf(report->detail, sizeof report->detail, "%s", decode_stderr(d));
+        log_debug(&lc, "%s the child said: %s", repair ? "repairing," : "decoding,", report->detail);
+    }
     decode_close(d);
     pcm_free(pcm);
     return rc;

@@ -60,6 +60,34 @@ def test_one_job_through_every_process(speech):
         s.close()
 
 
+def test_a_request_id_from_the_answer_through_api_and_worker(speech):
+    """Two processes that share only what the data folder holds, each with a log of its own. The client named no id: it
+    takes the one of the answer."""
+    api = Server(*QUICK, "--log-format=json", "--log-level=debug", role="api")
+    worker = Server(*QUICK, "--engine=pocketsphinx", "--log-format=json", "--log-level=debug", role="worker", data=api.data)
+    try:
+        sound = bytearray(speech("good morning").read_bytes())
+        answer = api.submit(bytes(sound[: len(sound) // 2]))  # cut off: the decoder has something to say
+        job_id, request_id = answer.json["id"], answer.headers["x-request-id"]
+        assert re.fullmatch(r"[0-9a-f-]{36}", request_id)
+        other = api.submit(bytes(sound)).headers["x-request-id"]
+        assert other != request_id
+        assert api.wait_job(job_id)["status"] == "completed"
+        done = [r for r in told(worker, "completed: ") if r.get("request_id") == request_id]
+        accepted = [r for r in records(api) if r.get("request_id") == request_id]
+        assert all(r.get("job_id") == job_id for r in done), done
+        for lines, parts in ((accepted, ("accepted, ", "token sent", "POST /v1/jobs 202")),
+                             (done, ("claimed: attempt 1", "the child said: ", "checkpoint 0 saved", "completed: "))):
+            messages = [r["message"] for r in lines]
+            for part in parts:
+                assert any(part in m for m in messages), (part, messages)
+        (said,) = [r for r in done if r["component"] == "decoder" and r["message"].startswith("decoding, ")]
+        assert said["job_id"] == job_id
+    finally:
+        worker.close()
+        api.close()
+
+
 def test_the_same_as_text():
     s = Server(*QUICK, "--engine=null", "--log-level=debug")
     try:
