@@ -128,6 +128,7 @@ int cmd_config_docs(struct app *app, int argc, char **argv, struct err *err);
 int cmd_faults(struct app *app, int argc, char **argv, struct err *err);
 int cmd_man(struct app *app, int argc, char **argv, struct err *err);
 int cmd_docs(struct app *app, int argc, char **argv, struct err *err);
+int cmd_metrics_docs(struct app *app, int argc, char **argv, struct err *err);
 int cmd_api_docs(struct app *app, int argc, char **argv, struct err *err);
 int cmd_completion(struct app *app, int argc, char **argv, struct err *err);
 
