@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,17 @@ def worker_lines(server, phrase):
     return [line for line in server.log().split("\n") if phrase in line]
 
 
+def inspected(server, view):
+    """The rows of the table, and what --json shows of the one worker."""
+    run = [STENO, "inspect", view, "--server", server.url]
+
+    def told(*flags):
+        return subprocess.run([*run, *flags], capture_output=True, text=True, check=True, timeout=60, env=clean_env()).stdout
+
+    (worker,) = json.loads(told("--json"))["workers"]
+    return [re.split("  +", line.strip()) for line in told().splitlines()], worker["model_pool"]
+
+
 def memory_kb(pid):
     """What the process has of its own and its share of mapped files."""
     return int(re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE).group(1))
@@ -122,6 +134,15 @@ def test_one_more_than_there_is_room_for(start):
     shown = pool_when(server, "the last one", lambda p: p["misses"] == 3)
     assert sorted(shown["loaded_models"]) == [NANO, NANO_MULTI]
     assert (shown["hits"], shown["evictions"], shown["unloads"], shown["max_size"]) == (1, 1, 0, 2)
+    (heads, row, *_), told = inspected(server, "pool")
+    memory = f"{shown['memory_mb']} MB"
+    assert heads[1:-1] == ["MODELS", "MEMORY", "HITS", "MISSES", "EVICTED", "UNLOADED", "SMALLER", "TIMEOUTS", "WAITING"]
+    assert row[1:-1] == ["2 of 2", memory, "1", "3", "1", "0", "0", "0", "0"] and re.search(r"\d", row[-1])
+    assert (told["hit_rate"], told["load_ms_total"], told["evictions"]) == (0.25, shown["load_ms_total"], 1)
+    (heads, *rows), _ = inspected(server, "models")
+    assert heads[1:] == ["MODEL", "MEMORY", "USES", "IN USE", "LOADED AT", "LAST USED", "LOADED IN"]
+    assert sorted((r[1], r[3], r[4]) for r in rows) == [(NANO, "2", "0"), (NANO_MULTI, "1", "0")]
+    assert all(re.match(r"20\d\d-.*Z$", r[5]) and r[5] <= r[6] for r in rows), rows
 
 
 def test_an_idle_model_goes_and_its_memory_comes_back(start):
@@ -158,7 +179,7 @@ def test_a_model_without_end(start):
 
 
 def test_a_smaller_model_when_memory_is_short(start):
-    server = start(f"--model={FIXTURE_EN}", "--model-warm-up=none", ENOUGH_FOR_NANO)
+    server = start(f"--model={FIXTURE_EN}", "--model-warm-up=none", ENOUGH_FOR_NANO, "--metrics-listen=127.0.0.1:0")
     job_id = submit(server, "02_one_word", **SHORT)
     job = completed(server, job_id)
     assert job["attempt"] == 1 and job["result"]["model"] == NANO
@@ -173,6 +194,11 @@ def test_a_smaller_model_when_memory_is_short(start):
     assert re.search(r"OOM loading 'fixture.en', trying 'nano' instead: model 'fixture.en' needs \d+ MB of memory, and 80 "
                      r"MB are left: use a smaller model or raise model_memory", line)
     assert server.rows()["error_logs"] == 0
+    (heads, row, *_), _ = inspected(server, "pool")
+    assert dict(zip(heads, row))["SMALLER"] == "1"
+    url = re.search(r"metrics at (\S+)", server.log()).group(1)
+    with urllib.request.urlopen(url if "://" in url else f"http://{url}/metrics") as page:
+        assert "\nsteno_model_pool_oom_fallbacks_total 1\n" in page.read().decode()
     # What a smaller one cannot do it is not taken for: the recording's language, a translation.
     for fields in ({"language": "de"}, {"task": "translate"}):
         job = completed(server, submit(server, "02_one_word", model=TINY, **fields, **SHORT))
@@ -252,7 +278,7 @@ def test_a_job_does_not_wait_for_ever(start):
     other = submit(server, "02_one_word", model=FIXTURE_EN)
     wait_for("the time-out", lambda: worker_lines(server, "(model_acquire_timeout)"))
     (line, *_) = worker_lines(server, "(model_acquire_timeout)")
-    assert re.search(r"attempt \d+ failed at engine \(busy\), next in .* s: model '\S+' found no room for 0\.1 s "
+    assert re.search(r"attempt \d+ (of \d+ )?failed at engine \(busy\), next in .* s: model '\S+' found no room for 0\.1 s "
                      r"\(model_acquire_timeout\): 1 others are in use, and no more may be loaded \(model_pool_max_size\)", line)
     assert pool_when(server, "the figures", lambda p: p["timeouts"])["timeouts"] >= 1
     assert server.ask("DELETE", f"/v1/jobs/{long}").status in (200, 202, 204)
