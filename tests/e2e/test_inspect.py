@@ -8,7 +8,7 @@ import pytest
 from steno_server import QUICK, Server, role_pid, wait_for
 
 SOUND = b"RIFF\x24\0\0\0WAVE" + bytes(100)
-VIEWS = ("active", "reserved", "registered", "conf", "active_queues", "stats", "workers", "queues")
+VIEWS = ("active", "reserved", "registered", "conf", "active_queues", "stats", "pool", "models", "workers", "queues")
 
 
 @pytest.fixture
