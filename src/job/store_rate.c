@@ -25,12 +25,14 @@ static int take_fn(struct db_tx *tx, void *arg, struct err *err)
 {
     struct take_call *c = arg;
     c->now = db_now(tx);
-    return db_query(tx,
-                    "INSERT INTO request_rates (name, next_at) VALUES ($1, $2 + $3) ON CONFLICT (name) DO UPDATE SET "
-                    "next_at = CASE WHEN request_rates.next_at > $2 THEN request_rates.next_at ELSE $2 END + $3 "
-                    "RETURNING next_at",
-                    DB_ARGS(db_text(c->name), db_int(c->now - c->rate.saved_ms), db_int(c->rate.interval_ms)), on_next,
-                    c, err);
+    int64_t full = c->now - c->rate.saved_ms; /* the state of a full bucket */
+    return db_query(
+        tx,
+        "INSERT INTO request_rates (name, next_at) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET "
+        "next_at = CASE WHEN request_rates.next_at > $3 THEN request_rates.next_at ELSE $3 END + $4 "
+        "RETURNING next_at",
+        DB_ARGS(db_text(c->name), db_int(full + c->rate.interval_ms), db_int(full), db_int(c->rate.interval_ms)),
+        on_next, c, err);
 }
 
 int store_take_request(struct store *s, const char *name, int64_t per_minute, int64_t *ret_wait_ms, struct err *err)
