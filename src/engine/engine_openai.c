@@ -33,6 +33,7 @@ enum {
 struct openai {
     struct engine engine;
     char *url, *model; /* url: without a slash at its end */
+    bool own_url;      /* not OpenAI's server */
     char *key_field;   /* NULL: no key */
     struct remote *remote;
     pthread_mutex_t mu;
@@ -46,6 +47,16 @@ static struct openai *of(const struct engine *e)
         struct engine *out;
     } u = {.in = e};
     return CONTAINER_OF(u.out, struct openai, engine);
+}
+
+/* Which models another server has only it knows; OpenAI's own are known by how their names begin. */
+static int check_model(bool own_url, const char *model, struct err *err)
+{
+    static const char *const families[] = {"whisper-1", "gpt-", "ft:"};
+    for (size_t i = 0; i < ARRAY_LEN(families); i++)
+        if (own_url || str_starts(model, families[i]))
+            return 0;
+    return err_set(err, ERR_INVALID, "'%.60s' is no model of OpenAI: use whisper-1", model);
 }
 
 static int openai_available(const struct engine_opts *opts, struct err *err)
@@ -64,11 +75,14 @@ static int openai_open(const struct engine_opts *opts, struct engine **ret, stru
     if (!has_url && !has_key)
         return err_set(err, ERR_UNSUPPORTED,
                        "openai needs an API key or the address of another server: set openai_api_key or openai_url");
-    int rc = remote_new(&(struct remote_opts){"openai", "openai_api_key", s, opts}, &remote, err);
+    int rc = check_model(has_url, model, err);
+    if (rc == 0)
+        rc = remote_new(&(struct remote_opts){"openai", "openai_api_key", s, opts}, &remote, err);
     if (rc < 0)
         return rc;
     struct openai *o = xcalloc(1, sizeof *o);
     o->engine.ops = &engine_openai_ops;
+    o->own_url = has_url;
     o->url = xstrdup(has_url ? s->url : OPENAI_URL);
     for (size_t n = strlen(o->url); n && o->url[n - 1] == '/'; n--)
         o->url[n - 1] = '\0';
@@ -100,10 +114,7 @@ static const char *openai_model(const struct engine *e, const struct engine_requ
 
 static int openai_check(struct engine *e, const struct engine_request *r, struct err *err)
 {
-    (void)e;
-    (void)r;
-    (void)err;
-    return 0; /* its server knows */
+    return r->model ? check_model(of(e)->own_url, r->model, err) : 0;
 }
 
 /* ---- models without times ---- */

@@ -11,6 +11,8 @@ import email.policy
 import io
 import json
 import socket
+import ssl
+import sys
 import threading
 import time
 import wave
@@ -124,9 +126,9 @@ class Request:
 
 
 class RemoteServer:
-    """Both protocols on one port. `text` is what it hears, a string or a function of the request."""
+    """Both protocols on one port. `text` is what it hears, a string or a function of the request; `certificate`: https."""
 
-    def __init__(self, key="a-key-that-nobody-may-see", text=TEXT, language="en"):
+    def __init__(self, key="a-key-that-nobody-may-see", text=TEXT, language="en", certificate=None):
         self.key, self.text, self.language = key, text, language
         self.faults, self.requests, self.gone = [], [], []
         self.lock, self.stopping = threading.Lock(), threading.Event()
@@ -146,14 +148,22 @@ class RemoteServer:
             daemon_threads = True
             request_queue_size = 128
 
+            def process_request(self, request, client_address):
+                server.connections += 1
+                super().process_request(request, client_address)
+
             def handle_error(self, request, client_address):
-                import sys
-                if not isinstance(sys.exc_info()[1], (ConnectionError, BrokenPipeError)):
+                if not isinstance(sys.exc_info()[1], (ConnectionError, ssl.SSLError)):
                     server.faults_of_mine.append(repr(sys.exc_info()[1]))
 
+        self.connections = 0
         self.faults_of_mine = []  # what this server itself stumbled over: requests that are not as they should be
         self.http = Quiet(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.http.socket = context.wrap_socket(self.http.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{self.http.server_address[1]}"
         self.thread = threading.Thread(target=self.http.serve_forever, daemon=True)
         self.thread.start()
 
@@ -198,7 +208,7 @@ class RemoteServer:
         return self.text(request) if callable(self.text) else self.text
 
     def gemini(self, handler, request):
-        path = handler.path
+        path = handler.path.removeprefix("http://gemini.example")  # as a proxy gets it
         assert path.startswith("/v1beta/models/") and path.endswith(":generateContent") and "?" not in path, path
         if handler.headers.get("x-goog-api-key") != self.key:
             return 400, gemini_error(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", [

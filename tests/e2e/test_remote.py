@@ -2,6 +2,7 @@
 """The remote engines against servers that speak the real protocols (remote_server.py), well and badly."""
 
 import json
+import subprocess
 import time
 from pathlib import Path
 
@@ -272,6 +273,20 @@ def test_without_a_key(speech):
     s.close()
 
 
+def test_stopping_does_not_wait_for_a_pause(remote, speech):
+    """The job is handed back when the drain's time is over, and its attempt does not count."""
+    flags = [*QUICK, "--engine=gemini", f"--gemini-url={remote.url}", f"--gemini-api-key={KEY}", "--drain-timeout=200ms"]
+    s = Server(*flags, env=OFF)
+    remote.faults = ["429-long"]
+    job = s.submit(speech(FOX).read_bytes()).json["id"]
+    wait_for("the request", lambda: remote.requests)
+    assert s.stop(timeout=30) == 0
+    s.start()
+    job = s.wait_job(job)
+    assert (job["status"], job["attempt"]) == ("completed", 1) and len(remote.requests) == 2
+    s.close()
+
+
 # ---- OpenAI-compatible ----
 
 
@@ -325,6 +340,15 @@ def test_openai_refusals(openai, remote, speech):
         assert word in errors(openai, done(openai, speech(FOX), "failed"))[0]["message"]
 
 
+def test_names_of_whisper_models_mean_the_default_at_openai(speech, steno):
+    """OpenAI's own server has no "base"; the address is a proxy that refuses, so that nothing gets there."""
+    with RemoteServer(KEY).http.socket as s:
+        proxy = {"https_proxy": f"http://127.0.0.1:{s.getsockname()[1]}"}
+    failed = steno("transcribe", "--engine=openai", "--model=base", "--model-missing=error", speech(FOX),
+                   env={"OPENAI_API_KEY": KEY} | proxy)
+    assert failed.status == 2 and "'base'" in failed.err and "whisper-1" in failed.err
+
+
 def test_one_steno_works_for_another(speech):
     """The engine against the API of the same program: words and times of PocketSphinx come through as they are."""
     inner = Server(*QUICK, "--engine=pocketsphinx")
@@ -358,6 +382,33 @@ def test_transcribe_command(steno, remote, speech):
     assert failed.status == 2 and "set gemini_api_key" in failed.err
     shown = steno.ok("config", "print", env=env)
     assert KEY not in shown and "gemini_api_key = ***" in shown and "openai_api_key = ***" in shown
+
+
+def test_one_connection_serves_many_chunks(steno, remote, speech):
+    flags = ["--engine=gemini", "--gemini-url", remote.url, "--gemini-api-key", KEY, "--engine-slots=1"]
+    steno.ok("transcribe", *flags, speech(*MORE * 4, pause=4), env=OFF)
+    assert len(remote.requests) >= 3 and remote.connections == 1
+
+
+def test_certificates(steno, speech, tmp_path):
+    """Only a certificate that is trusted gets the key."""
+    pem = tmp_path / "server.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", tmp_path / "key", "-out",
+                    tmp_path / "cert", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"], check=True,
+                   capture_output=True)
+    pem.write_bytes((tmp_path / "key").read_bytes() + (tmp_path / "cert").read_bytes())
+    remote = RemoteServer(KEY, certificate=pem)
+    flags = ["--engine=gemini", "--gemini-url", remote.url, "--gemini-api-key", KEY]
+    failed = steno("transcribe", *flags, speech(FOX), env=OFF)
+    assert failed.status == 1 and "set remote_ca_file" in failed.err and not remote.requests
+    assert steno.ok("transcribe", *flags, "--remote-ca-file", tmp_path / "cert", speech(FOX), env=OFF).split() == TEXT.split()
+    remote.close()
+
+
+def test_proxies_of_the_environment(steno, remote, speech):
+    out = steno.ok("transcribe", "--engine=gemini", "--gemini-url=http://gemini.example", "--gemini-api-key", KEY, speech(FOX),
+                   env={"http_proxy": remote.url})
+    assert out.split() == TEXT.split() and remote.requests[0].path.startswith("http://gemini.example/v1beta/")
 
 
 def test_nobody_there(steno, speech):

@@ -238,6 +238,8 @@ static void test_choosing_an_engine(void **state)
         {{.name = "gemini", .gemini.key = "k", .ca_file = "/nowhere"}, ERR_INVALID, "'/nowhere', cannot be read"},
         {{.name = "openai", .slots = 1}, ERR_UNSUPPORTED, "set openai_api_key or openai_url"},
         {{.name = "openai", .slots = 1, .openai.key = "k"}, 0, "openai"},
+        {{.name = "openai", .openai.key = "k", .model = "base"}, ERR_INVALID, "'base' is no model of OpenAI"},
+        {{.name = "openai", .openai.key = "k", .openai.url = "http://h/v1", .model = "base"}, 0, "openai"},
         {{.name = "openai", .slots = 1, .openai.url = "http://127.0.0.1:1/v1"}, 0, "openai"},
         {{.name = "Null", .slots = 1}, ERR_UNSUPPORTED, "use auto, whisper, pocketsphinx, gemini, openai, null"},
         {{.name = "", .slots = 1}, ERR_UNSUPPORTED, "no engine ''"},
