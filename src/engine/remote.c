@@ -27,6 +27,7 @@ enum {
     PATIENCE_MS = 10 * 60 * 1000, /* waiting out 429, all tries of a chunk together */
     LIMIT_MS = 120000,
     LOOK_MS = 100,
+    HIDE_MIN = 16,
 };
 
 struct remote {
@@ -171,6 +172,20 @@ static void answer_clear(struct remote_answer *a)
     buf_clear(&a->body);
 }
 
+/*
+ * A careless server may quote the key anywhere, also where a sentence is cut later. Short keys are dummies ("none"),
+ * which stand in texts by chance.
+ */
+static void hide_key(const struct remote *r, struct buf *body)
+{
+    size_t n = r->key ? strlen(r->key) : 0;
+    if (n < HIDE_MIN || !body->len)
+        return;
+    char *end = body->data + body->len;
+    for (char *at = body->data; (at = memmem(at, (size_t)(end - at), r->key, n)); at += n)
+        memset(at, '*', n);
+}
+
 static int try_once(struct remote *r, const struct remote_request *q, remote_read_fn read, void *arg,
                     const struct cancel *cancel, struct setback *ret, struct err *err)
 {
@@ -178,8 +193,10 @@ static int try_once(struct remote *r, const struct remote_request *q, remote_rea
     int rc = remote_http_post(r->http, q, cancel, &a, err);
     if (rc == 0 && a.status != 200)
         return refuse(r, &a, ret, err);
-    if (rc == 0)
+    if (rc == 0) {
+        hide_key(r, &a.body);
         rc = read(buf_str(&a.body), a.body.len, arg, err);
+    }
     ret->final = rc < 0 && !err_retryable(rc);
     return rc;
 }
@@ -205,8 +222,9 @@ int remote_call(struct remote *r, const struct remote_request *q, remote_read_fn
             rc = try_once(r, q, read, arg, cancel, &s, err);
         if (rc == 0)
             return 0;
+        rc = told(r, err);
         if (rc == ERR_CANCELLED || s.final)
-            return told(r, err);
+            return rc;
         int64_t wait;
         if (rc == ERR_BUSY) {
             refusals++;
@@ -214,16 +232,16 @@ int remote_call(struct remote *r, const struct remote_request *q, remote_read_fn
             wait =
                 s.wait_ms ? s.wait_ms + random_below(s.wait_ms / 10 + 1) : backoff(BUSY_BASE_MS, BUSY_CAP_MS, refusals);
             if (wait > patience)
-                return told(r, err);
+                return rc;
             patience -= wait;
             if (s.wait_ms)
                 pause_all(r, wait);
         } else {
             if (++failures == TRIES)
-                return told(r, err);
+                return rc;
             wait = MAX(backoff(BASE_MS, CAP_MS, failures), MIN(s.wait_ms, (int64_t)CAP_MS));
         }
-        log_debug(&lc, "'%s': %s; again in %lld ms", r->name, err->msg, (long long)wait);
+        log_debug(&lc, "%s; again in %lld ms", err->msg, (long long)wait);
         rc = wait_until(clock_mono_ms() + wait, cancel, err);
         if (rc < 0)
             return rc;

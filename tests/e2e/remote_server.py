@@ -73,6 +73,7 @@ ANSWERS = {
     "PROHIBITED_CONTENT": (200, gemini_answer([], "PROHIBITED_CONTENT", finishMessage="the words are on a list")),
     "MAX_TOKENS": (200, gemini_answer([{"text": '{"language":"en","text":"the the the the'}], "MAX_TOKENS")),
     "RECITATION": (200, gemini_answer([], "RECITATION")),
+    "OTHER": (200, gemini_answer([], "OTHER", finishMessage="x" * 190 + " request of KEY failed")),
     "no-reason": (200, gemini_answer([{"text": '{"language":"en","text":"the quick"}'}], None)),
     "no-candidate": (200, {"usageMetadata": {"promptTokenCount": 12}, "modelVersion": "gemini-3.5-flash"}),
     "blocked": (200, {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "usageMetadata": {"promptTokenCount": 12}}),
@@ -195,7 +196,7 @@ class RemoteServer:
 
     def answer(self, handler, status, body, headers=()):
         body = body if isinstance(body, str) else json.dumps(body)
-        body = body.replace("KEY", self.key) if status in (401, 403) else body  # careless servers do
+        body = body.replace("KEY", self.key)  # careless servers do
         handler.send_response(status)
         for name, value in dict(headers).items():
             handler.send_header(name, value)
