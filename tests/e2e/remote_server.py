@@ -287,3 +287,12 @@ class RemoteServer:
 
     def huge(self, handler):
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 8000000\r\n\r\n" + b" " * 8000000)
+
+
+if __name__ == "__main__":
+    # By hand: `python3 tests/e2e/remote_server.py [FAULT...]` stands in for both until it is interrupted.
+    stand_in = RemoteServer()
+    stand_in.faults = sys.argv[1:]
+    print(f"export GEMINI_API_KEY={stand_in.key} STENO_GEMINI_URL={stand_in.url} OPENAI_API_KEY={stand_in.key} "
+          f"STENO_OPENAI_URL={stand_in.url}/v1", flush=True)
+    stand_in.thread.join()
