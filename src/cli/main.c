@@ -6,6 +6,7 @@
 #include "cli/app.h"
 #include "cli/flags.h"
 #include "cli/help.h"
+#include "cli/replace.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -82,6 +83,10 @@ int main(int argc, char **argv)
     int rc = run(&app, argc - 1 - words, argv + 1 + words, &err);
     app_close(&app);
     flags_free(app.flags);
+    if (rc >= 0 && app.again && !stop_requested())
+        rc = replace_process(argv, &err);
+    if (rc == ERR_CANCELLED && app.again)
+        rc = STATUS_OK;
     if (rc >= 0)
         return rc;
     app_complain(cmd, &err);

@@ -114,7 +114,7 @@ static int beat(struct keeper *k, struct err *err)
     struct worker_row row = {.id = w->id,
                              .host = k->host,
                              .version = STENO_VERSION,
-                             .state = cancel_is_set(&w->drain) ? "draining" : "running",
+                             .state = cancel_is_set(&w->drain) || recycle_why(&w->recycle) ? "draining" : "running",
                              .info = buf_str(&info),
                              .pid = getpid(),
                              .started_at = w->started_at,
@@ -138,8 +138,8 @@ void *keeper_main(void *arg)
         k.host[0] = '\0';
     int64_t pause = 0;
     while (worker_pause(w, pause)) {
-        if (w->o->job_time_ms > 0)
-            board_stop_overdue(w->board, w->o->job_time_ms);
+        board_stop_overdue(w->board, &w->o->limits);
+        recycle_look(w);
         struct err err = ERR_INIT;
         int rc = look(&k, &err);
         if (rc == 0)

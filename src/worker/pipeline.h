@@ -110,6 +110,7 @@ struct pipeline_opts {
     const char *audio_path;   /* a regular file */
     const char *input_sha256; /* of it; "" when nothing is kept */
     const char *temp_folder;  /* private */
+    int64_t min_free_bytes;   /* of its disk: with less a recording is decoded no further; 0: not looked at */
     struct decode_opts decode;
     const struct cancel *cancel; /* stops everything, within a second: CANCELLED */
     /* Set: start no new chunk, let running ones end and be saved, then CANCELLED unless all are done. May be NULL. */
@@ -122,6 +123,7 @@ struct pipeline_report {
     char detail[4096];            /* what the decoder printed, for the error row; "" */
     int64_t decode_ms, engine_ms; /* engine_ms: summed over chunks, of this run only */
     size_t chunks_loaded;         /* from checkpoints */
+    bool no_room;                 /* it failed because the temp folder's disk is full */
 };
 
 /* `ret` is initialised by the caller and filled on success. On failure `report` says where. */
