@@ -25,6 +25,16 @@ struct engine_opts media_engine(const struct conf *conf)
                                 .beam_size = (int)conf->beam_size,
                                 .memory_bytes = conf->engine_memory,
                                 .slots = (unsigned)conf->engine_slots,
+                                .gemini = {.url = conf->gemini_url,
+                                           .key = conf->gemini_api_key,
+                                           .model = conf->gemini_model,
+                                           .per_minute = conf->gemini_rate},
+                                .openai = {.url = conf->openai_url,
+                                           .key = conf->openai_api_key,
+                                           .model = conf->openai_model,
+                                           .per_minute = conf->openai_rate},
+                                .ca_file = conf->remote_ca_file,
+                                .request_ms = conf->remote_timeout,
                                 .chunk_time_ms = CHUNK_TIME_MS};
 }
 
