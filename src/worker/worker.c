@@ -32,7 +32,7 @@
 enum {
     LOOK_MS = 200,
     STOP_MS = 10000, /* a job that was told to stop and has not by then hangs; a second is the rule */
-    LEAVE_MS = 5000, /* for keeper and sweeper, when something hangs that they may need too */
+    LEAVE_MS = 2000, /* for keeper and sweeper, when something hangs that they may need too */
 };
 
 static bool stopping(const struct worker *w)
