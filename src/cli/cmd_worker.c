@@ -26,6 +26,8 @@ static _Noreturn void leave_threads_behind(struct app *app)
     _exit(STATUS_FAILED);
 }
 
+enum { SETTINGS_MAX = 32 << 10 }; /* of those that are told */
+
 int cmd_worker(struct app *app, int argc, char **argv, struct err *err)
 {
     (void)argc;
@@ -38,6 +40,10 @@ int cmd_worker(struct app *app, int argc, char **argv, struct err *err)
     int rc = media_options(c, &arena, &options, err);
     if (rc == 0)
         rc = media_model_names(c, &arena, &names, err);
+    CLEANUP(buf_clear) struct buf settings = BUF_INIT(SETTINGS_MAX);
+    conf_tell(c, &settings);
+    if (rc == 0)
+        rc = buf_check(&settings, "the settings", err);
     if (rc < 0)
         return rc;
     struct worker_opts o = {
@@ -57,6 +63,8 @@ int cmd_worker(struct app *app, int argc, char **argv, struct err *err)
         .drain_ms = c->drain_timeout,
         .upload_max_age_ms = c->upload_time_limit,
         .keep_audio_ms = c->keep_audio,
+        .metrics_listen = c->metrics_listen,
+        .settings = buf_str(&settings),
         .limits = {.soft_ms = c->job_time_limit,
                    .hard_ms = c->job_hard_time_limit,
                    .factor = c->job_time_factor,

@@ -5,8 +5,8 @@
 
 #include "worker/state.h"
 
-/* Room for all of it; each part that may be long has a limit of its own. */
-enum { HEARTBEAT_INFO_MAX = 65536 };
+/* Room for all of it: 256 jobs in work, and the parts that may be long have limits of their own. */
+enum { HEARTBEAT_INFO_MAX = 192 << 10 };
 
 /* Appends the object. Waits for nothing but short locks. */
 void heartbeat_describe(const struct worker *w, struct buf *b);

@@ -38,10 +38,10 @@ static struct engine_request request(const struct job_ctx *c)
     return (struct engine_request){.model = c->model, .language = language_of(c), .task = j->task, .prompt = j->prompt};
 }
 
-static void enter(struct job_ctx *c, enum pipeline_stage stage)
+static void enter(struct job_ctx *c, enum pipeline_stage s)
 {
-    c->report.stage = stage;
-    atomic_store(&c->r->stage, (int)stage);
+    c->report.stage = s;
+    atomic_store(&c->r->stage, (int)s);
 }
 
 static int prepare(struct job_ctx *c, struct err *err)
@@ -174,6 +174,8 @@ static int complete(struct job_ctx *c, struct err *err)
                                 .confidence = transcript_confidence(t),
                                 .language_probability = t->language_probability,
                                 .warning = t->warning};
+    if (c->held.plan)
+        return job_complete_held(c, &result, err);
     return persist(c->w, c->r, JOB_COMPLETED, write_completed, &result, &c->seq, err);
 }
 
@@ -200,6 +202,9 @@ static void celebrate(struct job_ctx *c)
     int64_t took = clock_mono_ms() - c->r->began_ms, audio = c->transcript.duration_ms;
     counters_add(&c->w->counts, COUNT_completed, 1);
     counters_add(&c->w->counts, COUNT_audio_ms, audio);
+    counters_spread(&c->w->counts, SPREAD_run_time, took);
+    if (audio > 0)
+        counters_spread(&c->w->counts, SPREAD_real_time_factor, took * 1000 / audio);
     log_info(&c->log,
              "completed: %.1f s of audio, %.1f s of speech, %" PRId64 " words in %.1f s (%.1f times real time), %zu "
              "chunks from checkpoints",
@@ -207,13 +212,30 @@ static void celebrate(struct job_ctx *c)
              (double)took / 1000, took ? (double)audio / (double)took : 0.0, c->report.chunks_loaded);
 }
 
+/*
+ * The transcript goes to storage before its row is written: a job that was purged in between must leave nothing behind.
+ * Whether the row was written after all, its answer lost, is for the database to say; what it cannot say now, the
+ * sweeper asks again.
+ */
+static void drop_unwanted_result(struct job_ctx *c)
+{
+    struct err err = ERR_INIT;
+    bool wanted = true;
+    int rc = store_key_wanted(c->w->o->store, c->result_key, &wanted, &err);
+    if (rc == 0 && !wanted)
+        rc = storage_delete(c->w->o->storage, c->result_key, &err);
+    if (rc < 0)
+        log_debug(&c->log, "'%s' is left for the sweeper: %s", c->result_key, err.msg);
+}
+
 void job_run(struct worker *w, struct run *r)
 {
     struct job_ctx c = {.w = w,
                         .r = r,
-                        .log = {.component = "worker", .job_id = r->claim.id},
+                        .log = {.component = "worker", .job_id = r->claim.id, .request_id = r->job.request_id},
                         .saved_arena = ARENA_INIT,
                         .seq = r->job.seq};
+    struct log_scope before = log_scope_swap(log_scope_of(c.log.job_id, c.log.request_id));
     c.saved_arena.max = CHECKPOINTS_MAX;
     transcript_init(&c.transcript);
     log_info(&c.log, "claimed: attempt %d of %d, fence %" PRId64 ", %" PRId64 " bytes, engine '%s'", r->job.attempt,
@@ -221,10 +243,13 @@ void job_run(struct worker *w, struct run *r)
     job_state_event(&c, JOB_PROCESSING, NULL);
 
     struct err err = ERR_INIT;
-    if (do_job(&c, &err) == 0)
+    if (do_job(&c, &err) == 0) {
         celebrate(&c);
-    else
+    } else {
         job_settle(&c, &err);
+        if (c.result_key[0])
+            drop_unwanted_result(&c);
+    }
 
     if (c.folder && io_remove_tree(c.folder, &err) < 0)
         log_warn(&c.log, "temporary files are left: %s", err.msg);
@@ -232,4 +257,5 @@ void job_run(struct worker *w, struct run *r)
     free_p(&c.audio);
     transcript_clear(&c.transcript);
     arena_clear(&c.saved_arena);
+    log_scope_swap(before);
 }

@@ -5,6 +5,7 @@
 
 #include "base/id.h"
 #include "base/log.h"
+#include "metrics/server.h"
 #include "worker/board.h"
 #include "worker/counters.h"
 #include "worker/engines.h"
@@ -24,7 +25,8 @@ struct worker {
     struct slots *slots;
     struct engines *engines;
     struct board *board;
-    struct cancel drain; /* no new chunk is started */
+    struct metrics_server *metrics; /* NULL: none */
+    struct cancel drain;            /* no new chunk is started */
     struct recycle recycle;
     atomic_uint places_now;  /* see places.h */
     atomic_bool out_of_room; /* min_free_bytes are not there */
@@ -37,6 +39,12 @@ struct worker {
     pthread_cond_t ended;
     bool ending; /* keeper and sweeper leave; guarded by mu */
 };
+
+/* For lines about a job by another thread than its own. */
+static inline struct log_ctx worker_log_of(const struct worker *w, const char *job_id)
+{
+    return (struct log_ctx){.component = w->log.component, .job_id = job_id};
+}
 
 /* For keeper and sweeper: waits; false when they shall leave. */
 bool worker_pause(struct worker *w, int64_t ms);

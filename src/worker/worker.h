@@ -35,16 +35,18 @@ struct worker_opts {
     int64_t lease_ms;
     int64_t poll_ms; /* looks for work this often without a wake-up */
     int64_t sweep_ms;
-    int64_t drain_ms;          /* at SIGTERM: time for running chunks to finish before they are handed back */
-    int64_t upload_max_age_ms; /* longest allowed upload: younger orphans are left alone */
-    int64_t keep_audio_ms;     /* after the end of a job; negative: for ever */
-    struct job_limits limits;  /* of one attempt at a job */
-    int64_t min_free_bytes;    /* with less room in temp_folder no job is begun; 0: not looked at */
-    int64_t max_jobs;          /* see recycle.h; 0: no limit, as below */
-    int64_t max_memory_bytes;  /* ... */
-    int64_t memory_min_age_ms; /* the process is replaced no sooner for its memory */
-    int64_t recycle_ms;        /* how long its jobs may go on before they are handed back; then as drain_ms */
-    unsigned replaced;         /* how often this process has replaced itself: for the heartbeat */
+    int64_t drain_ms;           /* at SIGTERM: time for running chunks to finish before they are handed back */
+    int64_t upload_max_age_ms;  /* longest allowed upload: younger orphans are left alone */
+    int64_t keep_audio_ms;      /* after the end of a job; negative: for ever */
+    const char *metrics_listen; /* addresses of a page of metrics; NULL or "": none */
+    const char *settings;       /* those in force that may be told, a JSON object; NULL: none */
+    struct job_limits limits;   /* of one attempt at a job */
+    int64_t min_free_bytes;     /* with less room in temp_folder no job is begun; 0: not looked at */
+    int64_t max_jobs;           /* see recycle.h; 0: no limit, as below */
+    int64_t max_memory_bytes;   /* ... */
+    int64_t memory_min_age_ms;  /* the process is replaced no sooner for its memory */
+    int64_t recycle_ms;         /* how long its jobs may go on before they are handed back; then as drain_ms */
+    unsigned replaced;          /* how often this process has replaced itself: for the heartbeat */
     struct retry_policy retry;
     struct decode_opts decode;
     const struct cancel *stop; /* set: as a first SIGTERM. For who runs a worker inside a program; may be NULL */
