@@ -139,15 +139,13 @@ static bool has_room(struct worker *w, struct outage *shortage)
     return has;
 }
 
-static void claim_loop(struct worker *w, struct pool *jobs)
+static void claim_loop(struct worker *w, struct pool *jobs, struct places *places)
 {
     struct outage outage = {0}, shortage = {0};
-    struct places places;
     size_t last = 0; /* how many jobs the last claim brought */
-    places_init(&places, w->o->concurrency_min, w->o->concurrency, clock_mono_ms());
     while (!claims_end(w) && recycle_left(w, 1)) {
-        atomic_store(&w->places_now, places.now);
-        size_t running = board_count(w->board), n = places_free(&places, running, clock_mono_ms());
+        atomic_store(&w->places_now, places->now);
+        size_t running = board_count(w->board), n = places_free(places, running, clock_mono_ms());
         if (n == 0 || board_has_suspect(w->board)) {
             board_wait(w->board, running, LOOK_MS);
             continue;
@@ -163,8 +161,8 @@ static void claim_loop(struct worker *w, struct pool *jobs)
             continue;
         }
         outage_over(&outage, &w->log, "looking for work");
-        places_claimed(&places, running, last, clock_mono_ms());
-        if (rc == 0 && running < places.now && broker_wait(w->o->broker, w->o->poll_ms, &err) < 0)
+        places_claimed(places, running, last, clock_mono_ms());
+        if (rc == 0 && running < places->now && broker_wait(w->o->broker, w->o->poll_ms, &err) < 0)
             pause_claims(w, w->o->poll_ms); /* without the broker there is still looking */
     }
 }
@@ -265,14 +263,17 @@ static void join_within(pthread_t t, int64_t ms)
 static int run(struct worker *w, struct pool *jobs, struct err *err)
 {
     pthread_t keeper, sweeper;
+    struct places places;
     size_t hang = 0;
+    places_init(&places, w->o->concurrency_min, w->o->concurrency, clock_mono_ms());
+    atomic_store(&w->places_now, places.now);
     int rc = thread_start(&keeper, "keeper", keeper_main, w, err);
     if (rc < 0)
         return rc;
     rc = thread_start(&sweeper, "sweeper", sweeper_main, w, err);
     if (rc == 0) {
         warm_up(w);
-        claim_loop(w, jobs);
+        claim_loop(w, jobs, &places);
         if (!stopping(w))
             let_jobs_end(w);
         hang = drain(w);
