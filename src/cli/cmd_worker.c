@@ -12,7 +12,7 @@
 
 enum {
     MEMORY_MIN_AGE_MS = 60 * 1000, /* loading models again costs: not more often than this */
-    RECYCLE_MS = 10 * 60 * 1000,       /* one long job must not keep the other places empty for longer */
+    RECYCLE_MS = 10 * 60 * 1000,   /* one long job must not keep the other places empty for longer */
 };
 
 /* Threads hang that use what is open: it stays open until the process is another one. */
