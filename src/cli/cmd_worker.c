@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 enum {
-    MEMORY_MIN_AGE_MS = 5 * 60 * 1000, /* loading models again costs: not more often than this */
-    RECYCLE_MS = 10 * 60 * 1000,       /* one long job must not keep the other places empty for longer */
+    MEMORY_MIN_AGE_MS = 60 * 1000, /* loading models again costs: not more often than this */
+    RECYCLE_MS = 10 * 60 * 1000,   /* one long job must not keep the other places empty for longer */
 };
 
 /* Threads hang that use what is open: it stays open until the process is another one. */
