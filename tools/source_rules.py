@@ -55,7 +55,7 @@ THIRD_PARTY = {
 # The C library and the kernel.
 LIBC = set(
     """assert.h ctype.h dirent.h endian.h errno.h fcntl.h fenv.h float.h fnmatch.h getopt.h glob.h inttypes.h limits.h
-    locale.h math.h netdb.h poll.h pthread.h pwd.h regex.h sched.h search.h setjmp.h signal.h spawn.h stdarg.h
+    locale.h malloc.h math.h netdb.h poll.h pthread.h pwd.h regex.h sched.h search.h setjmp.h signal.h spawn.h stdarg.h
     stdatomic.h stdalign.h stdbool.h stddef.h stdint.h stdio.h stdlib.h string.h strings.h syslog.h termios.h time.h
     ucontext.h unistd.h wchar.h elf.h execinfo.h sanitizer/lsan_interface.h""".split()
 )

@@ -2,6 +2,7 @@
 #include "api/health.h"
 
 #include "api/jsonw.h"
+#include "api/model_pool.h"
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/macros.h"
@@ -166,46 +167,6 @@ void health_write_worker(struct jsonw *w, const struct worker_row *row)
     jw_close(w, '}');
 }
 
-static int64_t figure(const json_t *o, const char *name)
-{
-    return (int64_t)json_integer_value(json_object_get(o, name));
-}
-
-/* Adds what one worker says. Each name stands once. */
-static void add_models(struct health_models *m, json_t *names, const json_t *info)
-{
-    json_t *pool = json_object_get(info, "model_pool"), *name;
-    size_t i;
-    m->hits += figure(pool, "hits");
-    m->misses += figure(pool, "misses");
-    m->evictions += figure(pool, "evictions");
-    m->size += figure(pool, "size");
-    m->max_size += figure(pool, "max_size");
-    json_array_foreach(json_object_get(pool, "loaded"), i, name)
-    {
-        if (json_is_string(name))
-            json_object_set(names, json_string_value(name), json_true());
-    }
-}
-
-static void write_names(struct health_models *m, json_t *names)
-{
-    CLEANUP(buf_clear) struct buf b = BUF_INIT(sizeof m->loaded - 1);
-    const char *name;
-    json_t *v;
-    size_t whole = 0;
-    buf_addc(&b, '[');
-    json_object_foreach(names, name, v)
-    {
-        buf_adds(&b, whole ? "," : "");
-        str_add_json(&b, name);
-        if (!buf_ok(&b) || b.len > sizeof m->loaded - 3)
-            break;
-        whole = b.len;
-    }
-    snprintf(m->loaded, sizeof m->loaded, "[%.*s]", whole ? (int)whole - 1 : 0, buf_str(&b) + 1);
-}
-
 static int ask_workers(struct health *h, struct health_report *ret, struct err *err)
 {
     CLEANUP(arena_clear) struct arena a = ARENA_INIT;
@@ -217,18 +178,20 @@ static int ask_workers(struct health *h, struct health_report *ret, struct err *
     if (rc < 0)
         return rc;
     int64_t running = 0;
-    json_t *names = json_object();
+    struct model_pool pool;
+    model_pool_init(&pool, DETAILS_MAX);
     for (size_t i = 0; i < n; i++)
         if (rows[i].silent_ms <= HEALTH_WORKER_SILENT_MS) {
             json_t *info = json_loads(rows[i].info, JSON_REJECT_DUPLICATES, NULL);
             live++;
             running += rows[i].running;
+            model_pool_add(&pool, rows[i].id, info);
             full += json_is_true(json_object_get(info, "out_of_room"));
-            add_models(&ret->models, names, info);
             json_decref(info);
         }
-    write_names(&ret->models, names);
-    json_decref(names);
+    struct jsonw about = {&ret->model_pool, false};
+    model_pool_write(&pool, &about);
+    model_pool_clear(&pool);
     struct jsonw w = {&ret->details, false};
     jw_int(&w, "live", (int64_t)live);
     jw_int(&w, "running", running);
@@ -266,19 +229,24 @@ static void *part_main(void *arg)
         }
         p->wanted = false;
         pthread_mutex_unlock(&h->mu);
-        struct health_report r = {.name = p->report.name, .always = p->report.always, .details = BUF_INIT(DETAILS_MAX)};
+        struct health_report r = {.name = p->report.name,
+                                  .always = p->report.always,
+                                  .details = BUF_INIT(DETAILS_MAX),
+                                  .model_pool = BUF_INIT(DETAILS_MAX)};
         struct err err = ERR_INIT;
         int64_t asked = clock_mono_ms();
-        r.ok = p->ask(h, &r, &err) >= 0 && buf_check(&r.details, "what is known of it", &err) >= 0;
+        r.ok = p->ask(h, &r, &err) >= 0 && buf_check(&r.details, "what is known of it", &err) >= 0 &&
+               buf_check(&r.model_pool, "what is known of models", &err) >= 0;
         if (!r.ok)
             snprintf(r.error, sizeof r.error, "%.255s", err.msg);
         pthread_mutex_lock(&h->mu);
-        struct buf old = p->report.details;
+        struct buf old = p->report.details, old_pool = p->report.model_pool;
         p->report = r;
         p->answered = asked;
         pthread_cond_broadcast(&h->told);
         pthread_mutex_unlock(&h->mu);
         buf_clear(&old);
+        buf_clear(&old_pool);
         pthread_mutex_lock(&h->mu);
     }
     pthread_mutex_unlock(&h->mu);
@@ -322,6 +290,12 @@ int health_new(const struct health_opts *o, struct health **ret, struct err *err
     return 0;
 }
 
+static void report_clear(struct health_report *r)
+{
+    buf_clear(&r->details);
+    buf_clear(&r->model_pool);
+}
+
 void health_free(struct health *h)
 {
     if (!h)
@@ -334,7 +308,7 @@ void health_free(struct health *h)
         if (h->parts[i].started)
             pthread_join(h->parts[i].thread, NULL);
     for (size_t i = 0; i < HEALTH_PART_COUNT; i++)
-        buf_clear(&h->parts[i].report.details);
+        report_clear(&h->parts[i].report);
     pthread_cond_destroy(&h->asked);
     pthread_cond_destroy(&h->told);
     pthread_mutex_destroy(&h->mu);
@@ -350,9 +324,10 @@ static bool is_fresh(const struct part *p, int64_t now)
 static void copy_report(const struct part *p, int64_t start, struct health_report *ret)
 {
     *ret = p->report;
-    ret->details = (struct buf)BUF_INIT(DETAILS_MAX);
+    ret->details = ret->model_pool = (struct buf)BUF_INIT(DETAILS_MAX);
     if (is_fresh(p, start)) {
         buf_adds(&ret->details, buf_str(&p->report.details));
+        buf_adds(&ret->model_pool, buf_str(&p->report.model_pool));
         return;
     }
     ret->ok = false;
@@ -396,5 +371,5 @@ bool health_ok(struct health *h)
 void health_clear(struct health_report reports[HEALTH_PART_COUNT])
 {
     for (size_t i = 0; i < HEALTH_PART_COUNT; i++)
-        buf_clear(&reports[i].details);
+        report_clear(&reports[i]);
 }

@@ -47,20 +47,14 @@ struct health_opts {
     int64_t min_free_bytes; /* ... and with less than this none is accepted */
 };
 
-/* The models that live workers keep loaded, summed up. */
-struct health_models {
-    int64_t hits, misses, evictions, size, max_size;
-    char loaded[1024]; /* names, a JSON array; the first that fit */
-};
-
 struct health_report {
     const char *name;
     bool ok;
     bool always; /* see HEALTH_PARTS */
     int64_t latency_ms;
-    struct buf details;          /* members of a JSON object; "" when there are none */
-    char error[256];             /* when not ok */
-    struct health_models models; /* of the part `workers` */
+    struct buf details;    /* members of a JSON object; "" when there are none */
+    struct buf model_pool; /* of the part `workers`: members of another, about the models they keep loaded */
+    char error[256];       /* when not ok */
 };
 
 struct health;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The routes about the service itself: what it is, how it is. */
 #include "api/jsonw.h"
+#include "api/model_pool.h"
 #include "api/request.h"
 #include "api/server.h"
 #include "base/str.h"
@@ -30,24 +31,18 @@ int route_root(struct request *rq, struct err *err)
     return request_json(rq, 200, &b, err);
 }
 
-/* As services with a pool of models show it. Models are never replaced by smaller ones when memory runs out. */
-static void write_models(struct jsonw *w, const struct health_models *m)
+/* `members` "": the workers were not heard of in time. */
+static void write_pool(struct jsonw *w, const char *members)
 {
-    int64_t all = m->hits + m->misses;
+    struct model_pool none;
+    model_pool_init(&none, PAGE_MAX);
     jw_open(w, "model_pool", '{');
-    jw_int(w, "acquisitions", all);
-    jw_int(w, "hits", m->hits);
-    jw_int(w, "misses", m->misses);
-    if (all)
-        jw_real(w, "hit_rate", (double)m->hits / (double)all);
+    if (*members)
+        jw_members(w, members);
     else
-        jw_null(w, "hit_rate");
-    jw_int(w, "evictions", m->evictions);
-    jw_int(w, "oom_fallbacks", 0);
-    jw_int(w, "pool_size", m->size);
-    jw_int(w, "max_size", m->max_size);
-    jw_raw(w, "loaded_models", *m->loaded ? m->loaded : "[]");
+        model_pool_write(&none, w);
     jw_close(w, '}');
+    model_pool_clear(&none);
 }
 
 static int answer_health(struct request *rq, bool all, struct err *err)
@@ -76,7 +71,7 @@ static int answer_health(struct request *rq, bool all, struct err *err)
     }
     jw_close(&w, '}');
     if (all)
-        write_models(&w, &parts[HEALTH_workers].models);
+        write_pool(&w, buf_str(&parts[HEALTH_workers].model_pool));
     jw_close(&w, '}');
     health_clear(parts);
     return request_json(rq, 200, &b, err);

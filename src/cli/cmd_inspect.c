@@ -172,7 +172,7 @@ static void add_mean(struct table *t, const json_t *info, const char *name, bool
 static void stats(struct table *t, const json_t *w)
 {
     static const char *const counts[] = {"completed", "failed", "retried", "handed_back", "lost", "expired", "chunks"};
-    const json_t *info = json_object_get(w, "info"), *pool = json_object_get(info, "model_pool");
+    const json_t *info = json_object_get(w, "info");
     add_worker(t, w);
     for (size_t i = 0; i < ARRAY_LEN(counts); i++)
         table_addf(t, "%lld", number(info, counts[i]));
@@ -180,11 +180,47 @@ static void stats(struct table *t, const json_t *w)
     add_mean(t, info, "queue_wait", true);
     add_mean(t, info, "run_time", true);
     add_mean(t, info, "real_time_factor", false);
-    double hits = (double)number(pool, "hits"), all = hits + (double)number(pool, "misses");
-    if (all > 0)
-        table_addf(t, "%.0f %%", 100 * hits / all);
+}
+
+static void add_mib(struct table *t, const json_t *o, const char *name)
+{
+    table_addf(t, "%lld MB", number(o, name));
+}
+
+static void pool(struct table *t, const json_t *w)
+{
+    static const char *const counts[] = {"hits",          "misses",   "evictions", "unloads",
+                                         "oom_fallbacks", "timeouts", "waiting"};
+    const json_t *p = json_object_get(json_object_get(w, "info"), "model_pool");
+    if (json_object_size(p) == 0)
+        return;
+    double misses = (double)number(p, "misses");
+    add_worker(t, w);
+    table_addf(t, "%lld of %lld", number(p, "size"), number(p, "max_size"));
+    add_mib(t, p, "memory_mb");
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++)
+        table_addf(t, "%lld", number(p, counts[i]));
+    if (misses > 0)
+        add_duration(t, (double)number(p, "load_ms_total") / 1000 / misses);
     else
         table_add(t, "-");
+}
+
+static void models(struct table *t, const json_t *w)
+{
+    const json_t *m;
+    size_t i;
+    json_array_foreach(json_object_get(json_object_get(json_object_get(w, "info"), "model_pool"), "models"), i, m)
+    {
+        add_worker(t, w);
+        table_add(t, text(m, "name"));
+        add_mib(t, m, "memory_mb");
+        table_addf(t, "%lld", number(m, "use_count"));
+        table_addf(t, "%lld", number(m, "in_use"));
+        table_add(t, text(m, "loaded_at"));
+        table_add(t, text(m, "last_used"));
+        add_duration(t, (double)number(m, "load_ms") / 1000);
+    }
 }
 
 static void workers(struct table *t, const json_t *w)
@@ -237,11 +273,24 @@ static const struct view {
     {"stats",
      {NULL},
      {"WORKER", "COMPLETED", "FAILED", "RETRIED", "BACK", "LOST", "EXPIRED", "CHUNKS", "AUDIO", "WAIT", "RUN", "RTF",
-      "HITS", NULL},
+      NULL},
      stats,
      "No worker runs.",
-     "Since each worker's start. WAIT and RUN are means; RTF is run time by length of audio; HITS are models that were "
-     "in memory."},
+     "Since each worker's start. WAIT and RUN are means; RTF is run time by length of audio."},
+    {"pool",
+     {"model_pool"},
+     {"WORKER", "MODELS", "MEMORY", "HITS", "MISSES", "EVICTED", "UNLOADED", "SMALLER", "TIMEOUTS", "WAITING",
+      "LOADING", NULL},
+     pool,
+     "No worker keeps models in memory.",
+     "Since each worker's start. HITS found their model in memory, MISSES loaded it; LOADING is the mean time of that. "
+     "SMALLER are jobs that got a smaller model because memory was short."},
+    {"models",
+     {"model_pool"},
+     {"WORKER", "MODEL", "MEMORY", "USES", "IN USE", "LOADED AT", "LAST USED", "LOADED IN", NULL},
+     models,
+     "No model is in memory.",
+     NULL},
     {"workers",
      {NULL},
      {"ID", "WORKER", "STATE", "JOBS", "SLOTS", "VERSION", "SINCE", "HEARTBEAT", "METRICS", NULL},

@@ -62,6 +62,7 @@ int cmd_worker(struct app *app, int argc, char **argv, struct err *err)
         .broker = app->broker,
         .engine = &engine,
         .models = &names,
+        .warm_up = c->model_warm_up,
         .language = media_language(c),
         .options = &options,
         .temp_folder = c->temp,

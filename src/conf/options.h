@@ -128,7 +128,8 @@
       "(`Systran/faster-whisper-small`).")                                                                             \
     X("Transcription", model_missing, CHOICE, "nearest", 0, 0, 0, "nearest|error", 0,                                  \
       "What happens to a job that asks for a model that is not installed. `nearest` takes the installed one that is "  \
-      "nearest in size and can do what is asked, with a warning in the result; `error` refuses the job.")              \
+      "nearest in size and can do what is asked, with a warning in the result; `error` refuses the job, and nobody "   \
+      "gets a smaller model when memory is short.")                                                                    \
     X("Transcription", model_path, STRING, "", 0, CONF_PATHS, 0, NULL, 0,                                              \
       "Folder with model files. When empty: `models` in the data folder for Whisper; PocketSphinx's are where its "    \
       "package put them.")                                                                                             \
@@ -155,9 +156,22 @@
     X("Transcription", engine_slots, INT, "auto", 1, 1024, 0, "auto=0", 0,                                             \
       "How many chunks the engine works on at the same time. `auto` is 8 for Whisper, which computes them together, "  \
       "4 for Gemini and OpenAI, and one for each processor core for PocketSphinx.")                                    \
-    X("Transcription", engine_memory, BYTES, "auto", CONF_MIB, 16384 * CONF_GIB, CONF_MIB, "auto=0", 0,                \
-      "Most memory that Whisper's models may take together. `auto` is what the machine has left. When it is short, "   \
-      "fewer chunks run at the same time; a model that does not fit even then fails its jobs.")                        \
+    X("Transcription", model_memory, BYTES, "auto", CONF_MIB, 16384 * CONF_GIB, CONF_MIB, "auto=0", 0,                 \
+      "Most memory that the loaded Whisper models of a process may take together. `auto` is what the machine, or "     \
+      "the control group, has left. When it is short, idle models go and fewer chunks run at the same time; a job "    \
+      "whose model does not fit even then gets the next smaller one, with a warning in the result.")                   \
+    X("Transcription", model_pool_size, INT, "2", 1, 256, 0, NULL, 0,                                                  \
+      "How many Whisper models stay loaded while nobody uses them, for `model_idle_time`. More go after 30 s.")        \
+    X("Transcription", model_pool_max_size, INT, "4", 1, 256, 0, NULL, 0,                                              \
+      "How many Whisper models are loaded at the same time at most. For one more the least recently used goes; while " \
+      "all are in use a job waits. At least `model_pool_size`.")                                                       \
+    X("Transcription", model_acquire_timeout, DURATION, "5m", 100, CONF_DAY, CONF_SEC, "unlimited=0", 0,               \
+      "How long a job waits while there is no room for its model. Then the attempt fails, and it is tried again later.")\
+    X("Transcription", model_warm_up, LIST, "auto", 1, CONF_TEXT, 0, NULL, 0,                                          \
+      "Models that a worker loads when it starts, separated by commas. `auto` is the default model, `none` loads "     \
+      "nothing before the first job.")                                                                                 \
+    X("Transcription", model_idle_time, DURATION, "10m", 100, 366 * CONF_DAY, CONF_SEC, "never=0", 0,                  \
+      "After this time without use a Whisper model is unloaded and its memory given back; the next job loads it again.")\
                                                                                                                        \
     X("Remote engines", gemini_api_key, STRING, "", 0, CONF_TEXT, 0, NULL, CONF_SECRET,                                \
       "API key for `engine = gemini`. When empty: that engine cannot be used.")                                        \

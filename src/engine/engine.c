@@ -179,6 +179,18 @@ int engine_detect(struct engine *e, const struct engine_request *r, const struct
     return rc;
 }
 
+int engine_load(struct engine *e, const struct engine_request *r, const struct cancel *cancel, struct err *err)
+{
+    struct engine_request full = with_defaults(r);
+    return e->ops->load ? e->ops->load(e, &full, cancel, err) : 0;
+}
+
+void engine_fell_back(struct engine *e)
+{
+    if (e->ops->fell_back)
+        e->ops->fell_back(e);
+}
+
 int engine_models(struct engine *e, struct arena *a, struct engine_model **ret, size_t *ret_n, struct err *err)
 {
     if (!e->ops->models)

@@ -8,8 +8,8 @@
  *
  * A chunk without words gives no segments. A segment without text that has a `suspect` marks speech that got none.
  * Errors of engine_run: INVALID / UNSUPPORTED (this request can never work: language, task, model), CANCELLED, NOMEM,
- * TIMEOUT, CRASHED (the child died), UNAVAILABLE (remote engine, missing program), BUSY (remote engine: too many
- * requests), TOO_LARGE (for the remote engine), CORRUPT (damaged model).
+ * BUSY (no room for the model in time; remote engine: too many requests), TIMEOUT, CRASHED (the child died),
+ * UNAVAILABLE (remote engine, missing program), TOO_LARGE (for the remote engine), CORRUPT (damaged model).
  */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
@@ -82,7 +82,11 @@ struct engine_opts {
     const char *precision; /* NULL: the fastest this processor has */
     unsigned threads;      /* 0: one for each processor */
     int beam_size;         /* for requests that name none; 0: the engine's own */
-    int64_t memory_bytes;  /* most that it may take; 0: what the machine has left */
+    /* For engines that keep models loaded. */
+    int64_t memory_bytes;             /* most that its models may take; 0: what the machine has left */
+    unsigned models_kept, models_max; /* without use; at most; 0: 2 and 4 */
+    int64_t model_wait_ms;            /* how long a call waits for room for its model; 0: for ever */
+    int64_t model_idle_ms;            /* a model without use goes after this time; 0: never */
     /* For engines that are a server elsewhere. */
     struct engine_server gemini, openai;
     const char *ca_file; /* certificates to trust (PEM); NULL or "": the system's */
@@ -134,10 +138,7 @@ struct engine_language {
 int engine_open(const struct engine_opts *opts, struct engine **ret, struct err *err) MUST_CHECK;
 void engine_close(struct engine *e); /* no call may be under way; NULL is fine */
 const struct engine_info *engine_info(const struct engine *e);
-/*
- * Appends members of a JSON object about the models it keeps loaded: hits, misses, evictions, max_size, loaded, size.
- * false: it keeps none.
- */
+/* Appends members of a JSON object about the models it keeps loaded (engine/whisper_models.h). false: it keeps none. */
 bool engine_describe(struct engine *e, struct buf *b);
 unsigned engine_slots(const struct engine *e);
 /* The model a request would use, as it is named in results. Borrowed from e or the request. */
@@ -151,6 +152,16 @@ int engine_check(struct engine *e, const struct engine_request *r, struct err *e
  */
 int engine_run(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,
                const struct cancel *cancel, struct arena *a, struct engine_answer *ret, struct err *err) MUST_CHECK;
+
+/*
+ * Brings what a request needs into memory, so that it is known whether there is room before anything is begun. 1: it
+ * was loaded for this call; 0: it was there, or there is nothing to load. NOMEM: it does not fit, also when nothing
+ * else is loaded. Blocks, is cancelled and fails as engine_run.
+ */
+int engine_load(struct engine *e, const struct engine_request *r, const struct cancel *cancel, struct err *err)
+    MUST_CHECK;
+/* For the figures: after NOMEM the caller goes on with a smaller model. */
+void engine_fell_back(struct engine *e);
 
 /*
  * Which language is spoken in a chunk? 1: *ret; 0: there is nothing to hear (the engine cannot, or the model knows only

@@ -24,6 +24,9 @@ enum {
     LONGEST_S = 30,
     BEAM_SIZE = 5,
     ROWS_MAX = 64,
+    MODELS_KEPT = 2,
+    MODELS_MAX = 4,
+    SPARE_MS = 30000,     /* longer than a job's pauses between chunks */
     PREVIOUS_MAX = 448,   /* tokens in a state; the library keeps fewer */
     LANGUAGES_SMALL = 99, /* in all vocabularies but the largest, which has Cantonese too */
     VOCABULARY_LARGEST = 51866,
@@ -120,7 +123,12 @@ static int whisper_engine_open(const struct engine_opts *opts, struct engine **r
                                    .windows = opts->slots,
                                    .rows = MIN((unsigned)ROWS_MAX, opts->slots * (unsigned)w->beam_size),
                                    .threads = opts->threads,
-                                   .memory_bytes = opts->memory_bytes};
+                                   .memory_bytes = opts->memory_bytes,
+                                   .kept = opts->models_kept ? opts->models_kept : MODELS_KEPT,
+                                   .max = opts->models_max ? opts->models_max : MODELS_MAX,
+                                   .wait_ms = opts->model_wait_ms,
+                                   .idle_ms = opts->model_idle_ms,
+                                   .spare_ms = SPARE_MS};
     models_new(&mo, &w->models);
     model_list_new(folder, &w->list);
     w->model = TAKE(model);
@@ -421,6 +429,21 @@ static int whisper_engine_detect(struct engine *e, const struct engine_request *
     return rc < 0 ? rc : 1;
 }
 
+static int whisper_engine_load(struct engine *e, const struct engine_request *r, const struct cancel *cancel,
+                               struct err *err)
+{
+    struct loaded *l = NULL;
+    int rc = models_acquire(of(e)->models, whisper_engine_model(e, r), cancel, &l, err);
+    if (rc >= 0)
+        models_release(of(e)->models, l);
+    return rc;
+}
+
+static void whisper_engine_fell_back(struct engine *e)
+{
+    models_fell_back(of(e)->models);
+}
+
 static void whisper_engine_describe(struct engine *e, struct buf *b)
 {
     models_describe(of(e)->models, b);
@@ -444,6 +467,8 @@ const struct engine_ops engine_whisper_ops = {
     .check = whisper_check,
     .run = whisper_engine_run,
     .detect = whisper_engine_detect,
+    .load = whisper_engine_load,
+    .fell_back = whisper_engine_fell_back,
     .models = whisper_engine_models,
     .describe = whisper_engine_describe,
 };

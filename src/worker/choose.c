@@ -117,3 +117,21 @@ int choose_model(struct engine *e, const struct model_names *names, const struct
     return here ? model_names_choose(names, wish, here, n, a, ret_model, ret_warning, err)
                 : err_set(err, ERR_NOMEM, "no memory for a list of models");
 }
+
+int choose_smaller(struct engine *e, const char *model, const struct model_wish *wish, struct arena *a,
+                   const char **ret, struct err *err)
+{
+    struct engine_model *v = NULL;
+    size_t n = 0;
+    struct err why = ERR_INIT;
+    int rc = engine_models(e, a, &v, &n, &why);
+    const struct model_here *here = rc == 0 ? here_of(e, v, n, a) : NULL;
+    if (rc < 0 && rc != ERR_UNSUPPORTED) {
+        *err = why;
+        return rc;
+    }
+    if (rc == 0 && !here)
+        return err_set(err, ERR_NOMEM, "no memory for a list of models");
+    *ret = here ? model_names_smaller(model, wish, here, n) : NULL;
+    return 0;
+}

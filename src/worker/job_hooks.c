@@ -14,7 +14,13 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { PLAN_JSON_MAX = 64 << 20, CHUNK_JSON_MAX = 64 << 20, EVENT_TEXT_MAX = 500, PROGRESS_EVERY_MS = 500 };
+enum {
+    PLAN_JSON_MAX = 64 << 20,
+    CHUNK_JSON_MAX = 64 << 20,
+    EVENT_TEXT_MAX = 500,
+    PROGRESS_EVERY_MS = 500,
+    WAIT_TOLD_MS = 1000
+};
 
 /* ---- events ---- */
 
@@ -192,6 +198,26 @@ static int on_save_chunk(void *arg, const struct done_chunk *d, const struct pro
     return 0;
 }
 
+/* ---- hooks: the model ---- */
+
+/* Operators look for these words. */
+static void on_model_ready(void *arg, const char *model, int64_t ms, bool loaded)
+{
+    const struct job_ctx *c = arg;
+    bool worth_a_line = loaded || ms >= WAIT_TOLD_MS;
+    log_write(worth_a_line ? LOG_INFO : LOG_DEBUG, &c->log, "Model acquired in %.2fs: '%s' was %s", (double)ms / 1000,
+              model, loaded ? "loaded" : "there");
+}
+
+static void on_model_too_large(void *arg, const char *model, const char *instead, const struct err *why)
+{
+    const struct job_ctx *c = arg;
+    if (instead)
+        log_warn(&c->log, "OOM loading '%s', trying '%s' instead: %s", model, instead, why->msg);
+    else
+        log_warn(&c->log, "OOM loading '%s': %s", model, why->msg);
+}
+
 struct whole_args {
     const struct held_back *held;
     const struct job_result *result;
@@ -231,6 +257,8 @@ struct pipeline_hooks job_hooks(struct job_ctx *c)
                                    .save_chunk = on_save_chunk,
                                    .stage = on_stage,
                                    .progress = on_progress,
+                                   .model_ready = on_model_ready,
+                                   .model_too_large = on_model_too_large,
                                    .engine_call = on_engine_call};
 }
 

@@ -5,6 +5,7 @@
 #include "base/fault.h"
 #include "base/str.h"
 #include "worker/chunks.h"
+#include "worker/fit.h"
 #include "worker/gaps.h"
 #include "worker/hear.h"
 #include "worker/intake.h"
@@ -14,6 +15,7 @@
 #define DAMAGED_WARNING "the recording is damaged; this is what could be read of it"
 
 struct run {
+    struct pipeline_opts own; /* the model may become another */
     const struct pipeline_opts *o;
     const struct engine_info *info;
     struct pipeline_report *report;
@@ -99,6 +101,14 @@ static int make_plan(struct run *r, struct err *err)
     return 0;
 }
 
+/* Checkpoints of two models must not come together, so the model is settled before there is a plan. */
+static int fit(struct run *r, struct err *err)
+{
+    r->report->stage = STAGE_ENGINE;
+    const struct pipeline_hooks *h = &r->o->hooks;
+    return fit_model(&r->own, h->load_plan ? h->load_plan(h->arg) : NULL, &r->arena, &r->plan, err);
+}
+
 static int plan(struct run *r, struct err *err)
 {
     enter(r, STAGE_PLAN);
@@ -135,6 +145,8 @@ static int label(struct run *r, struct transcript *t, struct err *err)
     int rc = gaps_cover(t, &r->plan, err);
     if (rc == 0 && r->o->warning)
         rc = transcript_warn(t, r->o->warning, err);
+    if (rc == 0 && r->plan.instead_of)
+        rc = transcript_warn(t, fit_warning(&r->plan, &r->arena), err);
     if (rc == 0 && r->plan.damaged)
         rc = transcript_warn(t, DAMAGED_WARNING, err);
     if (rc < 0)
@@ -159,10 +171,13 @@ static int label(struct run *r, struct transcript *t, struct err *err)
 int pipeline_run(const struct pipeline_opts *o, struct transcript *ret, struct pipeline_report *report, struct err *err)
 {
     *report = (struct pipeline_report){0};
-    struct run r = {.o = o, .info = engine_info(o->engine), .report = report, .arena = ARENA_INIT};
+    struct run r = {.own = *o, .info = engine_info(o->engine), .report = report, .arena = ARENA_INIT};
+    r.o = &r.own;
     int rc = check(&r, err);
     if (rc == 0)
         rc = decode(&r, err);
+    if (rc == 0)
+        rc = fit(&r, err);
     if (rc == 0)
         rc = plan(&r, err);
     if (rc == 0)

@@ -47,6 +47,7 @@ struct plan_chunk {
 struct plan {
     const char *input_sha256;
     const char *engine, *model;           /* as resolved */
+    const char *instead_of;               /* the model that was asked for and does not fit; NULL: `model` is it */
     const char *language, *task, *prompt; /* as requested; may be NULL */
     const char *options;                  /* all else that was asked for, as one text; may be NULL */
     const char *heard;                    /* the language that was detected for all of it; NULL: none was */
@@ -96,6 +97,10 @@ struct pipeline_hooks {
     void (*stage)(void *arg, enum pipeline_stage s);
     /* Not too often: whoever shows it may call on every one. */
     void (*progress)(void *arg, const struct progress *p);
+    /* The model is in memory; `loaded`: for this run. */
+    void (*model_ready)(void *arg, const char *model, int64_t ms, bool loaded);
+    /* There is no memory for it: a smaller one is tried; `instead` NULL: the run ends with *why. */
+    void (*model_too_large)(void *arg, const char *model, const char *instead, const struct err *why);
     /* The engine is about to be called for this chunk. Runs on a slot thread. */
     void (*engine_call)(void *arg, size_t idx);
 };
@@ -107,6 +112,9 @@ struct pipeline_opts {
     bool language_per_chunk;  /* else one language for the whole recording is detected when none is given */
     const char *options;      /* what `request` and the line above hold beyond the plan's own fields, as one text */
     const char *warning;      /* about the request, for the result; NULL: none */
+    bool smaller_ok;          /* a model that does not fit into memory may be replaced by a smaller one, but */
+    bool keep_model;          /* not by this attempt when chunks of the saved plan are done: a later one finds room */
+    bool has_chunks;          /* some are */
     const char *audio_path;   /* a regular file */
     const char *input_sha256; /* of it; "" when nothing is kept */
     const char *temp_folder;  /* private */

@@ -27,6 +27,7 @@
 #include "worker/metrics.h"
 #include "worker/places.h"
 #include "worker/sweeper.h"
+#include "worker/warm_up.h"
 
 #include <stdlib.h>
 
@@ -233,18 +234,20 @@ static void warn_of_sandbox(const struct worker *w)
         log_warn(&w->log, "%s", missing);
 }
 
-/* An engine that is ready before the first job, and a line that says which it is. */
-static void warm_up(struct worker *w)
+/* An engine that is ready before the first job, and a line that says which it is. True: there is one. */
+static bool greet(struct worker *w)
 {
     static const struct engine_request any = {.task = "transcribe"};
     struct engine *e = NULL;
     struct err err = ERR_INIT;
     warn_of_sandbox(w);
-    if (engines_get(w->engines, NULL, &e, &err) < 0)
+    if (engines_get(w->engines, NULL, &e, &err) < 0) {
         log_error(&w->log, "no engine: %s (jobs will be tried and fail until this is mended)", err.msg);
-    else
-        log_info(&w->log, "worker %s: engine %s, model %s, %u slots, %u jobs at a time", w->id, engine_info(e)->name,
-                 engine_model(e, &any), slots_count(w->slots), w->o->concurrency);
+        return false;
+    }
+    log_info(&w->log, "worker %s: engine %s, model %s, %u slots, %u jobs at a time", w->id, engine_info(e)->name,
+             engine_model(e, &any), slots_count(w->slots), w->o->concurrency);
+    return true;
 }
 
 static void write_page(void *arg, struct buf *page)
@@ -295,8 +298,11 @@ static int run(struct worker *w, struct pool *jobs, struct err *err)
         return rc;
     rc = thread_start(&sweeper, "sweeper", sweeper_main, w, err);
     if (rc == 0) {
-        warm_up(w);
+        struct warm_up models = {.started = false};
+        if (greet(w))
+            warm_up_start(&models, w);
         claim_loop(w, jobs, &places);
+        warm_up_end(&models);
         if (!stopping(w))
             let_jobs_end(w);
         hang = drain(w);

@@ -28,6 +28,7 @@ struct worker_opts {
     struct broker *broker;
     const struct engine_opts *engine;  /* which engine and how; opened by the worker, jobs may ask for another */
     const struct model_names *models;  /* what names of models mean; NULL: no setting is made */
+    const char *warm_up;               /* models to load at the start, "auto": the default one; NULL or "none": none */
     const char *language;              /* for jobs that name none; NULL: the engine's choice */
     const struct job_options *options; /* for what a job leaves open; may be NULL */
     const char *temp_folder;           /* a private folder per run is made below it */

@@ -33,16 +33,23 @@ static const struct system systems[] = {
      .values = {{"database", "postgresql://transcription:***@localhost/transcription"},
                 {"broker", "redis://localhost:6379/0"},
                 {"model", "tiny"},
+                {"model_pool_size", "1"},
+                {"model_pool_max_size", "2"},
                 {"worker_concurrency", "1"}},
      .notes = {":6: DATABASE_URL means database = postgresql://transcription:***@localhost/transcription",
                ":7: REDIS_URL means broker = redis://localhost:6379/0", ":2: WHISPER_MODEL_SIZE means model = tiny",
-               ":5: CELERY_CONCURRENCY means worker_concurrency = 1",
-               ": without effect here: MODEL_POOL_SIZE, MODEL_POOL_MAX_SIZE"}},
+               ":3: MODEL_POOL_SIZE means model_pool_size = 1", ":4: MODEL_POOL_MAX_SIZE means model_pool_max_size = 2",
+               ":5: CELERY_CONCURRENCY means worker_concurrency = 1"}},
     {.file = "conf-001-production.env",
-     .values = {{"model", "medium"}, {"worker_concurrency", "4"}, {"max_upload_size", "1000M"}},
-     .notes = {":2: WHISPER_MODEL_SIZE means model = medium", ":6: MAX_UPLOAD_SIZE_MB means max_upload_size = 1000M",
-               ":5: CELERY_CONCURRENCY means worker_concurrency = 4",
-               ": without effect here: MODEL_POOL_SIZE, MODEL_POOL_MAX_SIZE"}},
+     .values = {{"model", "medium"},
+                {"model_pool_size", "2"},
+                {"model_pool_max_size", "4"},
+                {"worker_concurrency", "4"},
+                {"max_upload_size", "1000M"}},
+     .notes = {":2: WHISPER_MODEL_SIZE means model = medium", ":3: MODEL_POOL_SIZE means model_pool_size = 2",
+               ":4: MODEL_POOL_MAX_SIZE means model_pool_max_size = 4",
+               ":6: MAX_UPLOAD_SIZE_MB means max_upload_size = 1000M",
+               ":5: CELERY_CONCURRENCY means worker_concurrency = 4"}},
     {.file = "conf-002.env",
      .values = {{"database", "sqlite:/d/stt.db"},
                 {"storage", "s3://stt-audio-files"},
@@ -209,6 +216,8 @@ static void test_001_as_environment(void **state)
     assert_string_equal(c->database, "postgresql://transcription:transcription@postgres:5432/transcription");
     assert_string_equal(c->broker, "redis://redis:6379/0");
     assert_string_equal(c->model, "small");
+    assert_int_equal(c->model_pool_size, 2);
+    assert_int_equal(c->model_pool_max_size, 4);
     assert_int_equal(c->worker_concurrency, 2);
     assert_int_equal(c->max_upload_size, 1000 * CONF_MIB);
     conf_free(c);
