@@ -52,6 +52,7 @@ static struct api *new_api(const struct api_opts *o)
 {
     struct api *a = xcalloc(1, sizeof *a);
     a->o = *o;
+    a->started_at = clock_wall_ms();
     a->o.listen = a->listen = xstrdup(o->listen);
     a->o.direct_listen = a->direct_listen = xstrdup(o->direct_listen ? o->direct_listen : "");
     a->o.engine_names = a->engine_names = xstrdup(o->engine_names);

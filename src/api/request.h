@@ -81,6 +81,8 @@ struct request {
 
 /* NULL when memory is out. Made with one reference. */
 struct request *request_new(struct api *api, struct MHD_Connection *conn, const char *uri);
+/* For the time a thread works on it: what it logs names the request, and the job when it is about one. */
+struct log_scope request_scope(const struct request *rq);
 /* The largest recording that may come in here. */
 int64_t request_max_upload(const struct request *rq);
 void request_ref(struct request *rq);

@@ -6,9 +6,9 @@
 #include "api/api.h"
 #include "api/health.h"
 #include "api/http.h"
-#include "api/listen.h"
 #include "api/metrics.h"
 #include "api/signed_upload.h"
+#include "base/listen.h"
 #include "base/thread.h"
 
 #include <stdatomic.h>
@@ -23,6 +23,7 @@ struct api {
     char *listen, *direct_listen, *engine_names, *version, *cors_origins, *data_folder, *temp_folder,
         *public_url; /* what its texts point to */
     unsigned char sign_key[SIGN_KEY_SIZE];
+    int64_t started_at; /* wall clock */
     struct metrics metrics;
     struct health *health;
     struct hub *hub;

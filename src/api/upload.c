@@ -339,17 +339,16 @@ static void drop_ring(struct upload *u)
     atomic_fetch_sub(&u->rq->api->uploads, 1);
 }
 
-static void upload_task(void *arg)
+/* True: there is more to do. Else `u` may be gone. */
+static bool work(struct upload *u)
 {
-    struct upload *u = arg;
     struct request *rq = u->rq;
     struct err err = ERR_INIT;
     pthread_mutex_lock(&u->mu);
     if (take_out_locked(u, &err)) {
-        /* Others wait for this thread too: to the end of the line. */
+        /* Others wait for this thread too: to the end of the line, see upload_task. */
         pthread_mutex_unlock(&u->mu);
-        http_run_storing(rq, upload_task, u);
-        return;
+        return true;
     }
     bool over = u->ended && !u->gone;
     int rc = 0;
@@ -368,7 +367,7 @@ static void upload_task(void *arg)
         drop_ring(u);
         pthread_mutex_unlock(&u->mu);
         http_handled(rq, rc, &err);
-        return;
+        return false;
     }
     if (over)
         rq->phase = PHASE_ANSWERED;
@@ -380,6 +379,18 @@ static void upload_task(void *arg)
     resume_locked(u);
     pthread_mutex_unlock(&u->mu);
     http_task_end(rq);
+    return false;
+}
+
+static void upload_task(void *arg)
+{
+    struct upload *u = arg;
+    struct request *rq = u->rq;
+    struct log_scope before = log_scope_swap(request_scope(rq));
+    bool more = work(u);
+    log_scope_swap(before);
+    if (more)
+        http_run_storing(rq, upload_task, u);
 }
 
 /* ---- the HTTP thread ---- */

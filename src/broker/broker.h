@@ -48,7 +48,7 @@ enum { EVENT_JSON_MAX = 3500, EVENT_TYPE_MAX = 24, EVENT_ID_MAX = 40 };
 
 /* What happened; small by contract: long texts stay in the database. */
 struct event {
-    char job_id[EVENT_ID_MAX]; /* this and `type`: 1 or more bytes without control characters */
+    char job_id[EVENT_ID_MAX]; /* this and `type`: 1 or more bytes; no quotes, backslashes, control characters */
     int64_t seq;               /* jobs.seq */
     char type[EVENT_TYPE_MAX]; /* "state" "progress" "chunk" */
     char json[EVENT_JSON_MAX]; /* an object, "{}" when there is nothing to add; line ends arrive as blanks */

@@ -5,6 +5,8 @@
 #include "cli/app.h"
 #include "cli/media.h"
 
+enum { SETTINGS_MAX = 32 << 10 }; /* of those that are told */
+
 int cmd_worker(struct app *app, int argc, char **argv, struct err *err)
 {
     (void)argc;
@@ -17,6 +19,10 @@ int cmd_worker(struct app *app, int argc, char **argv, struct err *err)
     int rc = media_options(c, &arena, &options, err);
     if (rc == 0)
         rc = media_model_names(c, &arena, &names, err);
+    CLEANUP(buf_clear) struct buf settings = BUF_INIT(SETTINGS_MAX);
+    conf_tell(c, &settings);
+    if (rc == 0)
+        rc = buf_check(&settings, "the settings", err);
     if (rc < 0)
         return rc;
     struct worker_opts o = {
@@ -36,6 +42,8 @@ int cmd_worker(struct app *app, int argc, char **argv, struct err *err)
         .upload_max_age_ms = c->upload_time_limit,
         .keep_audio_ms = c->keep_audio,
         .job_time_ms = c->job_time_limit,
+        .metrics_listen = c->metrics_listen,
+        .settings = buf_str(&settings),
         .retry = {.max_attempts = (int)c->max_attempts, .base_ms = c->retry_base, .cap_ms = c->retry_cap},
         .decode = media_decode(c),
     };

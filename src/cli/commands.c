@@ -113,6 +113,8 @@ static const struct cmd_flag version_flags[] = {
     {0},
 };
 
+#define INSPECT_MORE "What a worker tells is at most five seconds old, and a second when a job came or went."
+
 /* In the order of --help. Commands of one group stand together. */
 const struct cmd commands[] = {
     {"serve", "", "run the whole service: an api and a worker, restarted when they die", NEED_CONF | NEED_DATA, NULL,
@@ -146,6 +148,24 @@ const struct cmd commands[] = {
      NEED_CONF | NEED_SERVER, json_flags, cmd_health,
      "Asks the server, which probes its database, storage, broker and disk, and knows the workers by their "
      "heartbeats."},
+    {"inspect active", "", "show the jobs that workers have in work", NEED_CONF | NEED_SERVER, json_flags, cmd_inspect,
+     INSPECT_MORE},
+    {"inspect reserved", "", "show the jobs that workers have claimed and not begun", NEED_CONF | NEED_SERVER,
+     json_flags, cmd_inspect, NULL},
+    {"inspect registered", "", "show the engines, models and tasks of the workers", NEED_CONF | NEED_SERVER, json_flags,
+     cmd_inspect, NULL},
+    {"inspect conf", "", "show the settings that are in force in the workers", NEED_CONF | NEED_SERVER, json_flags,
+     cmd_inspect,
+     "Numbers, times, sizes and choices only: whoever reaches the server may ask. 'steno config print' shows the rest, "
+     "where it is run."},
+    {"inspect active_queues", "", "show which queues each worker takes jobs from, in which order",
+     NEED_CONF | NEED_SERVER, json_flags, cmd_inspect, NULL},
+    {"inspect stats", "", "show what workers have counted since they were started", NEED_CONF | NEED_SERVER, json_flags,
+     cmd_inspect, NULL},
+    {"inspect workers", "", "show the workers and when they last gave a sign of life", NEED_CONF | NEED_SERVER,
+     json_flags, cmd_inspect, NULL},
+    {"inspect queues", "", "show how many jobs wait in each queue, and for how long", NEED_CONF | NEED_SERVER,
+     json_flags, cmd_inspect_queues, NULL},
     {"errors list", "", "list dead letters: failures that nobody has seen to", NEED_CONF | NEED_STORE,
      errors_list_flags, cmd_errors_list, NULL},
     {"errors show", "ID", "show all that is known about a failure", NEED_CONF | NEED_STORE, json_flags, cmd_errors_show,

@@ -98,6 +98,8 @@ int cmd_result(struct app *app, int argc, char **argv, struct err *err);
 int cmd_jobs(struct app *app, int argc, char **argv, struct err *err);
 int cmd_cancel(struct app *app, int argc, char **argv, struct err *err);
 int cmd_health(struct app *app, int argc, char **argv, struct err *err);
+int cmd_inspect(struct app *app, int argc, char **argv, struct err *err);
+int cmd_inspect_queues(struct app *app, int argc, char **argv, struct err *err);
 int cmd_errors_list(struct app *app, int argc, char **argv, struct err *err);
 int cmd_errors_show(struct app *app, int argc, char **argv, struct err *err);
 int cmd_errors_retry(struct app *app, int argc, char **argv, struct err *err);

@@ -97,6 +97,7 @@ struct job_new {
     const char *filename, *content_type, *audio_key, *audio_sha256;
     int64_t audio_bytes;
     int64_t created_at;        /* by store_now; 0: now */
+    const char *request_id;    /* as the submission is called in logs; or NULL */
     int64_t max_queue;         /* BUSY when that many jobs are pending already; 0: no limit */
     const struct job_key *key; /* claimed; or NULL */
     const char *fingerprint;   /* with `key`: of what was sent */
@@ -309,6 +310,14 @@ int store_load_chunks(struct store *s, const char *id, struct arena *a, struct j
  */
 int store_complete(struct store *s, const struct claim *c, const struct job_result *r, int64_t *ret_seq,
                    struct err *err) MUST_CHECK;
+
+/*
+ * store_save_plan, store_save_chunk and store_complete in one, for a job without a plan that turned out to have one
+ * chunk (NULL: none): a short recording costs one write and one wait for the disk then. Its chunk's event has the
+ * number before *ret_seq. LOST also when the job has a plan.
+ */
+int store_complete_whole(struct store *s, const struct claim *c, const char *plan_json, const struct job_chunk *chunk,
+                         const struct job_result *r, int64_t *ret_seq, struct err *err) MUST_CHECK;
 
 /* Any text may be NULL, long or badly encoded: it is cleaned and cut. */
 struct job_failure {

@@ -16,7 +16,7 @@ struct board {
     pthread_mutex_t mu;
     pthread_cond_t changed;
     struct run *first; /* guarded by mu, as below */
-    size_t n;
+    size_t n, changes;
 };
 
 struct run *run_new(void)
@@ -25,6 +25,7 @@ struct run *run_new(void)
     r->arena = (struct arena)ARENA_INIT;
     r->arena.max = RUN_ARENA_MAX;
     r->began_ms = clock_mono_ms();
+    atomic_init(&r->stage, RUN_NOT_BEGUN);
     return r;
 }
 
@@ -69,6 +70,7 @@ void board_add(struct board *b, struct run *r)
     r->next = b->first;
     b->first = r;
     b->n++;
+    b->changes++;
     pthread_mutex_unlock(&b->mu);
 }
 
@@ -80,6 +82,7 @@ void board_remove(struct board *b, struct run *r)
         at = &(*at)->next;
     *at = r->next;
     b->n--;
+    b->changes++;
     pthread_cond_broadcast(&b->changed);
     pthread_mutex_unlock(&b->mu);
 }
@@ -110,6 +113,31 @@ size_t board_list(struct board *b, struct held *ret, size_t max)
         snprintf(ret[n].id, sizeof ret[n].id, "%s", r->claim.id);
         ret[n].fence = r->claim.fence;
     }
+    pthread_mutex_unlock(&b->mu);
+    return n;
+}
+
+size_t board_stands(struct board *b, struct run_stand *ret, size_t max)
+{
+    int64_t now = clock_mono_ms();
+    size_t n = 0;
+    pthread_mutex_lock(&b->mu);
+    for (const struct run *r = b->first; r && n < max; r = r->next, n++) {
+        ret[n] = (struct run_stand){.stage = atomic_load(&r->stage),
+                                    .attempt = r->job.attempt,
+                                    .running_ms = now - r->began_ms,
+                                    .done_ms = atomic_load(&r->done_ms),
+                                    .total_ms = atomic_load(&r->total_ms)};
+        snprintf(ret[n].id, sizeof ret[n].id, "%s", r->claim.id);
+    }
+    pthread_mutex_unlock(&b->mu);
+    return n;
+}
+
+size_t board_changes(struct board *b)
+{
+    pthread_mutex_lock(&b->mu);
+    size_t n = b->changes;
     pthread_mutex_unlock(&b->mu);
     return n;
 }

@@ -31,8 +31,13 @@ struct run {
     struct cancel cancel; /* set together with `stop` */
     atomic_int stop;      /* enum run_stop */
     atomic_bool saved;    /* made a checkpoint since the claim */
-    struct run *next;     /* the board's */
+    /* How far it is, for who looks. `stage` is one of enum pipeline_stage; RUN_NOT_BEGUN: no thread has taken it yet */
+    atomic_int stage;
+    atomic_llong done_ms, total_ms; /* of the audio; total 0 while unknown */
+    struct run *next;               /* the board's */
 };
+
+enum { RUN_NOT_BEGUN = -1 };
 
 struct run *run_new(void);
 void run_free(struct run *r); /* NULL is fine */
@@ -53,6 +58,16 @@ size_t board_count(struct board *b);
 bool board_has_suspect(struct board *b);
 /* What runs now; returns how many, at most max. */
 size_t board_list(struct board *b, struct held *ret, size_t max);
+/* The same with how far each is. */
+struct run_stand {
+    char id[sizeof(((struct held *)0)->id)];
+    int stage, attempt;
+    int64_t running_ms; /* since the claim */
+    int64_t done_ms, total_ms;
+};
+size_t board_stands(struct board *b, struct run_stand *ret, size_t max);
+/* Grows with every run that is added or removed. */
+size_t board_changes(struct board *b);
 /* Waits while there are still `n` runs, which the caller has seen, or until the time is out. */
 void board_wait(struct board *b, size_t n, int64_t timeout_ms);
 

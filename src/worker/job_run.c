@@ -38,9 +38,15 @@ static struct engine_request request(const struct job_ctx *c)
     return (struct engine_request){.model = c->model, .language = language_of(c), .task = j->task, .prompt = j->prompt};
 }
 
+static void enter(struct job_ctx *c, enum pipeline_stage s)
+{
+    c->report.stage = s;
+    atomic_store(&c->r->stage, (int)s);
+}
+
 static int prepare(struct job_ctx *c, struct err *err)
 {
-    c->report.stage = STAGE_CHECK;
+    enter(c, STAGE_CHECK);
     const struct job *j = &c->r->job;
     const struct model_wish wish = {.name = j->model, .language = language_of(c), .task = j->task};
     int rc = engines_choose(c->w->engines, j->engine, &wish, &c->r->arena, &c->engine, &c->model, &c->warning, err);
@@ -60,7 +66,7 @@ static int prepare(struct job_ctx *c, struct err *err)
 
 static int fetch(struct job_ctx *c, struct err *err)
 {
-    c->report.stage = STAGE_FETCH;
+    enter(c, STAGE_FETCH);
     if (!needs_sound(c))
         return 0;
     c->folder = xasprintf("%s/%s-%" PRId64, temp_path(c->w->temp), c->r->claim.id, c->r->claim.fence);
@@ -105,7 +111,7 @@ static int to_storage(const void *data, size_t n, void *arg, struct err *err)
 
 static int store_result(struct job_ctx *c, struct err *err)
 {
-    c->report.stage = STAGE_STORE;
+    enter(c, STAGE_STORE);
     snprintf(c->result_key, sizeof c->result_key, "results/%s/%" PRId64 "/transcription.json", c->r->claim.id,
              c->r->claim.fence);
     struct storage_put *put = NULL;
@@ -147,6 +153,8 @@ static int complete(struct job_ctx *c, struct err *err)
                                 .confidence = transcript_confidence(t),
                                 .language_probability = t->language_probability,
                                 .warning = t->warning};
+    if (c->held.plan)
+        return job_complete_held(c, &result, err);
     return persist(c->w, c->r, JOB_COMPLETED, write_completed, &result, &c->seq, err);
 }
 
@@ -171,8 +179,11 @@ static void celebrate(struct job_ctx *c)
         log_warn(&c->log, "%s", err.msg);
     job_state_event(c, JOB_COMPLETED, NULL);
     int64_t took = clock_mono_ms() - c->r->began_ms, audio = c->transcript.duration_ms;
-    atomic_fetch_add(&c->w->counts.completed, 1);
-    atomic_fetch_add(&c->w->counts.audio_ms, audio);
+    counters_add(&c->w->counts, COUNT_completed, 1);
+    counters_add(&c->w->counts, COUNT_audio_ms, audio);
+    counters_spread(&c->w->counts, SPREAD_run_time, took);
+    if (audio > 0)
+        counters_spread(&c->w->counts, SPREAD_real_time_factor, took * 1000 / audio);
     log_info(&c->log,
              "completed: %.1f s of audio, %.1f s of speech, %" PRId64 " words in %.1f s (%.1f times real time), %zu "
              "chunks from checkpoints",
@@ -184,9 +195,10 @@ void job_run(struct worker *w, struct run *r)
 {
     struct job_ctx c = {.w = w,
                         .r = r,
-                        .log = {.component = "worker", .job_id = r->claim.id},
+                        .log = {.component = "worker", .job_id = r->claim.id, .request_id = r->job.request_id},
                         .saved_arena = ARENA_INIT,
                         .seq = r->job.seq};
+    struct log_scope before = log_scope_swap(log_scope_of(c.log.job_id, c.log.request_id));
     c.saved_arena.max = CHECKPOINTS_MAX;
     transcript_init(&c.transcript);
     log_info(&c.log, "claimed: attempt %d of %d, fence %" PRId64 ", %" PRId64 " bytes, engine '%s'", r->job.attempt,
@@ -205,4 +217,5 @@ void job_run(struct worker *w, struct run *r)
     free_p(&c.audio);
     transcript_clear(&c.transcript);
     arena_clear(&c.saved_arena);
+    log_scope_swap(before);
 }

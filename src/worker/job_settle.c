@@ -36,7 +36,7 @@ static void retry_later(struct job_ctx *c, const struct failure_args *a, const s
     if (persist(c->w, c->r, JOB_PENDING, write_retry, a, &c->seq, err) < 0)
         return;
     job_state_event(c, JOB_PENDING, why);
-    atomic_fetch_add(&c->w->counts.retried, 1);
+    counters_add_class(&c->w->counts, COUNT_retried, why->code);
     log_warn(&c->log, "attempt %d failed at %s (%s), next in %.1f s: %s", c->r->job.attempt, a->failure.stage,
              a->failure.error_class, (double)a->delay_ms / 1000, why->msg);
 }
@@ -52,7 +52,7 @@ static void give_up(struct job_ctx *c, const struct failure_args *a, const struc
         rc = broker_send_dead_letter(c->w->o->broker, c->r->claim.id, a->failure.error_class, why->msg, &send);
     if (rc < 0)
         log_debug(&c->log, "the dead letter was not sent: %s", send.msg);
-    atomic_fetch_add(&c->w->counts.failed, 1);
+    counters_add_class(&c->w->counts, COUNT_failed, why->code);
     log_warn(&c->log, "failed for good at %s in attempt %d (%s): %s", a->failure.stage, c->r->job.attempt,
              a->failure.error_class, why->msg);
 }
@@ -76,7 +76,7 @@ static void hand_back(struct job_ctx *c, const struct failure_args *a, const str
     if (persist(c->w, c->r, JOB_PENDING, write_back, a, &c->seq, err) < 0)
         return;
     job_state_event(c, JOB_PENDING, NULL);
-    atomic_fetch_add(&c->w->counts.handed_back, 1);
+    counters_add(&c->w->counts, COUNT_handed_back, 1);
     if (a->delay_ms == 0)
         announce(c);
     log_warn(&c->log, "handed back at %s: %s", a->failure.stage, why->msg);
@@ -137,10 +137,10 @@ void job_settle(struct job_ctx *c, struct err *why)
         break;
     }
     if (err.code == ERR_LOST || err.code == ERR_NOT_FOUND) {
-        atomic_fetch_add(&c->w->counts.lost, 1);
+        counters_add(&c->w->counts, COUNT_lost, 1);
         log_info(&c->log, "dropped at %s: %s", a.failure.stage, err.msg);
     } else if (err.code) {
-        atomic_fetch_add(&c->w->counts.unreturned, 1);
+        counters_add(&c->w->counts, COUNT_unreturned, 1);
         log_error(&c->log, "left to the end of its lease, its row could not be written: %s (after: %s)", err.msg,
                   why->msg);
     }

@@ -92,6 +92,8 @@ struct pipeline_hooks {
     int (*save_chunk)(void *arg, const struct done_chunk *c, const struct progress *p, struct err *err);
     /* Chunks in ascending order, as soon as all before them are done; also those that were loaded. */
     int (*text)(void *arg, const struct done_chunk *c, struct err *err);
+    /* The run has come to this stage. */
+    void (*stage)(void *arg, enum pipeline_stage s);
     /* Not too often: whoever shows it may call on every one. */
     void (*progress)(void *arg, const struct progress *p);
     /* The engine is about to be called for this chunk. Runs on a slot thread. */

@@ -16,6 +16,7 @@
 #include "base/thread.h"
 #include "worker/job_run.h"
 #include "worker/keeper.h"
+#include "worker/metrics.h"
 #include "worker/sweeper.h"
 
 #include <stdlib.h>
@@ -52,6 +53,8 @@ static void on_job_thread(void *arg)
 static int begin_job(struct worker *w, struct run *r, struct pool *jobs, struct err *err)
 {
     broker_taken(w->o->broker, job_queue_name(r->job.queue));
+    /* Both ends are of the database's clock; the claim dated the row. */
+    counters_spread(&w->counts, SPREAD_queue_wait, MAX(r->job.updated_at - r->job.run_after, 0));
     r->claim = (struct claim){.id = r->job.id, .holder = w->id, .fence = r->job.fence};
     struct task *t = xcalloc(1, sizeof *t);
     *t = (struct task){w, r};
@@ -166,6 +169,23 @@ static void warm_up(struct worker *w)
                  engine_model(e, &any), slots_count(w->slots), w->o->concurrency);
 }
 
+static void write_page(void *arg, struct buf *page)
+{
+    worker_metrics_write(arg, page);
+}
+
+static int serve_metrics(struct worker *w, struct err *err)
+{
+    if (!w->o->metrics_listen || !*w->o->metrics_listen)
+        return 0;
+    int rc = metrics_server_open(w->o->metrics_listen, write_page, w, &w->metrics, err);
+    if (rc < 0)
+        return err_wrap(err, "metrics_listen");
+    for (size_t i = 0; metrics_server_address(w->metrics, i); i++)
+        log_info(&w->log, "metrics at %s", metrics_server_address(w->metrics, i));
+    return 0;
+}
+
 static void leave(struct worker *w)
 {
     pthread_mutex_lock(&w->mu);
@@ -221,8 +241,11 @@ int worker_run(const struct worker_opts *o, struct err *err)
         rc = pool_new("job", o->concurrency, o->concurrency, &jobs, err);
     engines_look(w.engines); /* for the first heartbeat */
     if (rc == 0)
+        rc = serve_metrics(&w, err);
+    if (rc == 0)
         rc = run(&w, jobs, err);
 
+    metrics_server_close(w.metrics);
     pool_free(jobs);
     slots_free(w.slots);
     engines_free(w.engines);
@@ -233,9 +256,9 @@ int worker_run(const struct worker_opts *o, struct err *err)
     struct err gone = ERR_INIT;
     if (store_worker_gone(o->store, w.id, &gone) < 0)
         log_debug(&w.log, "the worker's row stays until it is swept: %s", gone.msg);
-    long long left = atomic_load(&w.counts.unreturned);
+    int64_t left = counters_get(&w.counts, COUNT_unreturned);
     if (rc == 0 && left > 0)
         return err_set(err, ERR_UNAVAILABLE, "%lld jobs could not be handed back; they go on when their leases run out",
-                       left);
+                       (long long)left);
     return rc;
 }

@@ -33,10 +33,12 @@ struct worker_opts {
     int64_t lease_ms;
     int64_t poll_ms; /* looks for work this often without a wake-up */
     int64_t sweep_ms;
-    int64_t drain_ms;          /* at SIGTERM: time for running chunks to finish before they are handed back */
-    int64_t upload_max_age_ms; /* longest allowed upload: younger orphans are left alone */
-    int64_t keep_audio_ms;     /* after the end of a job; negative: for ever */
-    int64_t job_time_ms;       /* one attempt at a job; 0: no limit */
+    int64_t drain_ms;           /* at SIGTERM: time for running chunks to finish before they are handed back */
+    int64_t upload_max_age_ms;  /* longest allowed upload: younger orphans are left alone */
+    int64_t keep_audio_ms;      /* after the end of a job; negative: for ever */
+    int64_t job_time_ms;        /* one attempt at a job; 0: no limit */
+    const char *metrics_listen; /* addresses of a page of metrics; NULL or "": none */
+    const char *settings;       /* those in force that may be told, a JSON object; NULL: none */
     struct retry_policy retry;
     struct decode_opts decode;
     const struct cancel *stop; /* set: as a first SIGTERM. For who runs a worker inside a program; may be NULL */

@@ -139,7 +139,12 @@ static void test_noise_in_a_pipe_is_dropped(void **state)
     int fd = open(path, O_WRONLY | O_NONBLOCK);
     assert_true(fd >= 0);
     static const char *const lines[] = {
-        "\n", "hello\n", "e1\tj\t1\n", "e9\tj\t1\ts\t{}\n", "e1\tj\t1\ts\t{}x\n", "\xff\xfe\x01\n"};
+        "\n",
+        "hello\n",
+        "{\"job_id\":\"j\"}\n",
+        "{\"job_id\":\"j\",\"seq\":1,\"type\":\"s\",\"data\":{}}x\n",
+        "\xff\xfe\x01\n",
+    };
     struct event got;
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         assert_int_equal(write(fd, lines[i], strlen(lines[i])), strlen(lines[i]));
@@ -158,9 +163,10 @@ static void test_noise_in_a_pipe_is_dropped(void **state)
     ok(broker_send_event(b, &event, e));
     gives(1, broker_next_event(b, LONG_MS, &got, e));
     /* An event in two pieces is one event. */
-    assert_int_equal(write(fd, "e1\tj2\t5\tsta", 11), 11);
+    static const char first[] = "{\"job_id\":\"j2\",\"seq\":5,\"type\":\"sta", rest[] = "te\",\"data\":{}}\n";
+    assert_int_equal(write(fd, first, strlen(first)), strlen(first));
     gives(0, broker_next_event(b, 0, &got, e));
-    assert_int_equal(write(fd, "te\t{}\n", 6), 6);
+    assert_int_equal(write(fd, rest, strlen(rest)), strlen(rest));
     gives(1, broker_next_event(b, LONG_MS, &got, e));
     assert_string_equal(got.job_id, "j2");
     assert_string_equal(got.type, "state");
