@@ -181,7 +181,7 @@ def pipes_left(data):
 def wait_none(what, look, timeout=60):
     """What is still broken after that time: for things that a sweep removes."""
     try:
-        wait_for(what, lambda: not look(), timeout)
+        wait_for(what, lambda: not look(), timeout, 0.3)
     except AssertionError:
         return look()
     return []
