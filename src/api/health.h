@@ -43,7 +43,8 @@ struct health_opts {
     struct storage *storage;
     struct broker *broker;
     const char *data_folder, *temp_folder;
-    int64_t room_bytes; /* disk: with less free than this a recording may find no room */
+    int64_t room_bytes;     /* disk: with less free than this a recording may find no room */
+    int64_t min_free_bytes; /* ... and with less than this none is accepted */
 };
 
 /* The models that live workers keep loaded, summed up. */
@@ -66,6 +67,9 @@ struct health;
 
 /* What a worker says of itself, as an object. */
 void health_write_worker(struct jsonw *w, const struct worker_row *row);
+
+/* The member `paused_queues`: the names of those that are paused. */
+void health_write_paused(struct jsonw *w, const struct store_counts *c);
 
 /* Asks now: is the broker well, and how long are its queues (all -1 when it is not, or keeps no tokens)? */
 int health_broker(struct broker *b, int64_t *ret_latency_ms, int64_t ret_depth[QUEUE_COUNT], struct err *err)

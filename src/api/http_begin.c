@@ -8,6 +8,7 @@
 
 #include "api/cors.h"
 #include "api/percent.h"
+#include "api/room.h"
 #include "api/server.h"
 #include "api/signed_upload.h"
 #include "api/submit.h"
@@ -181,7 +182,8 @@ static enum MHD_Result begin_upload(struct request *rq, const struct body_head *
         return http_problem(rq, PROBLEM_file_too_large, detail);
     }
     rq->phase = PHASE_BODY;
-    if (!api->o.max_queue && !rq->idempotency_key && rq->route->body != BODY_OBJECT)
+    rq->body_bytes = length;
+    if (!api->o.max_queue && !rq->idempotency_key && rq->route->body != BODY_OBJECT && room_is_known(api, length))
         return MHD_YES;
     if (!http_task_begin(rq))
         return http_problem(rq, PROBLEM_shutting_down, NULL);

@@ -65,6 +65,7 @@ struct request {
     enum request_phase phase;
     int64_t started_ms;      /* monotonic */
     bool has_body;           /* one is announced and not read yet */
+    int64_t body_bytes;      /* BODY_UPLOAD, BODY_OBJECT: how long it will be; negative: not known */
     size_t body_left;        /* BODY_NONE: how much of one is put up with */
     bool takes_json;         /* BODY_JSON, or another with a JSON object: */
     struct buf body;         /* as it came ... */

@@ -20,7 +20,7 @@ enum { LISTEN_MAX = 16 };
 
 struct api {
     struct api_opts o; /* after api_open nothing in it changes */
-    char *listen, *direct_listen, *engine_names, *version, *cors_origins, *data_folder, *temp_folder,
+    char *listen, *direct_listen, *engine_names, *version, *cors_origins, *data_folder, *temp_folder, *storage_folder,
         *public_url; /* what its texts point to */
     unsigned char sign_key[SIGN_KEY_SIZE];
     int64_t started_at; /* wall clock */
@@ -34,11 +34,12 @@ struct api {
     unsigned connections_max;
     int uploads_max; /* uploads under way; 503 beyond */
     atomic_int working, storage_working, probing, uploads;
-    atomic_int active;    /* requests under way */
-    atomic_int live;      /* live connections; 503 beyond o.live_max */
-    atomic_int tasks;     /* see http.h */
-    atomic_bool draining; /* connections are closed after their next answer */
-    atomic_bool stopping; /* no task begins any more */
+    atomic_llong room_bytes, room_looked_ms; /* room.c's */
+    atomic_int active;                       /* requests under way */
+    atomic_int live;                         /* live connections; 503 beyond o.live_max */
+    atomic_int tasks;                        /* see http.h */
+    atomic_bool draining;                    /* connections are closed after their next answer */
+    atomic_bool stopping;                    /* no task begins any more */
     struct listener listeners[LISTEN_MAX];
     struct MHD_Daemon *daemons[LISTEN_MAX];
     size_t n_listeners;

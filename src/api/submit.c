@@ -11,6 +11,7 @@
 
 #include "api/idempotency.h"
 #include "api/models.h"
+#include "api/room.h"
 #include "api/server.h"
 #include "base/fault.h"
 #include "base/log.h"
@@ -201,14 +202,18 @@ int submit_admit(struct request *rq, enum problem *ret_problem, struct err *err)
     struct store_counts c;
     int rc = idempotency_begin(rq, ret_problem, err);
     /* What was accepted before needs no room. */
-    if (rc < 0 || !max || (rq->idempotency && !rq->idempotency->claimed))
+    if (rc < 0 || (rq->idempotency && !rq->idempotency->claimed))
         return rc;
-    rc = store_counts(rq->api->o.store, &c, err);
-    if (rc >= 0 && c.by_state[JOB_PENDING] < max)
-        return 0;
-    idempotency_release(rq);
+    rc = room_find(rq->api, rq->body_bytes, err);
+    if (rc == ERR_BUSY)
+        *ret_problem = PROBLEM_disk_full;
+    if (rc >= 0 && max)
+        rc = store_counts(rq->api->o.store, &c, err);
+    if (rc >= 0 && max && c.by_state[JOB_PENDING] >= max) {
+        *ret_problem = PROBLEM_queue_full;
+        rc = err_set(err, ERR_BUSY, "%lld jobs wait already; try again later", (long long)c.by_state[JOB_PENDING]);
+    }
     if (rc < 0)
-        return rc;
-    *ret_problem = PROBLEM_queue_full;
-    return err_set(err, ERR_BUSY, "%lld jobs wait already; try again later", (long long)c.by_state[JOB_PENDING]);
+        idempotency_release(rq);
+    return rc;
 }

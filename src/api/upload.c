@@ -14,6 +14,7 @@
 #include "api/form.h"
 #include "api/http.h"
 #include "api/idempotency.h"
+#include "api/room.h"
 #include "api/server.h"
 #include "api/signed_upload.h"
 #include "api/sniff.h"
@@ -26,7 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONTENT_TYPE_MAX = 255 }; /* a longer one says nothing */
+enum { CONTENT_TYPE_MAX = 255 /* a longer one says nothing */, ROOM_EVERY_BYTES = 16 << 20 };
 
 struct upload {
     struct request *rq;
@@ -51,6 +52,7 @@ struct upload {
     size_t n_head;
     struct storage_put *put;
     int64_t body_bytes, file_bytes;
+    int64_t next_look;    /* of file_bytes: when the disk is looked at again */
     enum problem problem; /* what the error under way comes to; PROBLEM_COUNT: by its class */
     char id[ID_SIZE];
     const char *key;
@@ -142,9 +144,22 @@ static int open_object(struct upload *u, bool whole, struct err *err)
     return rc < 0 ? storage_failed(u, err) : 0;
 }
 
+/* Many uploads fill a disk together that had room for each, and one without a length may do it alone. */
+static int look_for_room(struct upload *u, struct err *err)
+{
+    if (u->file_bytes < u->next_look)
+        return 0;
+    u->next_look = u->file_bytes + ROOM_EVERY_BYTES;
+    int rc = room_is_known(u->rq->api, 0) ? 0 : room_find(u->rq->api, 0, err);
+    return rc == ERR_BUSY ? refuse(u, err, PROBLEM_disk_full, rc) : rc;
+}
+
 static int file_data(struct upload *u, const char *p, size_t n, struct err *err)
 {
     int64_t max = request_max_upload(u->rq);
+    int rc = look_for_room(u, err);
+    if (rc < 0)
+        return rc;
     u->file_bytes += (int64_t)n;
     if (u->file_bytes > max) {
         err_set(err, ERR_TOO_LARGE, "the recording is over %lld bytes", (long long)max);
@@ -158,11 +173,11 @@ static int file_data(struct upload *u, const char *p, size_t n, struct err *err)
         n -= take;
         if (u->n_head < sizeof u->head)
             return 0;
-        int rc = open_object(u, false, err);
+        rc = open_object(u, false, err);
         if (rc < 0 || !n)
             return rc;
     }
-    int rc = storage_put_write(u->put, p, n, err);
+    rc = storage_put_write(u->put, p, n, err);
     return rc < 0 ? storage_failed(u, err) : 0;
 }
 

@@ -47,29 +47,30 @@
     X(lease_renewing)    /* worker: about to renew its leases */                                         \
     X(sweep_started)     /* worker: about to sweep */
 
-/* Operations of back ends: each fails before it reaches the back end. */
-#define FAULT_OPERATIONS(X) \
-    X(broker_token)         \
-    X(broker_event)         \
-    X(broker_dead_letter)   \
-    X(broker_wait)          \
-    X(broker_next_event)    \
-    X(broker_depth)         \
-    X(broker_trim)          \
-    X(broker_ping)          \
-    X(db_read)              \
-    X(db_write)             \
-    X(db_ping)              \
-    X(storage_put)          \
-    X(storage_write)        \
-    X(storage_commit)       \
-    X(storage_get)          \
-    X(storage_read)         \
-    X(storage_fetch)        \
-    X(storage_stat)         \
-    X(storage_delete)       \
-    X(storage_list)         \
-    X(storage_sweep)        \
+/* Operations of back ends: each fails before it reaches the back end. And what a job's life need not pass. */
+#define FAULT_OPERATIONS(X)                                                                       \
+    X(object_unwanted) /* retention: the rows have given objects up, which are not deleted yet */ \
+    X(broker_token)                                                                               \
+    X(broker_event)                                                                               \
+    X(broker_dead_letter)                                                                         \
+    X(broker_wait)                                                                                \
+    X(broker_next_event)                                                                          \
+    X(broker_depth)                                                                               \
+    X(broker_trim)                                                                                \
+    X(broker_ping)                                                                                \
+    X(db_read)                                                                                    \
+    X(db_write)                                                                                   \
+    X(db_ping)                                                                                    \
+    X(storage_put)                                                                                \
+    X(storage_write)                                                                              \
+    X(storage_commit)                                                                             \
+    X(storage_get)                                                                                \
+    X(storage_read)                                                                               \
+    X(storage_fetch)                                                                              \
+    X(storage_stat)                                                                               \
+    X(storage_delete)                                                                             \
+    X(storage_list)                                                                               \
+    X(storage_sweep)                                                                              \
     X(storage_ping)
 
 /* What jumps. */

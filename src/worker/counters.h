@@ -23,6 +23,7 @@
  *           the sum, and as NAME_by an object with those classes that occurred
  */
 #define WORKER_COUNTERS(X)                                                                                           \
+    X(claimed, COUNT, "steno_worker_jobs_claimed_total", "Jobs it took")                                             \
     X(completed, COUNT, "steno_worker_jobs_completed_total", "Jobs this worker completed")                           \
     X(failed, CLASS, "steno_worker_jobs_failed_total", "Jobs it failed for good, by class of error")                 \
     X(retried, CLASS, "steno_worker_jobs_retried_total", "Attempts that failed and are repeated, by class of error") \

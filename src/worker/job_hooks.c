@@ -95,6 +95,7 @@ static int on_save_plan(void *arg, const struct plan *p, struct err *err)
     int rc = plan_to_json(p, &json, err);
     if (rc < 0)
         return rc;
+    atomic_store(&c->r->duration_ms, samples_to_ms(p->total_samples));
     if (p->n_chunks <= 1 && !c->r->job.plan) {
         c->held.plan = arena_strdup(&c->r->arena, buf_str(&json));
         return c->held.plan ? 0 : err_set(err, ERR_NOMEM, "out of memory for a plan");

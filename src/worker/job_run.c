@@ -64,18 +64,38 @@ static int prepare(struct job_ctx *c, struct err *err)
     return 0;
 }
 
+/* For the recording and, as far as an earlier attempt has found out how long it is, for its PCM. */
+static int find_room(struct job_ctx *c, struct err *err)
+{
+    const struct worker_opts *o = c->w->o;
+    const struct job *j = &c->r->job;
+    if (!o->min_free_bytes)
+        return 0;
+    int64_t pcm = j->duration_ms / 1000 * AUDIO_RATE * (int64_t)sizeof(int16_t);
+    int rc = io_room(o->temp_folder, j->audio_bytes + pcm, o->min_free_bytes, err);
+    if (rc == 0)
+        return 0;
+    c->report.no_room = true;
+    if (rc == ERR_TOO_LARGE)
+        c->report.stage = STAGE_DECODE; /* this will not pass by itself: it counts as an attempt */
+    return err->code = ERR_UNAVAILABLE;
+}
+
 static int fetch(struct job_ctx *c, struct err *err)
 {
     enter(c, STAGE_FETCH);
     if (!needs_sound(c))
         return 0;
+    int rc = find_room(c, err);
+    if (rc < 0)
+        return rc;
     c->folder = xasprintf("%s/%s-%" PRId64, temp_path(c->w->temp), c->r->claim.id, c->r->claim.fence);
     if (io_mkdir_p(c->folder, err) < 0) {
         err_wrap(err, "making a temporary folder");
         return err->code = ERR_UNAVAILABLE; /* whatever it is, it is this machine's and not the job's fault */
     }
     c->audio = xasprintf("%s/audio", c->folder);
-    int rc = storage_fetch_checked(c->w->o->storage, c->r->job.audio_key, c->r->job.audio_sha256, c->audio, err);
+    rc = storage_fetch_checked(c->w->o->storage, c->r->job.audio_key, c->r->job.audio_sha256, c->audio, err);
     if (rc == ERR_NOT_FOUND)
         return err_set(err, rc, "the recording is no longer in storage");
     if (rc < 0)
@@ -92,6 +112,7 @@ static int transcribe(struct job_ctx *c, struct err *err)
                               .audio_path = c->audio,
                               .input_sha256 = c->r->job.audio_sha256,
                               .temp_folder = c->folder,
+                              .min_free_bytes = c->w->o->min_free_bytes,
                               .decode = c->w->o->decode,
                               .cancel = &c->r->cancel,
                               .drain = &c->w->drain,
@@ -191,6 +212,22 @@ static void celebrate(struct job_ctx *c)
              (double)took / 1000, took ? (double)audio / (double)took : 0.0, c->report.chunks_loaded);
 }
 
+/*
+ * The transcript goes to storage before its row is written: a job that was purged in between must leave nothing behind.
+ * Whether the row was written after all, its answer lost, is for the database to say; what it cannot say now, the
+ * sweeper asks again.
+ */
+static void drop_unwanted_result(struct job_ctx *c)
+{
+    struct err err = ERR_INIT;
+    bool wanted = true;
+    int rc = store_key_wanted(c->w->o->store, c->result_key, &wanted, &err);
+    if (rc == 0 && !wanted)
+        rc = storage_delete(c->w->o->storage, c->result_key, &err);
+    if (rc < 0)
+        log_debug(&c->log, "'%s' is left for the sweeper: %s", c->result_key, err.msg);
+}
+
 void job_run(struct worker *w, struct run *r)
 {
     struct job_ctx c = {.w = w,
@@ -206,10 +243,13 @@ void job_run(struct worker *w, struct run *r)
     job_state_event(&c, JOB_PROCESSING, NULL);
 
     struct err err = ERR_INIT;
-    if (do_job(&c, &err) == 0)
+    if (do_job(&c, &err) == 0) {
         celebrate(&c);
-    else
+    } else {
         job_settle(&c, &err);
+        if (c.result_key[0])
+            drop_unwanted_result(&c);
+    }
 
     if (c.folder && io_remove_tree(c.folder, &err) < 0)
         log_warn(&c.log, "temporary files are left: %s", err.msg);

@@ -26,7 +26,7 @@ enum { LOOK_MS = 500, HEARTBEAT_MS = 5000, HEARTBEAT_MIN_MS = 1000, STRAYS_MAX =
 
 struct keeper {
     struct worker *w;
-    struct held *board, *held; /* the worker's concurrency; STRAYS_MAX more */
+    struct held *board, *held; /* the worker's places; STRAYS_MAX more */
     size_t max_board, max_held;
     struct held strays[STRAYS_MAX]; /* seen at the last renewal */
     size_t n_strays;
@@ -114,7 +114,7 @@ static int beat(struct keeper *k, struct err *err)
     struct worker_row row = {.id = w->id,
                              .host = k->host,
                              .version = STENO_VERSION,
-                             .state = cancel_is_set(&w->drain) ? "draining" : "running",
+                             .state = cancel_is_set(&w->drain) || recycle_why(&w->recycle) ? "draining" : "running",
                              .info = buf_str(&info),
                              .pid = getpid(),
                              .started_at = w->started_at,
@@ -131,15 +131,16 @@ static int beat(struct keeper *k, struct err *err)
 void *keeper_main(void *arg)
 {
     struct worker *w = arg;
-    struct keeper k = {.w = w, .max_board = w->o->concurrency, .max_held = w->o->concurrency + STRAYS_MAX};
+    size_t places = worker_places(w->o);
+    struct keeper k = {.w = w, .max_board = places, .max_held = places + STRAYS_MAX};
     k.board = xcalloc(k.max_board, sizeof *k.board);
     k.held = xcalloc(k.max_held, sizeof *k.held);
     if (gethostname(k.host, sizeof k.host - 1) < 0)
         k.host[0] = '\0';
     int64_t pause = 0;
     while (worker_pause(w, pause)) {
-        if (w->o->job_time_ms > 0)
-            board_stop_overdue(w->board, w->o->job_time_ms);
+        board_stop_overdue(w->board, &w->o->limits);
+        recycle_look(w);
         struct err err = ERR_INIT;
         int rc = look(&k, &err);
         if (rc == 0)

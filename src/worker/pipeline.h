@@ -110,6 +110,7 @@ struct pipeline_opts {
     const char *audio_path;   /* a regular file */
     const char *input_sha256; /* of it; "" when nothing is kept */
     const char *temp_folder;  /* private */
+    int64_t min_free_bytes;   /* of its disk: with less a recording is decoded no further; 0: not looked at */
     struct decode_opts decode;
     const struct cancel *cancel; /* stops everything, within a second: CANCELLED */
     /* Set: start no new chunk, let running ones end and be saved, then CANCELLED unless all are done. May be NULL. */
@@ -119,9 +120,11 @@ struct pipeline_opts {
 
 struct pipeline_report {
     enum pipeline_stage stage;    /* where it ended */
-    char detail[4096];            /* what the decoder printed, for the error row; "" */
+    char detail[4096];            /* for the error row: what the decoder printed, or which chunk failed and what the
+                                     engine said; "" */
     int64_t decode_ms, engine_ms; /* engine_ms: summed over chunks, of this run only */
     size_t chunks_loaded;         /* from checkpoints */
+    bool no_room;                 /* it failed because the temp folder's disk is full */
 };
 
 /* `ret` is initialised by the caller and filled on success. On failure `report` says where. */

@@ -9,6 +9,7 @@
 #include "worker/board.h"
 #include "worker/counters.h"
 #include "worker/engines.h"
+#include "worker/recycle.h"
 #include "worker/slots.h"
 #include "worker/temp.h"
 #include "worker/worker.h"
@@ -26,6 +27,9 @@ struct worker {
     struct board *board;
     struct metrics_server *metrics; /* NULL: none */
     struct cancel drain;            /* no new chunk is started */
+    struct recycle recycle;
+    atomic_uint places_now;  /* see places.h */
+    atomic_bool out_of_room; /* min_free_bytes are not there */
     struct counters counts;
     atomic_llong
         no_expiry_until; /* monotonic: in an outage of the database, and a while after, the sweeper expires no lease */
@@ -35,6 +39,12 @@ struct worker {
     pthread_cond_t ended;
     bool ending; /* keeper and sweeper leave; guarded by mu */
 };
+
+/* Most jobs in work: the ordinary ones, and the short one that a place is kept for. */
+static inline unsigned worker_places(const struct worker_opts *o)
+{
+    return o->concurrency + o->short_place;
+}
 
 /* For lines about a job by another thread than its own. */
 static inline struct log_ctx worker_log_of(const struct worker *w, const char *job_id)
