@@ -373,6 +373,12 @@ struct swept {
 /* Takes back jobs whose lease has run out (at most `max` a call, as everywhere below 1..1000). */
 int store_expire_leases(struct store *s, int max, struct arena *a, struct swept **ret, size_t *ret_n, struct err *err)
     MUST_CHECK;
+/*
+ * Puts right what was written while the clock was ahead: leases longer than anyone asks for (all workers have the same
+ * lease_ms), and waits that were counted from a time that has not come yet. Such jobs would be held up by as much as
+ * the clock was wrong. *ret_n: how many there were, at most 2 * `max`.
+ */
+int store_mend_times(struct store *s, int64_t lease_ms, int max, int *ret_n, struct err *err) MUST_CHECK;
 /* Due pending jobs whose wake-up was not sent, oldest first. */
 int store_unannounced(struct store *s, int max, struct arena *a, struct job **ret, size_t *ret_n, struct err *err)
     MUST_CHECK;

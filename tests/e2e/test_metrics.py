@@ -245,7 +245,7 @@ def test_a_unix_socket(tmp_path):
 
 
 def test_storage_that_fails_is_counted():
-    s = serve(env={"STENO_STORAGE_FAULT": "every:2"})
+    s = serve(env={"STENO_FAULT": "storage=fail/2"})
     try:
         for _ in range(4):
             s.submit(SOUND)
