@@ -208,8 +208,8 @@ def test_models_in_memory(tmp_path):
 
 
 def test_deaths(tmp_path):
-    """A job on which three workers die, and the one that is left counts what the dead could not."""
-    s = serve(env={"STENO_FAULT": "chunk_transcribed=kill@1"})
+    """Two workers die on a job, and the third counts what they could not."""
+    s = serve("--max-deaths=2", env={"STENO_FAULT": "chunk_transcribed=kill"})
     try:
         job = s.submit(SOUND).json["id"]
         assert s.wait_job(job)["status"] == "failed"
