@@ -105,6 +105,8 @@ def test_systemd_unit(unit, tmp_path):
     program, role = service["ExecStart"].split()
     assert program == "/usr/bin/steno" and role in commands()
     assert int(service["TimeoutStopSec"]) > drain_timeout()
+    # A file of settings that a unit speaks of is one that it gives to the program.
+    assert set(re.findall(r"/etc/steno/\S+", unit.read_text())) == {service["EnvironmentFile"].removeprefix("-")}
     name, value = service["Environment"].split("=", 1)
     assert name == "STENO_DATA" and value == "/var/lib/" + service["StateDirectory"]
     if shutil.which("systemd-analyze"):
