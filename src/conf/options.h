@@ -44,7 +44,7 @@
       "`steno direct` takes `127.0.0.1:8001` then.")                                                                   \
     X("General", server, URL, "", 0, CONF_PATHS, 0, "http|https|unix", 0,                                              \
       "Server that `submit`, `status` and the other client commands talk to. When empty: the first address of "        \
-      "`listen`.")                                                                                                     \
+      "`listen`. `transcribe` uses one only when it stands on the command line.")                                      \
     X("General", log_level, CHOICE, "info", 0, 0, 0, "error|warn|info|debug", CONF_RELOAD,                             \
       "How much is logged to standard error.")                                                                         \
     X("General", log_format, CHOICE, "text", 0, 0, 0, "text|json", CONF_RELOAD,                                        \
