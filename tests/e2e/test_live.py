@@ -9,13 +9,12 @@ import re
 import shutil
 import signal
 import socket
-import sqlite3
 import tempfile
 import time
 from pathlib import Path
 
 import pytest
-from backends import POSTGRES, Backends
+from backends import Backends
 from live_client import BINARY, CLOSE, PING, PONG, TEXT, RawSocket, Socket, Stream, execute, frame
 from steno_server import FIXTURE, QUICK, STENO, Server, alive, role_pid, wait_for
 
