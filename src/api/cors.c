@@ -4,6 +4,7 @@
 #include "base/str.h"
 
 #include <string.h>
+#include <strings.h>
 
 /* How long a browser may remember the answer to a preflight: Chromium's limit. */
 #define MAX_AGE_S "7200"
@@ -100,4 +101,12 @@ void cors_preflight(struct answer *a, const char *origins, const char *origin, c
     answer_header(a, "Access-Control-Allow-Methods", "%s", methods);
     answer_header(a, "Access-Control-Allow-Headers", ALLOWED);
     answer_header(a, "Access-Control-Max-Age", MAX_AGE_S);
+}
+
+bool cors_websocket(const char *origins, const char *origin, const char *host)
+{
+    const char *own = origin ? strstr(origin, "://") : NULL;
+    if (!origin || (own && host && strcasecmp(own + strlen("://"), host) == 0))
+        return true;
+    return origins && (strcmp(origins, "*") == 0 || allowed(origins, origin));
 }

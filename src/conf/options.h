@@ -44,7 +44,7 @@
       "`steno direct` takes `127.0.0.1:8001` then.")                                                                   \
     X("General", server, URL, "", 0, CONF_PATHS, 0, "http|https|unix", 0,                                              \
       "Server that `submit`, `status` and the other client commands talk to. When empty: the first address of "        \
-      "`listen`.")                                                                                                     \
+      "`listen`. `transcribe` uses one only when it stands on the command line.")                                      \
     X("General", metrics_listen, LIST, "", 0, CONF_TEXT, 0, NULL, 0,                                                   \
       "Addresses on which a worker gives out its figures for Prometheus, at `/metrics`. When empty: nowhere. The api " \
       "has its own at `/metrics` on `listen`. Workers on one machine need one each.")                                  \

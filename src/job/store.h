@@ -143,8 +143,11 @@ int store_get_result(struct store *s, const char *id, struct arena *a, struct jo
 int store_add_upload(struct store *s, const struct job_upload *u, struct err *err) MUST_CHECK;
 int store_get_upload(struct store *s, const char *id, struct arena *a, struct job_upload *ret, struct err *err)
     MUST_CHECK;
-/* The object is there now. CONFLICT: a job has it already; NOT_FOUND. */
-int store_upload_arrived(struct store *s, const char *id, const char *etag, struct err *err) MUST_CHECK;
+/*
+ * The object with this sum is about to appear: the first one that says so is the upload's for good, and may say it
+ * again. CONFLICT: it came after another one, or a job has the upload already; NOT_FOUND.
+ */
+int store_upload_comes(struct store *s, const char *id, const char *etag, struct err *err) MUST_CHECK;
 /* Forgets uploads that expired before `before_ms` (wall clock) and became no job; their objects are nobody's then. */
 int store_drop_uploads(struct store *s, int64_t before_ms, struct err *err) MUST_CHECK;
 

@@ -132,25 +132,34 @@ static int commit(struct storage_put *p, struct err *err)
     return err->code = ERR_UNCERTAIN;
 }
 
-int storage_put_commit(struct storage_put *p, struct object_info *ret, struct err *err)
+int storage_put_seal(struct storage_put *p, struct object_info *ret, struct err *err)
 {
-    struct object_info info = {.size = p->size};
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned n = 0;
-    if (p->failed) {
-        int rc = p->failed;
-        storage_put_abort(p);
-        return err_set(err, rc, "the object is not stored: a write of it failed");
+    if (p->failed)
+        return err_set(err, p->failed, "the object is not stored: a write of it failed");
+    if (p->sha) {
+        if (EVP_DigestFinal_ex(p->sha, digest, &n) != 1 || 2 * n + 1 != sizeof p->sha256)
+            return err_set(err, ERR_INTERNAL, "SHA-256 failed");
+        str_hex(digest, n, p->sha256);
+        EVP_MD_CTX_free(TAKE(p->sha));
     }
-    if (EVP_DigestFinal_ex(p->sha, digest, &n) != 1 || 2 * n + 1 != sizeof info.sha256) {
+    *ret = (struct object_info){.size = p->size};
+    memcpy(ret->sha256, p->sha256, sizeof ret->sha256);
+    return 0;
+}
+
+int storage_put_commit(struct storage_put *p, struct object_info *ret, struct err *err)
+{
+    struct object_info info;
+    int rc = storage_put_seal(p, &info, err);
+    if (rc < 0) {
         storage_put_abort(p);
-        return err_set(err, ERR_INTERNAL, "SHA-256 failed");
+        return rc;
     }
-    str_hex(digest, n, info.sha256);
-    EVP_MD_CTX_free(TAKE(p->sha));
     int64_t start = clock_mono_ms();
     struct storage *s = p->storage;
-    int rc = tell(s, STORAGE_PUT, commit(p, err));
+    rc = tell(s, STORAGE_PUT, commit(p, err));
     if (rc < 0)
         return err_wrap(err, "cannot store the object");
     info.modified_ms = clock_wall_ms();
