@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""Queues as an operator meets them: paused and resumed, chosen by workers, full, and with a place for short jobs."""
+"""Queues as an operator meets them: paused and resumed, chosen by workers, full, and fair to short jobs.
+
+Needs a program built with -Dfaults=true, as `make test` does.
+"""
 
 import json
+import shutil
+import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from backends import Backends
-from steno_server import FIXTURE, QUICK, TERMINAL, Server, wait_for
+from steno_server import FIXTURE, QUICK, TERMINAL, Server, children, kill, wait_for
 
 SOUND = b"RIFF" + bytes(2000)
 
@@ -139,6 +144,35 @@ def test_a_worker_takes_its_queues_in_its_order(tmp_path):
         backends.remove()
 
 
+def test_a_worker_holds_no_job_that_it_does_not_work_on(tmp_path):
+    """A busy worker has taken what it works on and nothing more: all else is there for others."""
+    data = tmp_path / "data"
+    backends = Backends(data)
+    flags = [*QUICK, "--engine=null", "--short-job-size=off"]
+    api = Server(*QUICK, role="api", data=data, backends=backends)
+    stuck = Server(*flags, "--worker-concurrency=2", role="worker", data=data, backends=backends,
+                   env={"STENO_FAULT": "chunk_transcribed=sleep:600000"})
+    free = None
+    try:
+        held = [submit(api) for _ in range(2)]
+        wait_for("it is busy", lambda: {api.job(i)["status"] for i in held} == {"processing"})
+        waiting = [submit(api, q) for q in ("normal", "high", "normal", "high", "normal")]
+        time.sleep(1)  # several looks of the worker
+        assert {api.job(i)["status"] for i in waiting} == {"pending"}
+        free = Server(*flags, "--worker-concurrency=1", role="worker", data=data, backends=backends)
+        assert [api.wait_job(i)["status"] for i in waiting] == ["completed"] * 5
+        assert {api.job(i)["status"] for i in held} == {"processing"}
+    finally:
+        for pid in [*children(stuck.process.pid), stuck.process.pid]:
+            kill(pid)
+        assert stuck.process.wait() == -signal.SIGKILL
+        shutil.rmtree(stuck.folder)
+        for s in [free, api]:
+            if s:
+                s.close()
+        backends.remove()
+
+
 # ---- a full queue ----
 
 
@@ -162,12 +196,12 @@ def test_a_full_queue_is_full_for_many_at_once(server):
         s.close()
 
 
-# ---- short jobs ----
+# ---- long and short jobs ----
 
 
 @pytest.fixture(scope="module")
-def long_recording(tmp_path_factory):
-    """Three hours of speech: a minute of it, as MP3, 180 times in a row."""
+def speech_files(tmp_path_factory):
+    """A folder with the small model, and a function that gives so many minutes of speech: one minute as MP3, repeated."""
     folder = tmp_path_factory.mktemp("long")
     spoken = [FIXTURE / "wav" / f"{name}.wav" for name in ("01_digits", "03_commands", "04_lists", "05_voices")]
     subprocess.run(["sox", *spoken, folder / "speech.wav"], check=True)
@@ -175,54 +209,100 @@ def long_recording(tmp_path_factory):
                     "-ar", "16000", "-b:a", "24k", folder / "minute.mp3"], check=True, stdin=subprocess.DEVNULL)
     (folder / "models").mkdir()
     (folder / "models" / "ggml-fixture.en.bin").symlink_to(FIXTURE / "fixture.bin")
-    return folder / "models", (folder / "minute.mp3").read_bytes() * 180
+    return folder / "models", lambda minutes: (folder / "minute.mp3").read_bytes() * minutes
 
 
-def clip_seconds(server, clip):
-    began = time.monotonic()
-    job = server.wait_job(submit(server, data=clip), timeout=100)
-    assert job["status"] == "completed" and job["progress"]["total_ms"] < 10000
-    return time.monotonic() - began
+def whisper(models, *flags):
+    return Server("--engine=whisper", "--model=fixture.en", f"--model-path={models}", "--language=en", *flags)
 
 
-def test_a_clip_does_not_wait_for_long_recordings(long_recording):
-    """Four recordings of three hours have all the places, and are in work; a clip behind them is done in five seconds."""
-    models, data = long_recording
+def clip_seconds(server):
+    """The quickest of three, as a machine may have a bad moment."""
     clip = (FIXTURE / "wav" / "01_digits.wav").read_bytes()
-    s = Server("--engine=whisper", "--model=fixture.en", f"--model-path={models}", "--worker-concurrency=4",
-               "--language=en")
+    took = []
+    for _ in range(3):
+        began = time.monotonic()
+        job = server.wait_job(submit(server, data=clip), timeout=300)
+        took.append(time.monotonic() - began)
+        assert job["status"] == "completed" and 2000 < job["progress"]["total_ms"] < 10000, job
+    return min(took)
+
+
+def cancel_all(server, ids):
+    for i in ids:
+        assert server.ask("DELETE", f"/v1/jobs/{i}").status == 200
+    wait_for("the worker is free", lambda: server.ask("GET", "/v1/workers").json["workers"][0]["running"] == 0)
+
+
+def test_a_clip_does_not_wait_for_long_recordings(speech_files):
+    """Four recordings of three hours are in work, one of them on the engine, and a fifth waits: a clip behind them all is
+    done in five seconds. To be seen also on a machine that is too busy for that, the limit grows with what a clip takes
+    there alone; without its place it would take many minutes, until one of the four is done."""
+    models, speech = speech_files
+    s = whisper(models, "--worker-concurrency=4")
     try:
-        warm = s.wait_job(submit(s, data=clip))
-        assert warm["status"] == "completed", warm
-        ids = [submit(s, data=data) for _ in range(5)]
+        alone = clip_seconds(s)
+        ids = [submit(s, data=speech(180))]
+        wait_for("the first is on the engine", lambda: s.job(ids[0])["progress"]["chunks_done"], 600)
+        ids += [submit(s, data=speech(180)) for _ in range(4)]
         wait_for("four of them are in work", lambda: sum(s.job(i)["status"] == "processing" for i in ids) == 4)
-        # Of three clips, as a machine may have a bad moment: while they are decoded, and while they are transcribed.
-        decoding = min(clip_seconds(s, clip) for _ in range(3))
-        wait_for("one is being transcribed", lambda: any(s.job(i)["progress"]["chunks_done"] for i in ids), 900)
-        transcribing = min(clip_seconds(s, clip) for _ in range(3))
+        behind = clip_seconds(s)
         states = sorted(s.job(i)["status"] for i in ids)
         assert states == ["pending"] + ["processing"] * 4, "they are still at it, and the place is for short jobs only"
-        assert decoding < 5 and transcribing < 5, (decoding, transcribing)
-        for i in ids:
-            assert s.ask("DELETE", f"/v1/jobs/{i}").status == 200
-        wait_for("the worker is free", lambda: s.ask("GET", "/v1/workers").json["workers"][0]["running"] == 0)
+        assert behind < max(5, 10 * alone), (alone, behind)
+        cancel_all(s, ids)
     finally:
         s.close()
 
 
-def test_without_the_place_a_clip_waits(long_recording):
-    models, data = long_recording
-    clip = (FIXTURE / "wav" / "01_digits.wav").read_bytes()
-    s = Server(*QUICK, "--engine=whisper", "--model=fixture.en", f"--model-path={models}", "--worker-concurrency=1",
-               "--short-job-size=off", "--language=en")
+def test_without_the_place_a_clip_waits(speech_files):
+    models, speech = speech_files
+    s = whisper(models, *QUICK, "--worker-concurrency=1", "--short-job-size=off")
     try:
-        long = submit(s, data=data)
+        long = submit(s, data=speech(180))
         wait_for("it is in work", lambda: s.job(long)["status"] == "processing")
-        short = submit(s, data=clip)
+        short = submit(s, data=(FIXTURE / "wav" / "01_digits.wav").read_bytes())
         time.sleep(2)
         assert s.job(short)["status"] == "pending"
         assert s.ask("DELETE", f"/v1/jobs/{long}").status == 200
         assert s.wait_job(short)["status"] == "completed"
         assert s.job(long)["status"] in TERMINAL
+    finally:
+        s.close()
+
+
+def test_jobs_take_turns_on_the_engine(speech_files):
+    """The engine does one chunk at a time, of each job in turn: two jobs get on equally, although the first had a start,
+    and one with few chunks that comes last is done before them."""
+    models, speech = speech_files
+    s = whisper(models, "--worker-concurrency=3", "--engine-slots=1", "--short-job-size=off")
+
+    def chunks(job):
+        return s.job(job)["progress"]["chunks_done"]
+
+    def both():
+        """At one time: between two looks at the first that see the same."""
+        while True:
+            a, b = chunks(first), chunks(second)
+            if chunks(first) == a:
+                return a, b
+
+    try:
+        first = submit(s, data=speech(60))
+        wait_for("the first has a start", lambda: chunks(first) >= 5, 600)
+        second = submit(s, data=speech(60))
+        wait_for("both are on the engine", lambda: chunks(second), 600)
+        before = both()
+        wait_for("they get on", lambda: chunks(first) >= before[0] + 10, 600)
+        after = both()
+        assert abs((after[0] - before[0]) - (after[1] - before[1])) <= 2, (before, after)
+        assert before[0] - before[1] >= 3
+
+        third = s.wait_job(submit(s, data=speech(2)), timeout=600)
+        assert third["status"] == "completed"
+        total = s.job(first)["progress"]["chunks_total"]
+        assert 2 <= third["progress"]["chunks_total"] < total / 10
+        assert max(both()) < total and {s.job(i)["status"] for i in (first, second)} == {"processing"}
+        cancel_all(s, [first, second])
     finally:
         s.close()
