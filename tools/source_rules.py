@@ -18,11 +18,12 @@ MAY_INCLUDE = {
     "storage": ["base"],
     "broker": ["base", "pg"],
     "audio": ["base"],
+    "metrics": ["base"],
     "whisper": ["base"],
     "engine": ["base", "audio", "transcript", "whisper"],
-    "worker": ["base", "conf", "job", "transcript", "storage", "broker", "audio", "engine"],
-    "api": ["base", "conf", "job", "transcript", "storage", "broker"],
-    "cli": ["base", "conf", "db", "job", "transcript", "storage", "broker", "audio", "whisper", "engine", "worker", "api"],
+    "worker": ["base", "conf", "job", "transcript", "storage", "broker", "audio", "metrics", "engine"],
+    "api": ["base", "conf", "job", "transcript", "storage", "broker", "metrics"],
+    "cli": ["base", "conf", "db", "job", "transcript", "storage", "broker", "audio", "metrics", "whisper", "engine", "worker", "api"],
 }
 
 # Headers of libraries, and the folders that may see them. What stands neither here nor in LIBC is refused.
@@ -31,7 +32,7 @@ THIRD_PARTY = {
     "libpq-fe.h": ["pg"],
     "hiredis/": ["broker"],
     "amqp": ["broker"],
-    "microhttpd.h": ["api"],
+    "microhttpd.h": ["api", "metrics"],
     "wslay/": ["api"],
     "pocketsphinx": ["engine"],
     "sphinxbase/": ["engine"],

@@ -59,14 +59,24 @@ static int ask_database(struct health *h, struct health_report *ret, struct err 
     return rc;
 }
 
+static int check_free(const struct health *h, int64_t free_bytes, struct err *err)
+{
+    if (free_bytes >= h->o.min_free_bytes)
+        return 0;
+    return err_set(err, ERR_BUSY,
+                   "%lld MB are free, less than min_free_disk (%lld MB): recordings are refused until there is room",
+                   (long long)(free_bytes >> 20), (long long)(h->o.min_free_bytes >> 20));
+}
+
 static int ask_storage(struct health *h, struct health_report *ret, struct err *err)
 {
     int64_t free_bytes = -1;
     int rc = storage_ping(h->o.storage, &ret->latency_ms, &free_bytes, err);
     struct jsonw w = {&ret->details, false};
-    if (rc >= 0 && free_bytes >= 0)
-        jw_int(&w, "free_bytes", free_bytes);
-    return rc;
+    if (rc < 0 || free_bytes < 0)
+        return rc;
+    jw_int(&w, "free_bytes", free_bytes);
+    return check_free(h, free_bytes, err);
 }
 
 static int ask_broker(struct health *h, struct health_report *ret, struct err *err)
@@ -118,11 +128,12 @@ static int ask_disk(struct health *h, struct health_report *ret, struct err *err
         jw_close(&w, '}');
         least = MIN(least, free_bytes);
     }
-    if (least < h->o.room_bytes)
+    int rc = check_free(h, least, err);
+    if (rc == 0 && least < h->o.room_bytes)
         return err_set(err, ERR_BUSY,
                        "%lld MB are free, less than a recording of max_upload_size (%lld MB) may take: make room",
                        (long long)(least >> 20), (long long)(h->o.room_bytes >> 20));
-    return 0;
+    return rc;
 }
 
 void health_write_paused(struct jsonw *w, const struct store_counts *c)
@@ -161,9 +172,9 @@ static int64_t figure(const json_t *o, const char *name)
 }
 
 /* Adds what one worker says. Each name stands once. */
-static void add_models(struct health_models *m, json_t *names, const char *info)
+static void add_models(struct health_models *m, json_t *names, const json_t *info)
 {
-    json_t *root = json_loads(info, JSON_REJECT_DUPLICATES, NULL), *pool = json_object_get(root, "model_pool"), *name;
+    json_t *pool = json_object_get(info, "model_pool"), *name;
     size_t i;
     m->hits += figure(pool, "hits");
     m->misses += figure(pool, "misses");
@@ -175,7 +186,6 @@ static void add_models(struct health_models *m, json_t *names, const char *info)
         if (json_is_string(name))
             json_object_set(names, json_string_value(name), json_true());
     }
-    json_decref(root);
 }
 
 static void write_names(struct health_models *m, json_t *names)
@@ -200,7 +210,7 @@ static int ask_workers(struct health *h, struct health_report *ret, struct err *
 {
     CLEANUP(arena_clear) struct arena a = ARENA_INIT;
     struct worker_row *rows = NULL;
-    size_t n = 0, live = 0;
+    size_t n = 0, live = 0, full = 0;
     int64_t began = clock_mono_ms();
     int rc = store_list_workers(h->o.store, &a, &rows, &n, err);
     ret->latency_ms = clock_mono_ms() - began;
@@ -210,9 +220,12 @@ static int ask_workers(struct health *h, struct health_report *ret, struct err *
     json_t *names = json_object();
     for (size_t i = 0; i < n; i++)
         if (rows[i].silent_ms <= HEALTH_WORKER_SILENT_MS) {
+            json_t *info = json_loads(rows[i].info, JSON_REJECT_DUPLICATES, NULL);
             live++;
             running += rows[i].running;
-            add_models(&ret->models, names, rows[i].info);
+            full += json_is_true(json_object_get(info, "out_of_room"));
+            add_models(&ret->models, names, info);
+            json_decref(info);
         }
     write_names(&ret->models, names);
     json_decref(names);
@@ -223,7 +236,11 @@ static int ask_workers(struct health *h, struct health_report *ret, struct err *
     for (size_t i = 0; i < n; i++)
         health_write_worker(&w, &rows[i]);
     jw_close(&w, ']');
-    return live ? 0 : err_set(err, ERR_UNAVAILABLE, "no worker runs: jobs are accepted, and wait for one");
+    if (!live)
+        return err_set(err, ERR_UNAVAILABLE, "no worker runs: jobs are accepted, and wait for one");
+    if (full)
+        return err_set(err, ERR_BUSY, "%zu of %zu workers begin no job: their temp folder has no room", full, live);
+    return 0;
 }
 
 static const struct {

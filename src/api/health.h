@@ -43,7 +43,8 @@ struct health_opts {
     struct storage *storage;
     struct broker *broker;
     const char *data_folder, *temp_folder;
-    int64_t room_bytes; /* disk: with less free than this a recording may find no room */
+    int64_t room_bytes;     /* disk: with less free than this a recording may find no room */
+    int64_t min_free_bytes; /* ... and with less than this none is accepted */
 };
 
 /* The models that live workers keep loaded, summed up. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The bridge to libmicrohttpd: from its callbacks to requests and back. Alone sees microhttpd.h.
+ * The bridge to libmicrohttpd: from its callbacks to requests and back. Its files (http*.c) alone see microhttpd.h.
  *
  * Tasks: what runs on a pool for a request. http_task_begin is asked before a connection is suspended for a task:
  * once the server stops it says no, so that no connection is left suspended. Each begun task holds a reference to the

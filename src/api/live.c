@@ -121,14 +121,18 @@ int live_start(struct request *rq, const struct live_opts *o, struct err *err)
 
 /* ---- the usual handlers ---- */
 
-/* From the query, else from the header that browsers send when they come back. */
+/* From the header that browsers send when they come back, to the address they were given at first; else from the query.
+ */
 static int read_since(struct request *rq, int64_t *ret, struct err *err)
 {
     const char *last = http_header(rq, "Last-Event-ID");
     int64_t v;
     *ret = LIVE_FROM_NOW;
-    if (query_get(&rq->query, "since"))
-        return query_int(&rq->query, "since", 0, INT64_MAX, 0, ret, err);
+    if (query_get(&rq->query, "since")) {
+        int rc = query_int(&rq->query, "since", 0, INT64_MAX, 0, ret, err);
+        if (rc < 0)
+            return rc;
+    }
     if (last && str_to_i64(last, &v) && v >= 0)
         *ret = v;
     return 0;

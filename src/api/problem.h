@@ -55,6 +55,7 @@
     X(overloaded, 503, "Server busy", "try again later")                                               \
     X(storage_unavailable, 503, "Storage unavailable", "try again later")                              \
     X(unavailable, 503, "Service unavailable", "try again later")                                      \
+    X(disk_full, 503, "No room on the disk", "try again later")                                        \
     X(shutting_down, 503, "Server stops", "try again later")                                           \
     X(takes_too_long, 504, "Transcription took too long", "submit it as a job")                        \
     X(job_late, 504, "Job not finished in time", "ask for the job later")

@@ -3,6 +3,8 @@
 #include "api/jsonw.h"
 #include "api/request.h"
 #include "api/server.h"
+#include "base/str.h"
+#include "metrics/page.h"
 
 enum { PAGE_MAX = 1 << 20, HEALTH_MAX = 8 << 20 };
 
@@ -90,18 +92,44 @@ int route_admin_health(struct request *rq, struct err *err)
     return answer_health(rq, true, err);
 }
 
+static enum metric_worker_state worker_state(const struct worker_row *row)
+{
+    if (row->silent_ms > HEALTH_WORKER_SILENT_MS)
+        return WORKERS_SILENT;
+    return str_eq(row->state, "draining") ? WORKERS_DRAINING : WORKERS_RUNNING;
+}
+
 int route_metrics(struct request *rq, struct err *err)
 {
     struct api *api = rq->api;
     struct store_counts counts;
     struct err away = ERR_INIT;
-    bool up = store_counts(api->o.store, &counts, &away) >= 0;
+    struct worker_row *workers = NULL;
+    size_t n = 0;
+    bool up = store_counts(api->o.store, &counts, &away) >= 0 &&
+              store_list_workers(api->o.store, &rq->arena, &workers, &n, &away) >= 0;
     if (!up)
         log_warn(&rq->log, "no figures of jobs: %s", away.msg);
     int64_t latency_ms = 0, depth[QUEUE_COUNT];
     struct err broker = ERR_INIT;
-    const struct metrics_gauges g = {
+    struct db_pool pool;
+    store_pool(api->o.store, &pool);
+    struct role_count errors[STORAGE_OPERATION_COUNT];
+    for (size_t i = 0; i < ARRAY_LEN(errors); i++)
+        errors[i] = (struct role_count){storage_operation_name(i), storage_failures(api->o.storage, i)};
+    const struct role_figures role = {
+        .role = "api",
         .version = api->o.version,
+        .started_at = api->started_at,
+        .database_max = pool.max,
+        .database_open = pool.open,
+        .database_busy = pool.busy,
+        .database_waiting = pool.waiting,
+        .storage_errors = errors,
+        .n_storage_errors = ARRAY_LEN(errors),
+    };
+    struct metrics_gauges g = {
+        .role = &role,
         .in_flight = atomic_load(&api->active),
         .uploads = atomic_load(&api->uploads),
         .live = atomic_load(&api->live),
@@ -109,6 +137,8 @@ int route_metrics(struct request *rq, struct err *err)
         .broker_up = health_broker(api->o.broker, &latency_ms, depth, &broker) >= 0,
         .depth = depth,
     };
+    for (size_t i = 0; i < n; i++)
+        g.workers[worker_state(&workers[i])]++;
     CLEANUP(buf_clear) struct buf b = BUF_INIT(PAGE_MAX);
     metrics_write(&b, &api->metrics, &g);
     int rc = buf_check(&b, "the page", err);
@@ -117,6 +147,6 @@ int route_metrics(struct request *rq, struct err *err)
     if (rc < 0)
         return rc;
     rq->answer.status = 200;
-    rq->answer.content_type = "text/plain; version=0.0.4; charset=utf-8";
+    rq->answer.content_type = METRICS_CONTENT_TYPE;
     return 0;
 }

@@ -29,6 +29,7 @@ struct app {
     struct broker *broker;
     struct client *client;
     struct reload *reload; /* SIGHUP; roles and serve only */
+    bool again;            /* set by a role: start this program again (cli/replace.h) once everything is closed */
 };
 
 /* Opens what cmd->needs says. On failure what was opened is closed by app_close all the same. */

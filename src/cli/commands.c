@@ -114,6 +114,8 @@ static const struct cmd_flag version_flags[] = {
     {0},
 };
 
+#define INSPECT_MORE "What a worker tells is at most five seconds old, and a second when a job came or went."
+
 /* In the order of --help. Commands of one group stand together. */
 const struct cmd commands[] = {
     {"serve", "", "run the whole service: an api and a worker, restarted when they die", NEED_CONF | NEED_DATA, NULL,
@@ -147,6 +149,24 @@ const struct cmd commands[] = {
      NEED_CONF | NEED_SERVER, json_flags, cmd_health,
      "Asks the server, which probes its database, storage, broker and disk, and knows the workers by their "
      "heartbeats."},
+    {"inspect active", "", "show the jobs that workers have in work", NEED_CONF | NEED_SERVER, json_flags, cmd_inspect,
+     INSPECT_MORE},
+    {"inspect reserved", "", "show the jobs that workers have claimed and not begun", NEED_CONF | NEED_SERVER,
+     json_flags, cmd_inspect, NULL},
+    {"inspect registered", "", "show the engines, models and tasks of the workers", NEED_CONF | NEED_SERVER, json_flags,
+     cmd_inspect, NULL},
+    {"inspect conf", "", "show the settings that are in force in the workers", NEED_CONF | NEED_SERVER, json_flags,
+     cmd_inspect,
+     "Numbers, times, sizes and choices only: whoever reaches the server may ask. 'steno config print' shows the rest, "
+     "where it is run."},
+    {"inspect active_queues", "", "show which queues each worker takes jobs from, in which order",
+     NEED_CONF | NEED_SERVER, json_flags, cmd_inspect, NULL},
+    {"inspect stats", "", "show what workers have counted since they were started", NEED_CONF | NEED_SERVER, json_flags,
+     cmd_inspect, NULL},
+    {"inspect workers", "", "show the workers and when they last gave a sign of life", NEED_CONF | NEED_SERVER,
+     json_flags, cmd_inspect, NULL},
+    {"inspect queues", "", "show how many jobs wait in each queue, and for how long", NEED_CONF | NEED_SERVER,
+     json_flags, cmd_inspect_queues, NULL},
     {"queue list", "", "list the queues, what waits in them, and which are paused", NEED_CONF | NEED_SERVER, json_flags,
      cmd_queue_list, NULL},
     {"queue pause", "QUEUE...", "begin no more jobs of these queues: high, normal or retry", NEED_CONF | NEED_SERVER,
@@ -206,6 +226,7 @@ const struct cmd commands[] = {
     {"__man", "", "make the man page", CMD_HIDDEN, NULL, cmd_man, NULL},
     {"__docs", "", "make docs/commands.md", CMD_HIDDEN, NULL, cmd_docs, NULL},
     {"__api", "", "make docs/api-reference.md", CMD_HIDDEN, NULL, cmd_api_docs, NULL},
+    {"__metrics", "", "make docs/metrics.md", CMD_HIDDEN, NULL, cmd_metrics_docs, NULL},
     {"__completion", "SHELL", "make the shell completion", CMD_HIDDEN, NULL, cmd_completion, NULL},
     {0},
 };

@@ -35,7 +35,9 @@ struct decode_opts media_decode(const struct conf *conf)
                                            : str_eq(conf->sandbox, "off")   ? SANDBOX_OFF
                                                                             : SANDBOX_AUTO,
                                 .memory_bytes = conf->decode_memory,
-                                .time_ms = conf->decode_time_limit};
+                                .time_ms = conf->decode_time_limit,
+                                .stall_ms = conf->decode_stall_limit,
+                                .max_samples = conf->max_audio_length * (AUDIO_RATE / 1000)};
 }
 
 /* The text of a setting, by the kind of its option. */

@@ -45,6 +45,9 @@
     X("General", server, URL, "", 0, CONF_PATHS, 0, "http|https|unix", 0,                                              \
       "Server that `submit`, `status` and the other client commands talk to. When empty: the first address of "        \
       "`listen`.")                                                                                                     \
+    X("General", metrics_listen, LIST, "", 0, CONF_TEXT, 0, NULL, 0,                                                   \
+      "Addresses on which a worker gives out its figures for Prometheus, at `/metrics`. When empty: nowhere. The api " \
+      "has its own at `/metrics` on `listen`. Workers on one machine need one each.")                                  \
     X("General", log_level, CHOICE, "info", 0, 0, 0, "error|warn|info|debug", CONF_RELOAD,                             \
       "How much is logged to standard error.")                                                                         \
     X("General", log_format, CHOICE, "text", 0, 0, 0, "text|json", CONF_RELOAD,                                        \
@@ -157,6 +160,9 @@
                                                                                                                        \
     X("Uploads", max_upload_size, BYTES, "2G", 1, 16384 * CONF_GIB, CONF_MIB, NULL, 0,                                 \
       "Largest recording that is accepted.")                                                                           \
+    X("Uploads", min_free_disk, BYTES, "500M", 0, 16384 * CONF_GIB, CONF_MIB, NULL, 0,                                 \
+      "With less room than this in the data folder, `temp` or a storage folder no recording is accepted, and "         \
+      "with less in `temp` no worker begins a job.")                                                                   \
     X("Uploads", upload_time_limit, DURATION, "1h", CONF_SEC, 7 * CONF_DAY, CONF_SEC, NULL, 0,                         \
       "Longest time one upload may take. Leftovers of broken uploads are removed once they are older than this.")      \
     X("Uploads", sync_time_limit, DURATION, "10m", CONF_SEC, 7 * CONF_DAY, CONF_SEC, "unlimited=0", 0,                  \
@@ -200,7 +206,11 @@
     X("Jobs", max_queue_size, INT, "unlimited", 1, 1000000000, 0, "unlimited=0", 0,                                    \
       "How many jobs may wait; more are refused until some are done.")                                                 \
     X("Jobs", worker_concurrency, INT, "4", 1, 256, 0, NULL, 0,                                                        \
-      "How many jobs a worker process has in work at the same time. They share the `engine_slots`.")                   \
+      "Most jobs that a worker process has in work at the same time. They share the `engine_slots`.")                  \
+    X("Jobs", worker_concurrency_min, INT, "auto", 1, 256, 0, "auto=0", 0,                                             \
+      "How many jobs a worker takes whenever they wait. Each further one, up to `worker_concurrency`, it takes "       \
+      "only when jobs still wait a second later, so that other workers come first; while there is less to do "         \
+      "the number goes down again. `auto` is `worker_concurrency`: no such steps.")                                    \
     X("Jobs", worker_queues, LIST, "high, normal, retry", 1, CONF_TEXT, 0, NULL, 0,                                    \
       "Which queues a worker takes jobs from, and in which order: the second is looked at when nothing is due in the " \
       "first.")                                                                                                        \
@@ -208,8 +218,23 @@
       "A job whose recording has at most this many bytes is a short one. Beside its `worker_concurrency` jobs a "      \
       "worker takes one more if that is short, so that a clip does not wait until one of several long recordings is "  \
       "done. It is decided when the job is submitted.")                                                                \
+    X("Jobs", worker_max_jobs, INT, "unlimited", 1, 1000000000, 0, "unlimited=0", 0,                                   \
+      "A worker process that has taken this many jobs lets them end and replaces itself by a fresh one.")              \
+    X("Jobs", worker_max_memory, BYTES, "unlimited", CONF_MIB, 16384 * CONF_GIB, CONF_MIB, "unlimited=0", 0,           \
+      "A worker process that holds more memory than this lets its jobs end and replaces itself by a fresh one. "       \
+      "Its models count. When it is exceeded right at the start it is without effect, with a warning.")                \
     X("Jobs", job_time_limit, DURATION, "1h", CONF_SEC, 30 * CONF_DAY, CONF_SEC, "unlimited=0", 0,                     \
-      "Longest time one attempt at a job may take.")                                                                   \
+      "Longest time one attempt at a job may take; then it is stopped. The chunks that are done are kept.")            \
+    X("Jobs", job_hard_time_limit, DURATION, "auto", CONF_SEC, 30 * CONF_DAY, CONF_SEC, "auto=0", 0,                   \
+      "When a job is still not stopped after this time, because something hangs, the worker process replaces "         \
+      "itself; its other jobs are handed back. A cancelled job gets as long to stop as lies between the two "          \
+      "limits. `auto` is five minutes more than `job_time_limit`; a smaller one counts for both.")                     \
+    X("Jobs", job_time_factor, INT, "0", 0, 1000, 0, NULL, 0,                                                          \
+      "Both limits are at least this many times as long as the recording, once its length is known. 0: they "          \
+      "are the same for all.")                                                                                         \
+    X("Jobs", job_time_policy, CHOICE, "retry", 0, 0, 0, "retry|fail", 0,                                              \
+      "What becomes of a job that reaches its time limit. `retry` counts it as a failed attempt, and the next "        \
+      "one goes on after the chunks that are done; `fail` ends it.")                                                   \
     X("Jobs", max_attempts, INT, "5", 1, 100, 0, NULL, 0,                                                              \
       "How often a job is tried when the trouble may pass, the first try included.")                                   \
     X("Jobs", retry_base, DURATION, "5s", 10, CONF_DAY, CONF_SEC, NULL, 0,                                             \
@@ -255,6 +280,11 @@
       "Memory one decoder may use. With less than the minimum ffmpeg hangs instead of failing.")                       \
     X("Audio", decode_time_limit, DURATION, "30m", CONF_SEC, CONF_DAY, CONF_SEC, NULL, 0,                              \
       "Longest time the decoding of one recording may take.")                                                          \
+    X("Audio", decode_stall_limit, DURATION, "2m", 100, CONF_DAY, CONF_SEC, NULL, 0,                                   \
+      "A decoder that gives no sound for this long is killed.")                                                        \
+    X("Audio", max_audio_length, DURATION, "1d", CONF_SEC, 3650 * CONF_DAY, CONF_SEC, "unlimited=0", 0,                \
+      "Longest recording that is transcribed. A small file may hold days of silence, which all must be "               \
+      "decoded: 115 MB of `temp` for each hour.")                                                                      \
     X("Audio", ffmpeg, STRING, "ffmpeg", 1, CONF_PATHS, 0, NULL, 0,                                                    \
       "The ffmpeg program: a path, or a name that is looked up in `PATH`.")                                            \
     X("Audio", temp, STRING, "", 0, CONF_PATHS, 0, NULL, 0,                                                            \

@@ -85,6 +85,7 @@ struct job {
     const char *plan; /* NULL also in lists, where it would be most of the memory */
     int64_t chunks_total, chunks_done, duration_ms, progress_ms;
     const char *error_class, *error_message;
+    const char *request_id; /* of the submission, for logs */
 };
 
 /* A row of `chunks`. */

@@ -99,6 +99,7 @@ struct job_new {
     const char *filename, *content_type, *audio_key, *audio_sha256;
     int64_t audio_bytes;
     int64_t created_at;        /* by store_now; 0: now */
+    const char *request_id;    /* as the submission is called in logs; or NULL */
     int64_t max_queue;         /* BUSY when that many jobs are pending already; 0: no limit */
     const struct job_key *key; /* claimed; or NULL */
     const char *fingerprint;   /* with `key`: of what was sent */

@@ -63,7 +63,8 @@ struct store {
     X(INT64, duration_ms)   \
     X(INT64, progress_ms)   \
     X(TEXT, error_class)    \
-    X(TEXT, error_message)
+    X(TEXT, error_message)  \
+    X(TEXT, request_id)
 
 #define JOB_FIELD_NAME(kind, name) #name ", "
 #define JOB_COLUMNS                JOB_FIELDS(JOB_FIELD_NAME) "plan"

@@ -25,9 +25,22 @@ static void add_progress(struct buf *b, const struct progress *p)
     buf_addf(b, ",\"chunks_done\":%zu,\"chunks_total\":%zu", p->chunks_done, p->chunks_total);
 }
 
+static void on_stage(void *arg, enum pipeline_stage s)
+{
+    const struct job_ctx *c = arg;
+    atomic_store(&c->r->stage, (int)s);
+}
+
+static void note_progress(struct run *r, const struct progress *p)
+{
+    atomic_store(&r->done_ms, p->done_ms);
+    atomic_store(&r->total_ms, p->total_ms);
+}
+
 static void on_progress(void *arg, const struct progress *p)
 {
     struct job_ctx *c = arg;
+    note_progress(c->r, p);
     int64_t now = clock_mono_ms();
     if (now - c->told_ms < PROGRESS_EVERY_MS)
         return;
@@ -82,6 +95,7 @@ static int on_save_plan(void *arg, const struct plan *p, struct err *err)
     int rc = plan_to_json(p, &json, err);
     if (rc < 0)
         return rc;
+    atomic_store(&c->r->duration_ms, samples_to_ms(p->total_samples));
     if (p->n_chunks <= 1 && !c->r->job.plan) {
         c->held.plan = arena_strdup(&c->r->arena, buf_str(&json));
         return c->held.plan ? 0 : err_set(err, ERR_NOMEM, "out of memory for a plan");
@@ -171,6 +185,8 @@ static int on_save_chunk(void *arg, const struct done_chunk *d, const struct pro
     if (rc < 0)
         return rc;
     atomic_store(&c->r->saved, true);
+    counters_add(&c->w->counts, COUNT_chunks, 1);
+    note_progress(c->r, p);
     log_debug(&c->log, "checkpoint %zu saved, fence %" PRId64, d->idx, c->r->claim.fence);
     worker_event(c->w, c->r->claim.id, c->seq, "chunk", buf_str(&event));
     return 0;
@@ -213,6 +229,7 @@ struct pipeline_hooks job_hooks(struct job_ctx *c)
                                    .save_plan = on_save_plan,
                                    .load_chunk = on_load_chunk,
                                    .save_chunk = on_save_chunk,
+                                   .stage = on_stage,
                                    .progress = on_progress,
                                    .engine_call = on_engine_call};
 }

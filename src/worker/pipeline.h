@@ -92,6 +92,8 @@ struct pipeline_hooks {
     int (*save_chunk)(void *arg, const struct done_chunk *c, const struct progress *p, struct err *err);
     /* Chunks in ascending order, as soon as all before them are done; also those that were loaded. */
     int (*text)(void *arg, const struct done_chunk *c, struct err *err);
+    /* The run has come to this stage. */
+    void (*stage)(void *arg, enum pipeline_stage s);
     /* Not too often: whoever shows it may call on every one. */
     void (*progress)(void *arg, const struct progress *p);
     /* The engine is about to be called for this chunk. Runs on a slot thread. */
@@ -108,6 +110,7 @@ struct pipeline_opts {
     const char *audio_path;   /* a regular file */
     const char *input_sha256; /* of it; "" when nothing is kept */
     const char *temp_folder;  /* private */
+    int64_t min_free_bytes;   /* of its disk: with less a recording is decoded no further; 0: not looked at */
     struct decode_opts decode;
     const struct cancel *cancel; /* stops everything, within a second: CANCELLED */
     /* Set: start no new chunk, let running ones end and be saved, then CANCELLED unless all are done. May be NULL. */
@@ -121,6 +124,7 @@ struct pipeline_report {
                                      engine said; "" */
     int64_t decode_ms, engine_ms; /* engine_ms: summed over chunks, of this run only */
     size_t chunks_loaded;         /* from checkpoints */
+    bool no_room;                 /* it failed because the temp folder's disk is full */
 };
 
 /* `ret` is initialised by the caller and filled on success. On failure `report` says where. */

@@ -8,6 +8,7 @@
 #include "worker/slots.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/thread.h"
 
@@ -23,6 +24,7 @@ struct lane {
     pthread_cond_t finished;    /* a task came to `done` */
     struct tasks waiting, done; /* guarded by slots->mu, as all below */
     struct lane *next;          /* in the ring */
+    struct log_scope scope;     /* of the thread that opened it: its tasks speak for the same job */
     bool in_ring, had_turn;
 };
 
@@ -31,6 +33,7 @@ struct slots {
     pthread_cond_t work;
     struct lane *first, *last; /* the ring: lanes with waiting tasks; guarded by mu, as `stopping` */
     bool stopping;
+    unsigned busy;      /* threads that run a task; guarded by mu */
     unsigned n_threads; /* fixed after slots_new */
     pthread_t threads[];
 };
@@ -108,9 +111,13 @@ static void *slot_main(void *arg)
             continue; /* all of it was withdrawn */
         if (l->waiting.first)
             ring_add_locked(s, l);
+        s->busy++;
         pthread_mutex_unlock(&s->mu);
+        struct log_scope before = log_scope_swap(l->scope);
         t->run(t);
+        log_scope_swap(before);
         pthread_mutex_lock(&s->mu);
+        s->busy--;
         tasks_add(&l->done, t);
         pthread_cond_signal(&l->finished);
     }
@@ -155,10 +162,19 @@ unsigned slots_count(const struct slots *s)
     return s->n_threads;
 }
 
+unsigned slots_busy(struct slots *s)
+{
+    pthread_mutex_lock(&s->mu);
+    unsigned n = s->busy;
+    pthread_mutex_unlock(&s->mu);
+    return n;
+}
+
 struct lane *lane_open(struct slots *s)
 {
     struct lane *l = xcalloc(1, sizeof *l);
     l->slots = s;
+    l->scope = log_scope_now();
     cond_init(&l->finished);
     return l;
 }

@@ -24,10 +24,13 @@ static void tell_swept(struct worker *w, const struct swept *s)
 {
     static const char *const why = "workers died on it, without progress";
     struct err err = ERR_INIT;
-    log_warn(&w->log, "the lease of job %s ran out: %s", s->id, s->dead ? "given up" : "pending again");
+    counters_add(&w->counts, COUNT_expired, 1);
+    counters_add(&w->counts, COUNT_poisoned, s->dead);
+    struct log_ctx lc = worker_log_of(w, s->id);
+    log_warn(&lc, "the lease of the job ran out: %s", s->dead ? "given up" : "pending again");
     worker_event(w, s->id, s->seq, "state", s->dead ? "{\"state\":\"failed\"}" : "{\"state\":\"pending\"}");
     if (s->dead && broker_send_dead_letter(w->o->broker, s->id, err_name(ERR_CRASHED), why, &err) < 0)
-        log_debug(&w->log, "the dead letter of %s was not sent: %s", s->id, err.msg);
+        log_debug(&lc, "the dead letter was not sent: %s", err.msg);
 }
 
 static int expire_leases(struct worker *w, struct err *err)

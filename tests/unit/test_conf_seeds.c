@@ -73,6 +73,8 @@ static const struct system systems[] = {
                 {"model", "base"},
                 {"max_upload_size", "10M"},
                 {"job_time_limit", "25m"},
+                {"job_hard_time_limit", "30m"},
+                {"worker_max_jobs", "10"},
                 {"max_attempts", "4"},
                 {"retry_base", "1m"},
                 {"queue_normal", "audio_processing"},
@@ -89,16 +91,18 @@ static const struct system systems[] = {
           ":11: access_key of [aws] means s3_access_key = YOUR_ACCESS_KEY",
           ":12: secret_key of [aws] means s3_secret_key = ***", ":44: whisper_model of [file] means model = base",
           ":42: max_size_mb of [file] means max_upload_size = 10M",
+          ":30: worker_max_tasks_per_child of [celery] means worker_max_jobs = 10",
           ":32: task_soft_time_limit of [celery] means job_time_limit = 25m",
+          ":31: task_time_limit of [celery] means job_hard_time_limit = 30m",
           ":34: task_max_retries of [celery] means max_attempts = 4",
           ":33: task_default_retry_delay of [celery] means retry_base = 1m",
-          ": without effect here: ref_table of [database], task_time_limit of [celery], "
+          ": without effect here: ref_table of [database], "
           "retry_policy_max_retries of [celery], retry_policy_interval_start of [celery], retry_policy_interval_step "
           "of "
           "[celery], retry_policy_interval_max of [celery], routing_key of [celery], "
           "serialization_format of [celery], timezone of [celery], enable_utc of [celery], task_track_started of "
           "[celery], task_acks_late of [celery], worker_prefetch_multiplier of [celery], worker_disable_rate_limits of "
-          "[celery], worker_max_tasks_per_child of [celery], worker_autoscaler of [celery], allowed_audio_extensions "
+          "[celery], worker_autoscaler of [celery], allowed_audio_extensions "
           "of "
           "[file]"}},
 };
