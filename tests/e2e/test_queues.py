@@ -51,8 +51,8 @@ def test_a_paused_queue_accepts_jobs_and_begins_none(server):
     shown = [server.job(i) for i in ids]
     assert {j["status"] for j in shown} == {"pending"}
     assert [j["position"] for j in shown] == list(range(5)) and all(j["queue_paused"] for j in shown)
-    assert queue(server, "normal") | {"paused_at": 0, "oldest": 0} == {
-        "name": "normal", "ready": 5, "delayed": 0, "oldest": 0, "paused": True, "paused_at": 0, "broker_depth": None}
+    assert queue(server, "normal") | {"paused_at": 0, "oldest": 0, "broker_depth": 0} == {
+        "name": "normal", "ready": 5, "delayed": 0, "oldest": 0, "paused": True, "paused_at": 0, "broker_depth": 0}
     assert not queue(server, "high")["paused"]
     health = server.ask("GET", "/admin/health").json
     assert health["status"] == "ok", "somebody wants it so"
