@@ -150,22 +150,19 @@ static int read_segments(struct reader *r, const json_t *list, struct segments *
     return 0;
 }
 
-/* Words with times and a text without: one segment from the first to the last. */
+/* Words with times and a text without: one segment from the first to the last; none without a text. */
 static int from_words(struct reader *r, const char *text, struct segments *ret, struct err *err)
 {
     size_t n = json_array_size(r->words);
     struct segment *s = arena_alloc(r->a, sizeof *s);
     if (!s || !(s->text = transcript_clean(r->a, text)))
         return out_of_memory(err);
+    *ret = (struct segments){.v = s, .n = *s->text != '\0'};
+    if (!ret->n)
+        return 0;
     s->start_ms = clock_of(r, json_array_get(r->words, 0), "start", r->floor_ms, r->floor_ms);
     s->end_ms = clock_of(r, json_array_get(r->words, n - 1), "end", s->start_ms, s->start_ms);
-    *ret = (struct segments){.v = s, .n = 1};
     return add_words(r, r->words, 0, n, s, err);
-}
-
-static bool is_blank(const char *s)
-{
-    return !s[strspn(s, " \t\r\n")];
 }
 
 int openai_read_answer(const char *body, size_t n, const struct engine_chunk *c, struct arena *a, struct segments *ret,
@@ -184,7 +181,7 @@ int openai_read_answer(const char *body, size_t n, const struct engine_chunk *c,
     int rc;
     if (json_array_size(segments))
         rc = read_segments(&r, segments, ret, err);
-    else if (r.words && text && !is_blank(text))
+    else if (r.words && text)
         rc = from_words(&r, text, ret, err);
     else
         rc = place_text(text ? text : "", c, a, ret, err);

@@ -219,6 +219,7 @@ static void test_openai_answers(void **state)
         {"{\"text\":\"hello\"}", "1000-9000 hello", NULL},
         {"{\"text\":\"\"}", "", NULL},
         {"{\"text\":\"\",\"language\":\"english\",\"segments\":[]}", "", NULL},
+        {"{\"text\":\" \\b \",\"words\":[{\"word\":\"a\",\"start\":1,\"end\":2}]}", "", NULL},
         {"{\"language\":\"german\",\"segments\":[{\"start\":0.5,\"end\":2.25,\"text\":\" a "
          "\"},{\"start\":2.25,\"end\":4,"
          "\"text\":\"b\"}]}",
