@@ -105,6 +105,7 @@ static int ask_queue(struct health *h, struct health_report *ret, struct err *er
     jw_int(&w, "pending", c.by_state[JOB_PENDING]);
     jw_int(&w, "processing", c.by_state[JOB_PROCESSING]);
     jw_seconds(&w, "oldest_wait", c.oldest_pending_ms);
+    health_write_paused(&w, &c);
     return 0;
 }
 
@@ -133,6 +134,15 @@ static int ask_disk(struct health *h, struct health_report *ret, struct err *err
                        "%lld MB are free, less than a recording of max_upload_size (%lld MB) may take: make room",
                        (long long)(least >> 20), (long long)(h->o.room_bytes >> 20));
     return rc;
+}
+
+void health_write_paused(struct jsonw *w, const struct store_counts *c)
+{
+    jw_open(w, "paused_queues", '[');
+    for (int q = 0; q < QUEUE_COUNT; q++)
+        if (c->paused_at[q])
+            jw_str(w, NULL, job_queue_name((enum job_queue)q));
+    jw_close(w, ']');
 }
 
 /* Its own words are checked, because the row may be of another version. */

@@ -68,6 +68,9 @@ struct health;
 /* What a worker says of itself, as an object. */
 void health_write_worker(struct jsonw *w, const struct worker_row *row);
 
+/* The member `paused_queues`: the names of those that are paused. */
+void health_write_paused(struct jsonw *w, const struct store_counts *c);
+
 /* Asks now: is the broker well, and how long are its queues (all -1 when it is not, or keeps no tokens)? */
 int health_broker(struct broker *b, int64_t *ret_latency_ms, int64_t ret_depth[QUEUE_COUNT], struct err *err)
     MUST_CHECK;

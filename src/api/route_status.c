@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The routes about the service itself: what it is, how it is, what failed. */
+/* The routes about the service itself: what it is, how it is. */
 #include "api/jsonw.h"
 #include "api/request.h"
 #include "api/server.h"
-#include "base/id.h"
 #include "base/str.h"
 #include "metrics/page.h"
 
-enum { LIST_DEFAULT = 50, LIST_MAX = 1000, LIST_JSON_MAX = 64 << 20, PAGE_MAX = 1 << 20, HEALTH_MAX = 8 << 20 };
+enum { PAGE_MAX = 1 << 20, HEALTH_MAX = 8 << 20 };
 
 int route_root(struct request *rq, struct err *err)
 {
@@ -150,52 +149,4 @@ int route_metrics(struct request *rq, struct err *err)
     rq->answer.status = 200;
     rq->answer.content_type = METRICS_CONTENT_TYPE;
     return 0;
-}
-
-static void write_error(struct jsonw *w, const struct job_error *e)
-{
-    jw_open(w, NULL, '{');
-    jw_str(w, "id", e->id);
-    jw_str(w, "job_id", e->job_id);
-    jw_str(w, "filename", e->filename);
-    jw_str(w, "code", e->error_class);
-    jw_str(w, "message", e->message);
-    jw_str(w, "stage", e->stage);
-    jw_str(w, "detail", e->detail);
-    jw_str(w, "worker", e->worker);
-    jw_int(w, "attempt", e->attempt);
-    jw_bool(w, "dead", e->dead);
-    jw_bool(w, "resolved", e->resolved);
-    jw_time(w, "created_at", e->created_at);
-    jw_time(w, "resolved_at", e->resolved_at);
-    jw_close(w, '}');
-}
-
-int route_errors(struct request *rq, struct err *err)
-{
-    struct error_filter f = {.job_id = query_get(&rq->query, "job_id"), .cursor = query_get(&rq->query, "cursor")};
-    int64_t limit = 0;
-    int rc = query_int(&rq->query, "limit", 1, LIST_MAX, LIST_DEFAULT, &limit, err);
-    if (rc >= 0)
-        rc = query_bool(&rq->query, "all", &f.all, err);
-    if (rc >= 0 && f.job_id && !id_valid(f.job_id))
-        rc = err_set(err, ERR_INVALID, "query parameter 'job_id' is not a job id");
-    f.limit = (int)limit;
-    struct error_page page;
-    if (rc >= 0)
-        rc = store_list_errors(rq->api->o.store, &f, &rq->arena, &page, err);
-    if (rc == ERR_INVALID)
-        return request_error(rq, PROBLEM_bad_query, err);
-    if (rc < 0)
-        return rc;
-    CLEANUP(buf_clear) struct buf b = BUF_INIT(LIST_JSON_MAX);
-    struct jsonw w = {&b, false};
-    jw_open(&w, NULL, '{');
-    jw_open(&w, "errors", '[');
-    for (size_t i = 0; i < page.n; i++)
-        write_error(&w, &page.errors[i]);
-    jw_close(&w, ']');
-    jw_str(&w, "next_cursor", page.next);
-    jw_close(&w, '}');
-    return request_json(rq, 200, &b, err);
 }

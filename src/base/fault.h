@@ -38,18 +38,19 @@
     X(lease_renewing)    /* worker: about to renew its leases */                                         \
     X(sweep_started)     /* worker: about to sweep */
 
-/* Operations of back ends: each fails before it reaches the back end. */
-#define FAULT_OPERATIONS(X) \
-    X(broker_token)         \
-    X(broker_event)         \
-    X(broker_dead_letter)   \
-    X(broker_wait)          \
-    X(broker_next_event)    \
-    X(broker_depth)         \
-    X(broker_trim)          \
-    X(broker_ping)          \
-    X(db_read)              \
-    X(db_write)             \
+/* Operations of back ends: each fails before it reaches the back end. And what a job's life need not pass. */
+#define FAULT_OPERATIONS(X)                                                                       \
+    X(object_unwanted) /* retention: the rows have given objects up, which are not deleted yet */ \
+    X(broker_token)                                                                               \
+    X(broker_event)                                                                               \
+    X(broker_dead_letter)                                                                         \
+    X(broker_wait)                                                                                \
+    X(broker_next_event)                                                                          \
+    X(broker_depth)                                                                               \
+    X(broker_trim)                                                                                \
+    X(broker_ping)                                                                                \
+    X(db_read)                                                                                    \
+    X(db_write)                                                                                   \
     X(db_ping)
 
 enum fault_point {

@@ -25,6 +25,10 @@ struct log_ctx {
 /*
  * What this thread works on: a line whose own context names no job or request gets them from here, so that what
  * libraries say about a job can be found by its id. Copied, so the ids need not outlive the calls.
+ *
+ * It is thread-local on purpose: storage, broker, engine and decoder know no jobs, and passing the ids would put a log
+ * context into every operation of every back end. It is no shared state: nothing but log lines reads it, and whoever
+ * runs a piece of work on a thread (a request, a job, a task of a slot) sets it and puts the one before back.
  */
 enum { LOG_ID_SIZE = 72 };
 struct log_scope {

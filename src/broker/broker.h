@@ -31,6 +31,9 @@ struct broker_opts {
     const char *url; /* "local:/absolute/folder", "redis://host", "unix:///path/of/redis.sock", "amqp://host" */
     bool tokens;     /* this process takes tokens (a worker) */
     bool events;     /* this process wants events (an api; a worker, for cancels) */
+    /* With `tokens`: of which queues, by their words, ended by NULL; NULL or none: of all. Brokers that wake every
+     * worker process (local, PostgreSQL) do so for all queues. */
+    const char *const *take;
     /* What the queues "high", "normal" and "retry", the dead letters and the events are called at a remote broker.
      * NULL: "transcription.high", ..., "transcription.dlq", "job_updates". No two the same. */
     const char *queue_high, *queue_normal, *queue_retry, *queue_dead, *channel;

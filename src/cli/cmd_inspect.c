@@ -14,32 +14,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TEXT = 64 << 20, PAGE = 1000, MEMBERS_MAX = 4 };
+enum { MAX_TEXT = 64 << 20, MEMBERS_MAX = 4 };
 
-/* What all workers say: the pages of GET /v1/workers as one array. */
+/* What all workers say; the server knows of no more than one page. */
 static int get_workers(struct app *app, json_t **ret, struct err *err)
 {
-    json_t *all = json_array(), *page = NULL;
-    CLEANUP(free_p) char *cursor = NULL;
-    int rc = 0;
-    do {
-        CLEANUP(buf_clear) struct buf path = BUF_INIT(4096);
-        buf_addf(&path, "/v1/workers?limit=%d", PAGE);
-        client_add_query(&path, "cursor", cursor);
-        rc = client_call(app->client, "GET", buf_str(&path), &page, err);
-        if (rc < 0)
-            break;
-        json_array_extend(all, json_object_get(page, "workers"));
-        const char *next = json_string_value(json_object_get(page, "next_cursor"));
-        free(cursor);
-        cursor = next ? xstrdup(next) : NULL;
-        json_decref(page);
-    } while (cursor);
+    json_t *page = NULL;
+    int rc = client_call(app->client, "GET", "/v1/workers?limit=1000", &page, err);
     if (rc < 0)
-        json_decref(all);
-    else
-        *ret = all;
-    return rc;
+        return rc;
+    *ret = json_incref(json_object_get(page, "workers"));
+    json_decref(page);
+    return 0;
 }
 
 /* ---- cells ---- */
@@ -237,7 +223,7 @@ static const struct view {
      NULL},
     {"registered",
      {"engines", "models", "default_engine"},
-     {"WORKER", "ENGINE", "MODEL", "TASKS", "", NULL},
+     {"WORKER", "ENGINE", "MODEL", "TASKS", "STATE", NULL},
      registered,
      "No worker runs.",
      NULL},

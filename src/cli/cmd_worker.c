@@ -37,7 +37,10 @@ int cmd_worker(struct app *app, int argc, char **argv, struct err *err)
     CLEANUP(arena_clear) struct arena arena = ARENA_INIT;
     struct job_options options;
     struct model_names names;
+    struct retry_policy retry;
     int rc = media_options(c, &arena, &options, err);
+    if (rc == 0)
+        rc = app_retry_policy(c, &retry, err);
     if (rc == 0)
         rc = media_model_names(c, &arena, &names, err);
     CLEANUP(buf_clear) struct buf settings = BUF_INIT(SETTINGS_MAX);
@@ -57,12 +60,12 @@ int cmd_worker(struct app *app, int argc, char **argv, struct err *err)
         .temp_folder = c->temp,
         .concurrency = (unsigned)c->worker_concurrency,
         .concurrency_min = (unsigned)c->worker_concurrency_min,
+        .short_place = c->short_job_size > 0,
         .lease_ms = c->lease,
         .poll_ms = c->poll_interval,
         .sweep_ms = c->sweep_interval,
         .drain_ms = c->drain_timeout,
         .upload_max_age_ms = c->upload_time_limit,
-        .keep_audio_ms = c->keep_audio,
         .metrics_listen = c->metrics_listen,
         .settings = buf_str(&settings),
         .limits = {.soft_ms = c->job_time_limit,
@@ -75,9 +78,11 @@ int cmd_worker(struct app *app, int argc, char **argv, struct err *err)
         .memory_min_age_ms = MEMORY_MIN_AGE_MS,
         .recycle_ms = RECYCLE_MS,
         .replaced = replace_count(),
-        .retry = {.max_attempts = (int)c->max_attempts, .base_ms = c->retry_base, .cap_ms = c->retry_cap},
+        .retry = retry,
         .decode = media_decode(c),
     };
+    app_queues(c, &o.queues);
+    app_retention(c, &o.retention);
     rc = worker_run(&o, err);
     if (rc == WORKER_STUCK)
         leave_threads_behind(app);

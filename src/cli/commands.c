@@ -90,7 +90,8 @@ static const struct cmd_flag errors_list_flags[] = {
 };
 
 static const struct cmd_flag cleanup_flags[] = {
-    {"older-than", 0, "TIME", "remove jobs that ended longer ago than this, such as 30d; a bare number counts days"},
+    {"older-than", 0, "TIME",
+     "remove all jobs that ended longer ago than this, such as 30d; a bare number counts days"},
     {"dry-run", 0, NULL, "only say what would be removed"},
     {0},
 };
@@ -166,6 +167,14 @@ const struct cmd commands[] = {
      json_flags, cmd_inspect, NULL},
     {"inspect queues", "", "show how many jobs wait in each queue, and for how long", NEED_CONF | NEED_SERVER,
      json_flags, cmd_inspect_queues, NULL},
+    {"queue list", "", "list the queues, what waits in them, and which are paused", NEED_CONF | NEED_SERVER, json_flags,
+     cmd_queue_list, NULL},
+    {"queue pause", "QUEUE...", "begin no more jobs of these queues: high, normal or retry", NEED_CONF | NEED_SERVER,
+     NULL, cmd_queue_pause,
+     "For all workers of the service, until 'steno queue resume'. Jobs are accepted all the same, and wait; those in "
+     "work go on."},
+    {"queue resume", "QUEUE...", "begin jobs of these queues again", NEED_CONF | NEED_SERVER, NULL, cmd_queue_resume,
+     NULL},
     {"errors list", "", "list dead letters: failures that nobody has seen to", NEED_CONF | NEED_STORE,
      errors_list_flags, cmd_errors_list, NULL},
     {"errors show", "ID", "show all that is known about a failure", NEED_CONF | NEED_STORE, json_flags, cmd_errors_show,
@@ -187,8 +196,10 @@ const struct cmd commands[] = {
      NULL},
     {"config docs", "", "make docs/configuration.md", CMD_HIDDEN, NULL, cmd_config_docs, NULL},
 
-    {"cleanup", "", "remove old jobs with all that belongs to them, and files that belong to no job",
-     NEED_CONF | NEED_STORE | NEED_STORAGE, cleanup_flags, cmd_cleanup, "--older-than is required."},
+    {"cleanup", "", "remove what was kept long enough, and files that belong to no job",
+     NEED_CONF | NEED_STORE | NEED_STORAGE, cleanup_flags, cmd_cleanup,
+     "Does now, and to the end, what workers do by themselves: recordings, transcripts and jobs go that are older than "
+     "keep_audio, keep_results and keep_jobs."},
     {"model list", "", "list the models in the model folder", NEED_CONF, json_flags, cmd_model_list, NULL},
     {"model info", "MODEL", "show what a model is, by name or path", NEED_CONF, json_flags, cmd_model_info,
      "MODEL is a name such as base.en, looked up in the model folder (setting model_path), or a path with a '/'."},
@@ -215,6 +226,7 @@ const struct cmd commands[] = {
     {"__man", "", "make the man page", CMD_HIDDEN, NULL, cmd_man, NULL},
     {"__docs", "", "make docs/commands.md", CMD_HIDDEN, NULL, cmd_docs, NULL},
     {"__api", "", "make docs/api-reference.md", CMD_HIDDEN, NULL, cmd_api_docs, NULL},
+    {"__metrics", "", "make docs/metrics.md", CMD_HIDDEN, NULL, cmd_metrics_docs, NULL},
     {"__completion", "SHELL", "make the shell completion", CMD_HIDDEN, NULL, cmd_completion, NULL},
     {0},
 };

@@ -100,6 +100,9 @@ int cmd_cancel(struct app *app, int argc, char **argv, struct err *err);
 int cmd_health(struct app *app, int argc, char **argv, struct err *err);
 int cmd_inspect(struct app *app, int argc, char **argv, struct err *err);
 int cmd_inspect_queues(struct app *app, int argc, char **argv, struct err *err);
+int cmd_queue_list(struct app *app, int argc, char **argv, struct err *err);
+int cmd_queue_pause(struct app *app, int argc, char **argv, struct err *err);
+int cmd_queue_resume(struct app *app, int argc, char **argv, struct err *err);
 int cmd_errors_list(struct app *app, int argc, char **argv, struct err *err);
 int cmd_errors_show(struct app *app, int argc, char **argv, struct err *err);
 int cmd_errors_retry(struct app *app, int argc, char **argv, struct err *err);
@@ -125,6 +128,7 @@ int cmd_config_docs(struct app *app, int argc, char **argv, struct err *err);
 int cmd_faults(struct app *app, int argc, char **argv, struct err *err);
 int cmd_man(struct app *app, int argc, char **argv, struct err *err);
 int cmd_docs(struct app *app, int argc, char **argv, struct err *err);
+int cmd_metrics_docs(struct app *app, int argc, char **argv, struct err *err);
 int cmd_api_docs(struct app *app, int argc, char **argv, struct err *err);
 int cmd_completion(struct app *app, int argc, char **argv, struct err *err);
 

@@ -211,6 +211,13 @@
       "How many jobs a worker takes whenever they wait. Each further one, up to `worker_concurrency`, it takes "       \
       "only when jobs still wait a second later, so that other workers come first; while there is less to do "         \
       "the number goes down again. `auto` is `worker_concurrency`: no such steps.")                                    \
+    X("Jobs", worker_queues, LIST, "high, normal, retry", 1, CONF_TEXT, 0, NULL, 0,                                    \
+      "Which queues a worker takes jobs from, and in which order: the second is looked at when nothing is due in the " \
+      "first.")                                                                                                        \
+    X("Jobs", short_job_size, BYTES, "2M", 1, 16384 * CONF_GIB, CONF_MIB, "off=0", 0,                                  \
+      "A job whose recording has at most this many bytes is a short one. Beside its `worker_concurrency` jobs a "      \
+      "worker takes one more if that is short, so that a clip does not wait until one of several long recordings is "  \
+      "done. It is decided when the job is submitted.")                                                                \
     X("Jobs", worker_max_jobs, INT, "unlimited", 1, 1000000000, 0, "unlimited=0", 0,                                   \
       "A worker process that has taken this many jobs lets them end and replaces itself by a fresh one.")              \
     X("Jobs", worker_max_memory, BYTES, "unlimited", CONF_MIB, 16384 * CONF_GIB, CONF_MIB, "unlimited=0", 0,           \
@@ -235,8 +242,20 @@
       "that.")                                                                                                         \
     X("Jobs", retry_cap, DURATION, "10m", 10, 7 * CONF_DAY, CONF_SEC, NULL, 0,                                         \
       "The wait before an attempt never grows beyond this.")                                                           \
+    X("Jobs", retry_policy, LIST, "", 0, CONF_PATHS, 0, NULL, 0,                                                       \
+      "How failures of single classes are tried again, where it is to be otherwise than `max_attempts`, `retry_base` " \
+      "and `retry_cap` say: `timeout: 2, out_of_memory: 3 x 30s..10m, unavailable: 10 x 2s..5m equal` has two "        \
+      "attempts at what takes too long, and so on. After the class stand the number of attempts, the shortest and the "\
+      "longest wait, and how it is drawn: `full` (the usual: anything up to it), `equal` (from half of it), `none` "   \
+      "(exactly it); what is left out is as for all others. Classes are `out_of_memory`, `busy`, `timeout`, "          \
+      "`unavailable`, `uncertain` and `crashed`, as in the errors' rows; others are never tried again.")               \
     X("Jobs", keep_audio, DURATION, "7d", 0, 36500 * CONF_DAY, CONF_DAY, "forever=-1", 0,                             \
       "How long a recording is kept after its job ended. Transcripts stay.")                                           \
+    X("Jobs", keep_results, DURATION, "forever", 0, 36500 * CONF_DAY, CONF_DAY, "forever=-1", 0,                       \
+      "How long a transcript is kept after its job ended. The job stays, and says that its transcript was removed.")   \
+    X("Jobs", keep_jobs, DURATION, "forever", 0, 36500 * CONF_DAY, CONF_DAY, "forever=-1", 0,                          \
+      "How long a job is known after it ended; then everything goes that belongs to it: its recording, its "           \
+      "transcript, its errors.")                                                                                       \
     X("Jobs", drain_timeout, DURATION, "30s", 0, CONF_HOUR, CONF_SEC, NULL, 0,                                         \
       "At a stop: how long running chunks may go on before they are handed back.")                                     \
     X("Jobs", lease, DURATION, "30s", CONF_SEC, CONF_HOUR, CONF_SEC, NULL, 0,                                          \

@@ -163,9 +163,10 @@ int engine_run(struct engine *e, const struct engine_request *r, const struct en
     log_debug(&lc, "'%s': %.1f s at %.1f s took %lld ms: %s", info->name, samples_to_s(n), samples_to_s(c->span.start),
               (long long)(clock_mono_ms() - started), rc < 0 ? err->msg : "ok");
     if (rc < 0)
-        return rc;
-    *ret = answer;
-    return 0;
+        ret->said = answer.said;
+    else
+        *ret = answer;
+    return MIN(rc, 0);
 }
 
 int engine_detect(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,

@@ -95,6 +95,7 @@ struct engine_chunk {
 struct engine_answer {
     struct segments segments; /* times count from the start of the recording */
     const char *state;        /* in a sequential request: for the next chunk, never NULL; else NULL */
+    const char *said;         /* of a call that failed: what the engine's process or server said, or NULL */
 };
 
 struct engine_language {
@@ -121,8 +122,9 @@ const char *engine_model(const struct engine *e, const struct engine_request *r)
 /* Can this request ever work? Asked before decoding, so that a wrong language fails at once. */
 int engine_check(struct engine *e, const struct engine_request *r, struct err *err) MUST_CHECK;
 /*
- * Transcribes one chunk; the answer lives in `a`. With more callers than slots the later ones wait (cancel holds there
- * too). A crash or a time-out costs only that call: the next one starts a new child.
+ * Transcribes one chunk; the answer lives in `a`. On failure only ret->said is set. With more callers than slots the
+ * later ones wait (cancel holds there too). A crash or a time-out costs only that call: the next one starts a new
+ * child.
  */
 int engine_run(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,
                const struct cancel *cancel, struct arena *a, struct engine_answer *ret, struct err *err) MUST_CHECK;

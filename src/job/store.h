@@ -46,6 +46,8 @@ struct store;
 
 struct store_opts {
     enum job_order order;      /* within a queue */
+    struct job_queues queues;  /* which are claimed from, in this order; none named: all, in their own order */
+    int64_t small_bytes;       /* a recording of at most that size is a short job's; 0: none is */
     int max_attempts;          /* written into each new job */
     int64_t alone_patience_ms; /* see the poison guard above */
     int64_t death_pause_ms;
@@ -187,6 +189,7 @@ struct store_counts {
     int64_t delayed;                 /* ... and together */
     int64_t oldest_in[QUEUE_COUNT];  /* how long the longest-waiting due job of a queue has been due, ms; 0: none is */
     int64_t oldest_pending_ms;       /* the longest of those */
+    int64_t paused_at[QUEUE_COUNT];  /* since when nothing is claimed from it; 0: it is served */
 };
 int store_counts(struct store *s, struct store_counts *ret, struct err *err) MUST_CHECK;
 struct store_pace {
@@ -195,12 +198,24 @@ struct store_pace {
 };
 /* How fast jobs are done: for estimates. Looks at a few rows. */
 int store_pace(struct store *s, struct store_pace *ret, struct err *err) MUST_CHECK;
-/*
- * As store_get, and how many due jobs will be claimed before this one (all of them when it is not due itself); -1: it
- * is not pending, or there are more than max_position, which bounds the cost.
- */
+/* Where a job stands. */
+struct store_place {
+    int64_t position; /* how many due jobs will be claimed before it (all of them when it is not due itself); -1: it is
+                         not pending, or there are more than max_position, which bounds the cost */
+    bool paused;      /* its queue is: it waits for that to end, too */
+};
+/* As store_get, and its place when all queues are served in their own order. Jobs of other queues that are paused do
+ * not count. */
 int store_look(struct store *s, const char *id, int64_t max_position, struct arena *a, struct job *ret,
-               int64_t *ret_position, struct err *err) MUST_CHECK;
+               struct store_place *ret_place, struct err *err) MUST_CHECK;
+
+/*
+ * From when this returns until it is resumed, no job of the queue is claimed; they are accepted all the same, and those
+ * in work go on. 1: now; 0: it was before.
+ */
+int store_pause_queue(struct store *s, enum job_queue queue, struct err *err) MUST_CHECK;
+/* 1: now; 0: it was not paused. The caller sends wake-ups. */
+int store_resume_queue(struct store *s, enum job_queue queue, struct err *err) MUST_CHECK;
 
 /* ---- those who watch jobs ---- */
 
@@ -238,7 +253,7 @@ struct follow {
 };
 int store_follow(struct store *s, const char *id, const struct follow_opts *o, struct arena *a, struct follow *ret,
                  struct err *err) MUST_CHECK;
-/* The ids of the jobs that will be claimed next, in that order. */
+/* The ids of the jobs that will be claimed next, in that order; none of a paused queue. */
 enum { STORE_QUEUE_MAX = 1000 };
 struct job_id {
     char id[ID_SIZE];
@@ -256,7 +271,8 @@ struct claim {
 struct claim_opts {
     const char *holder; /* the worker's id, new at every start */
     int64_t lease_ms;
-    bool idle; /* the worker runs nothing else: it may take a job that a worker died on */
+    bool idle;  /* the worker runs nothing else: it may take a job that a worker died on */
+    bool small; /* only short jobs: see store_opts */
 };
 
 /* Room for one claimed job; its texts go into the arena, which is the caller's. */
@@ -360,7 +376,7 @@ int store_expire_leases(struct store *s, int max, struct arena *a, struct swept 
 /* Due pending jobs whose wake-up was not sent, oldest first. */
 int store_unannounced(struct store *s, int max, struct arena *a, struct job **ret, size_t *ret_n, struct err *err)
     MUST_CHECK;
-/* Due pending jobs of a queue, oldest first. */
+/* Due pending jobs of a queue, paused or not, oldest first. */
 int store_due(struct store *s, enum job_queue queue, int max, struct arena *a, struct job **ret, size_t *ret_n,
               struct err *err) MUST_CHECK;
 /*
@@ -368,10 +384,29 @@ int store_due(struct store *s, enum job_queue queue, int max, struct arena *a, s
  * uploads/{id}/... and results/{id}/{fence}/... keys; any other key is wanted.
  */
 int store_key_wanted(struct store *s, const char *key, bool *ret, struct err *err) MUST_CHECK;
-/* Jobs that ended before `before_ms`, oldest first: for cleanup and retention. */
-int store_ended_before(struct store *s, int64_t before_ms, int max, struct arena *a, struct job **ret, size_t *ret_n,
-                       struct err *err) MUST_CHECK;
-/* Those of them whose recording was not given up yet: for retention of recordings. */
+/*
+ * What retention gave up of a job: objects that nobody points to any more, which the caller deletes. NULL: none, or it
+ * was given up before.
+ */
+struct given_up {
+    const char *job_id, *audio_key, *result_key;
+};
+/* Gives up at most `max` transcripts of jobs that ended before `before_ms`, the oldest ones, with the checkpoints. */
+int store_drop_results(struct store *s, int64_t before_ms, int max, struct arena *a, struct given_up **ret,
+                       size_t *ret_n, struct err *err) MUST_CHECK;
+/* Removes at most `max` jobs that ended before `before_ms`, the oldest ones, with every row that belongs to them. */
+int store_drop_jobs(struct store *s, int64_t before_ms, int max, struct arena *a, struct given_up **ret, size_t *ret_n,
+                    struct err *err) MUST_CHECK;
+/* How much ended before, each by its own time, and is still there; what goes with its job is counted there alone. */
+struct old_times {
+    int64_t audio, results, jobs;
+};
+struct old_counts {
+    int64_t audio, results, jobs;
+};
+int store_count_old(struct store *s, const struct old_times *before, struct old_counts *ret, struct err *err)
+    MUST_CHECK;
+/* Jobs that ended before and whose recording was not given up yet, oldest first. */
 int store_audio_before(struct store *s, int64_t before_ms, int max, struct arena *a, struct job **ret, size_t *ret_n,
                        struct err *err) MUST_CHECK;
 /* Gives the recording of an ended job up; the caller deletes the object after it. CONFLICT: the job still needs it. */

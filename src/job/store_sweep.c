@@ -182,14 +182,6 @@ int store_due(struct store *s, enum job_queue queue, int max, struct arena *a, s
     return call_list(s, &c, ret, ret_n, err);
 }
 
-int store_ended_before(struct store *s, int64_t before_ms, int max, struct arena *a, struct job **ret, size_t *ret_n,
-                       struct err *err)
-{
-    return list_jobs(s,
-                     "SELECT " JOB_COLUMNS_LISTED " FROM jobs WHERE finished_at < $1 ORDER BY finished_at, id LIMIT $2",
-                     MAX(before_ms, 0), max, a, ret, ret_n, err);
-}
-
 int store_audio_before(struct store *s, int64_t before_ms, int max, struct arena *a, struct job **ret, size_t *ret_n,
                        struct err *err)
 {
@@ -273,10 +265,11 @@ static int key_fn(struct db_tx *tx, void *arg, struct err *err)
                         DB_ARGS(db_text(c->id), db_text(c->key)), n, 2, err);
     } else {
         /* The object is written before its row: the claim that is about to complete keeps it. */
-        rc = store_ints(tx,
-                        "SELECT (SELECT count(*) FROM results WHERE job_id = $1 AND result_key = $2),"
-                        "(SELECT count(*) FROM jobs WHERE id = $1 AND " IS_PROCESSING "AND fence = $3)",
-                        DB_ARGS(db_text(c->id), db_text(c->key), db_int(c->fence)), n, 2, err);
+        rc = store_ints(
+            tx,
+            "SELECT (SELECT count(*) FROM results WHERE job_id = $1 AND result_key = $2 AND removed_at IS NULL),"
+            "(SELECT count(*) FROM jobs WHERE id = $1 AND " IS_PROCESSING "AND fence = $3)",
+            DB_ARGS(db_text(c->id), db_text(c->key), db_int(c->fence)), n, 2, err);
     }
     c->wanted = n[0] > 0 || n[1] > 0;
     return rc;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A list under one mutex: there are at most `concurrency` runs. */
+/* A list under one mutex: there are at most worker_places() runs. */
 #include "worker/board.h"
 
 #include "base/clock.h"
@@ -103,6 +103,17 @@ size_t board_count(struct board *b)
 {
     pthread_mutex_lock(&b->mu);
     size_t n = b->n;
+    pthread_mutex_unlock(&b->mu);
+    return n;
+}
+
+size_t board_count_short(struct board *b, size_t *ret_all)
+{
+    size_t n = 0;
+    pthread_mutex_lock(&b->mu);
+    for (const struct run *r = b->first; r; r = r->next)
+        n += r->job.small;
+    *ret_all = b->n;
     pthread_mutex_unlock(&b->mu);
     return n;
 }

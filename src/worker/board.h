@@ -59,6 +59,8 @@ void board_add(struct board *b, struct run *r);
 /* Also wakes who waits in board_wait. False: it was abandoned, and must not be freed. */
 bool board_remove(struct board *b, struct run *r);
 size_t board_count(struct board *b);
+/* The short jobs; *ret_all: all of them. */
+size_t board_count_short(struct board *b, size_t *ret_all);
 /* Does a job that a worker died on run without having saved anything yet? Then nothing may run beside it. */
 bool board_has_suspect(struct board *b);
 /* What runs now; returns how many, at most max. */

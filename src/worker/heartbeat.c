@@ -34,19 +34,20 @@ static void add_jobs(struct buf *b, const char *name, const struct run_stand *v,
 
 static void add_board(const struct worker *w, struct buf *b)
 {
-    struct run_stand *v = xcalloc(w->o->concurrency, sizeof *v);
-    size_t n = board_stands(w->board, v, w->o->concurrency);
+    unsigned places = worker_places(w->o);
+    struct run_stand *v = xcalloc(places, sizeof *v);
+    size_t n = board_stands(w->board, v, places);
     add_jobs(b, "active", v, n, true);
     add_jobs(b, "reserved", v, n, false);
     free(v);
 }
 
 /* The queues it takes jobs from, in that order. */
-static void add_queues(struct buf *b)
+static void add_queues(const struct worker *w, struct buf *b)
 {
     buf_adds(b, ",\"queues\":[");
-    for (enum job_queue q = 0; q < QUEUE_COUNT; q++)
-        buf_addf(b, "%s\"%s\"", q ? "," : "", job_queue_name(q));
+    for (size_t i = 0; i < w->o->queues.n; i++)
+        buf_addf(b, "%s\"%s\"", i ? "," : "", job_queue_name(w->o->queues.v[i]));
     buf_addc(b, ']');
 }
 
@@ -74,11 +75,12 @@ void heartbeat_describe(const struct worker *w, struct buf *b)
     buf_addf(b, ",\"slots\":%u,\"concurrency\":%u", slots_count(w->slots), w->o->concurrency);
     buf_addf(b, ",\"concurrency_min\":%u,\"concurrency_now\":%u",
              w->o->concurrency_min ? w->o->concurrency_min : w->o->concurrency, atomic_load(&w->places_now));
+    buf_addf(b, ",\"short_place\":%s", w->o->short_place ? "true" : "false");
     buf_addf(b, ",\"out_of_room\":%s", atomic_load(&w->out_of_room) ? "true" : "false");
     recycle_describe(w, b);
     counters_describe(&w->counts, b);
     add_board(w, b);
-    add_queues(b);
+    add_queues(w, b);
     add_addresses(w, b);
     buf_addf(b, ",\"settings\":%s", w->o->settings ? w->o->settings : "{}");
     buf_addc(b, '}');

@@ -7,11 +7,14 @@
 
 #include "base/clock.h"
 #include "base/io.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <stdio.h>
 
 enum { BLOCK_SAMPLES = 8192, PROGRESS_EVERY_MS = 500, ROOM_EVERY_SAMPLES = 8 << 20 /* 16 MB, nine minutes */ };
+
+static const struct log_ctx lc = {.component = "decoder"};
 
 static void tell_progress(const struct pipeline_opts *o, const struct pcm *pcm)
 {
@@ -83,8 +86,10 @@ static int decode_once(const struct pipeline_opts *o, bool repair, struct intake
         rc = spool(o, d, pcm, report, err);
     if (rc == 0)
         *ret = (struct intake){TAKE(pcm), decode_damaged(d)};
-    if (d && (rc < 0 || ret->damaged))
+    if (d && (rc < 0 || ret->damaged)) {
         snprintf(report->detail, sizeof report->detail, "%s", decode_stderr(d));
+        log_debug(&lc, "%s the child said: %s", repair ? "repairing," : "decoding,", report->detail);
+    }
     decode_close(d);
     pcm_free(pcm);
     return rc;

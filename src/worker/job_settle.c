@@ -14,6 +14,7 @@ enum { ROOM_PAUSE_MS = 30000 };
 struct failure_args {
     struct job_failure failure;
     int64_t delay_ms;
+    int max_attempts; /* at failures of this class */
 };
 
 static int write_retry(struct store *s, const struct claim *claim, const void *arg, int64_t *ret_seq, struct err *err)
@@ -40,8 +41,8 @@ static void retry_later(struct job_ctx *c, const struct failure_args *a, const s
         return;
     job_state_event(c, JOB_PENDING, why);
     counters_add_class(&c->w->counts, COUNT_retried, why->code);
-    log_warn(&c->log, "attempt %d failed at %s (%s), next in %.1f s: %s", c->r->job.attempt, a->failure.stage,
-             a->failure.error_class, (double)a->delay_ms / 1000, why->msg);
+    log_warn(&c->log, "retry: attempt %d of %d failed at %s (%s), next in %.1f s: %s", c->r->job.attempt,
+             a->max_attempts, a->failure.stage, a->failure.error_class, (double)a->delay_ms / 1000, why->msg);
 }
 
 static void give_up(struct job_ctx *c, const struct failure_args *a, const struct err *why, struct err *err)
@@ -113,12 +114,10 @@ static void name_reason(const struct job_ctx *c, struct err *why)
 }
 
 /* As retry_decide, with what only this worker knows. */
-static enum retry_verdict decide(const struct job_ctx *c, const struct err *why, int64_t *ret_delay_ms)
+static enum retry_verdict decide(const struct job_ctx *c, const struct retry_policy *policy, const struct err *why,
+                                 int64_t *ret_delay_ms)
 {
-    struct retry_policy policy = c->w->o->retry;
     enum pipeline_stage stage = c->report.stage;
-    if (c->r->job.max_attempts > 0)
-        policy.max_attempts = c->r->job.max_attempts;
     if (run_stopped(c->r) == RUN_TIMED_OUT && why->code == ERR_TIMEOUT) {
         if (c->w->o->limits.fails) {
             *ret_delay_ms = 0;
@@ -130,7 +129,7 @@ static enum retry_verdict decide(const struct job_ctx *c, const struct err *why,
         *ret_delay_ms = ROOM_PAUSE_MS; /* other jobs took it, and will give it back */
         return RETRY_BACK;
     }
-    return retry_decide(why->code, stage, c->r->job.attempt, &policy, ret_delay_ms);
+    return retry_decide(why->code, stage, c->r->job.attempt, policy, ret_delay_ms);
 }
 
 void job_settle(struct job_ctx *c, struct err *why)
@@ -145,8 +144,12 @@ void job_settle(struct job_ctx *c, struct err *why)
                                          .stage = pipeline_stage_name(stage),
                                          .detail = c->report.detail[0] ? c->report.detail : NULL,
                                          .worker = c->w->id}};
+    struct retry_policy policy = c->w->o->retry;
+    if (c->r->job.max_attempts > 0)
+        policy.max_attempts = c->r->job.max_attempts;
+    a.max_attempts = retry_rule_of(&policy, why->code).max_attempts;
     err = (struct err)ERR_INIT;
-    switch (decide(c, why, &a.delay_ms)) {
+    switch (decide(c, &policy, why, &a.delay_ms)) {
     case RETRY_LATER:
         retry_later(c, &a, why, &err);
         break;

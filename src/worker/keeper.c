@@ -26,7 +26,7 @@ enum { LOOK_MS = 500, HEARTBEAT_MS = 5000, HEARTBEAT_MIN_MS = 1000, STRAYS_MAX =
 
 struct keeper {
     struct worker *w;
-    struct held *board, *held; /* the worker's concurrency; STRAYS_MAX more */
+    struct held *board, *held; /* the worker's places; STRAYS_MAX more */
     size_t max_board, max_held;
     struct held strays[STRAYS_MAX]; /* seen at the last renewal */
     size_t n_strays;
@@ -131,7 +131,8 @@ static int beat(struct keeper *k, struct err *err)
 void *keeper_main(void *arg)
 {
     struct worker *w = arg;
-    struct keeper k = {.w = w, .max_board = w->o->concurrency, .max_held = w->o->concurrency + STRAYS_MAX};
+    size_t places = worker_places(w->o);
+    struct keeper k = {.w = w, .max_board = places, .max_held = places + STRAYS_MAX};
     k.board = xcalloc(k.max_board, sizeof *k.board);
     k.held = xcalloc(k.max_held, sizeof *k.held);
     if (gethostname(k.host, sizeof k.host - 1) < 0)

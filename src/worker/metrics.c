@@ -23,7 +23,7 @@ static const struct metric infos[] = {
 
 #define INFO(name) (&infos[METRIC_##name])
 
-enum kind { COUNT, MS };
+enum kind { COUNT, MS, MIB };
 
 static const struct {
     const char *member;
@@ -60,12 +60,20 @@ static void write_pool(struct worker *w, struct buf *b)
     json_t *pool = buf_ok(&text) ? json_loadb(text.data, text.len, 0, NULL) : NULL;
     for (size_t i = 0; i < ARRAY_LEN(pool_infos); i++) {
         const json_t *v = json_object_get(pool, pool_infos[i].member);
-        if (!json_is_integer(v))
+        if (!json_is_number(v))
             continue;
-        if (pool_infos[i].kind == MS)
-            metric_only_milli(b, &pool_infos[i].metric, (int64_t)json_integer_value(v));
-        else
-            metric_only(b, &pool_infos[i].metric, (int64_t)json_integer_value(v));
+        int64_t n = (int64_t)json_number_value(v);
+        switch (pool_infos[i].kind) {
+        case COUNT:
+            metric_only(b, &pool_infos[i].metric, n);
+            break;
+        case MS:
+            metric_only_milli(b, &pool_infos[i].metric, n);
+            break;
+        case MIB:
+            metric_only(b, &pool_infos[i].metric, n << 20);
+            break;
+        }
     }
     json_decref(pool);
 }

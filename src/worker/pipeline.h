@@ -120,7 +120,8 @@ struct pipeline_opts {
 
 struct pipeline_report {
     enum pipeline_stage stage;    /* where it ended */
-    char detail[4096];            /* what the decoder printed, for the error row; "" */
+    char detail[4096];            /* for the error row: what the decoder printed, or which chunk failed and what the
+                                     engine said; "" */
     int64_t decode_ms, engine_ms; /* engine_ms: summed over chunks, of this run only */
     size_t chunks_loaded;         /* from checkpoints */
     bool no_room;                 /* it failed because the temp folder's disk is full */

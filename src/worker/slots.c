@@ -2,7 +2,8 @@
 /*
  * Lanes with waiting tasks stand in a ring. A thread takes the first lane, takes one task from it, and puts the lane
  * at the ring's end if it has more: a lane with one task waits at most for one task of each other lane, however
- * many those have posted. One mutex guards everything; tasks run without it.
+ * many those have posted. A lane that had no turn yet is the one that got least, so it comes first: a clip waits for
+ * one slot to become free, not for its turn behind long recordings. One mutex guards everything; tasks run without it.
  */
 #include "worker/slots.h"
 
@@ -24,7 +25,7 @@ struct lane {
     struct tasks waiting, done; /* guarded by slots->mu, as all below */
     struct lane *next;          /* in the ring */
     struct log_scope scope;     /* of the thread that opened it: its tasks speak for the same job */
-    bool in_ring;
+    bool in_ring, had_turn;
 };
 
 struct slots {
@@ -70,6 +71,19 @@ static void ring_add_locked(struct slots *s, struct lane *l)
     s->last = l;
 }
 
+/* A lane that never had a turn goes before those that had one, behind others like it. */
+static void ring_add_new_locked(struct slots *s, struct lane *l)
+{
+    struct lane **at = &s->first;
+    while (*at && !(*at)->had_turn)
+        at = &(*at)->next;
+    l->next = *at;
+    l->in_ring = true;
+    *at = l;
+    if (!l->next)
+        s->last = l;
+}
+
 static struct lane *ring_take_locked(struct slots *s)
 {
     struct lane *l = s->first;
@@ -92,6 +106,7 @@ static void *slot_main(void *arg)
             break;
         struct lane *l = ring_take_locked(s);
         struct slot_task *t = tasks_take(&l->waiting);
+        l->had_turn = true;
         if (!t)
             continue; /* all of it was withdrawn */
         if (l->waiting.first)
@@ -169,8 +184,10 @@ void lane_post(struct lane *l, struct slot_task *t)
     struct slots *s = l->slots;
     pthread_mutex_lock(&s->mu);
     tasks_add(&l->waiting, t);
-    if (!l->in_ring)
+    if (!l->in_ring && l->had_turn)
         ring_add_locked(s, l);
+    else if (!l->in_ring)
+        ring_add_new_locked(s, l);
     pthread_cond_signal(&s->work);
     pthread_mutex_unlock(&s->mu);
 }

@@ -40,6 +40,12 @@ struct worker {
     bool ending; /* keeper and sweeper leave; guarded by mu */
 };
 
+/* Most jobs in work: the ordinary ones, and the short one that a place is kept for. */
+static inline unsigned worker_places(const struct worker_opts *o)
+{
+    return o->concurrency + o->short_place;
+}
+
 /* For lines about a job by another thread than its own. */
 static inline struct log_ctx worker_log_of(const struct worker *w, const char *job_id)
 {

@@ -14,6 +14,7 @@ enum {
     BATCH = 200,
     DEEP_EVERY = 10,
     FIRST_SWEEP_MS = 1000,   /* at most: after a restart there may be much to take over */
+    RETENTION_MS = 5000,     /* the rest is for the next sweep */
     WORKER_SILENT_MS = 60000 /* many missed heartbeats */
 };
 
@@ -58,26 +59,13 @@ static int drop_keys(struct worker *w, struct err *err)
 
 /* ---- storage ---- */
 
-/* First the row gives the recording up, then the object goes: a kill in between leaves an orphan, no broken job. */
-static int drop_audio(struct worker *w, struct err *err)
+static int retain(struct worker *w, struct err *err)
 {
-    if (w->o->keep_audio_ms < 0)
-        return 0;
-    struct arena a = ARENA_INIT;
-    struct job *jobs = NULL;
-    size_t n = 0, dropped = 0;
-    int rc = store_audio_before(w->o->store, clock_wall_ms() - w->o->keep_audio_ms, BATCH, &a, &jobs, &n, err);
-    for (size_t i = 0; rc == 0 && i < n; i++) {
-        rc = store_give_up_audio(w->o->store, jobs[i].id, err);
-        if (rc == 0)
-            rc = storage_delete(w->o->storage, jobs[i].audio_key, err);
-        dropped += rc == 0;
-        if (rc == ERR_CONFLICT || rc == ERR_NOT_FOUND)
-            rc = 0; /* tried again or removed meanwhile */
-    }
-    if (dropped)
-        log_info(&w->log, "removed %zu recordings of jobs that ended", dropped);
-    arena_clear(&a);
+    struct retention_counts n = {0};
+    int rc = retention_run(&w->o->retention, w->o->store, w->o->storage, clock_mono_ms() + RETENTION_MS, &n, err);
+    if (n.audio || n.results || n.jobs)
+        log_info(&w->log, "removed what was kept long enough: %lld recordings, %lld transcripts, %lld whole jobs",
+                 (long long)n.audio, (long long)n.results, (long long)n.jobs);
     return rc;
 }
 
@@ -144,7 +132,7 @@ static const struct step {
     bool deep;
 } steps[] = {
     {expire_leases, false},    {tokens_sweep, false}, {drop_workers, false}, {drop_keys, false},
-    {drop_audio, false},       {drop_uploads, true},  {drop_orphans, true},  {drop_unfinished_writes, true},
+    {retain, false},           {drop_uploads, true},  {drop_orphans, true},  {drop_unfinished_writes, true},
     {drop_temp_folders, true},
 };
 

@@ -2,7 +2,7 @@
 /*
  * The claim loop. A free place (places.h) and no suspect on the board: claim; nothing due: wait for a wake-up, for a
  * job to end (its thread interrupts the wait), or for poll_ms. Claims go on until nothing is due, so a lost wake-up
- * costs at most poll_ms.
+ * costs at most poll_ms. With all places taken it looks every LOOK_MS for a short job, for which one more is kept.
  *
  * The end: no more claims; the drain flag keeps jobs from starting chunks; when drain_ms are over or a second stop is
  * asked for, whatever still runs is stopped and handed back. The keeper goes on renewing until the last job is off
@@ -94,9 +94,9 @@ static int begin_job(struct worker *w, struct run *r, struct pool *jobs, struct 
 }
 
 /* Claims at most n jobs in one round trip; returns how many, 0: nothing is due. */
-static int claim_jobs(struct worker *w, bool idle, size_t n, struct pool *jobs, struct err *err)
+static int claim_jobs(struct worker *w, bool idle, bool small, size_t n, struct pool *jobs, struct err *err)
 {
-    struct claim_opts o = {.holder = w->id, .lease_ms = w->o->lease_ms, .idle = idle};
+    struct claim_opts o = {.holder = w->id, .lease_ms = w->o->lease_ms, .idle = idle, .small = small};
     struct run *runs[CLAIM_MAX];
     struct claimed claimed[CLAIM_MAX];
     for (size_t i = 0; i < n; i++) {
@@ -139,30 +139,53 @@ static bool has_room(struct worker *w, struct outage *shortage)
     return has;
 }
 
+/* A short job sits in the place that is kept for one while that is free, and takes an ordinary one otherwise. */
+struct taken {
+    size_t all, ordinary;
+    bool kept;
+};
+
+static struct taken count_taken(const struct worker *w)
+{
+    struct taken t;
+    size_t n_short = board_count_short(w->board, &t.all);
+    t.kept = w->o->short_place && n_short > 0;
+    t.ordinary = t.all - t.kept;
+    return t;
+}
+
 static void claim_loop(struct worker *w, struct pool *jobs, struct places *places)
 {
     struct outage outage = {0}, shortage = {0};
     size_t last = 0; /* how many jobs the last claim brought */
     while (!claims_end(w) && recycle_left(w, 1)) {
         atomic_store(&w->places_now, places->now);
-        size_t running = board_count(w->board), n = places_free(places, running, clock_mono_ms());
+        struct taken taken = count_taken(w);
+        size_t n = places_free(places, taken.ordinary, clock_mono_ms());
+        bool small = n == 0;
+        if (small)
+            n = w->o->short_place && !taken.kept;
         if (n == 0 || board_has_suspect(w->board)) {
-            board_wait(w->board, running, LOOK_MS);
+            board_wait(w->board, taken.all, LOOK_MS);
             continue;
         }
-        n = recycle_left(w, claims_wanted(n, running, last));
+        n = recycle_left(w, claims_wanted(n, taken.all, last));
         if (n == 0 || !has_room(w, &shortage))
             continue;
         struct err err = ERR_INIT;
-        int rc = claim_jobs(w, running == 0, n, jobs, &err);
+        int rc = claim_jobs(w, taken.all == 0, small, n, jobs, &err);
         last = rc > 0 ? (size_t)rc : 0;
         if (rc < 0) {
             pause_claims(w, outage_hit(&outage, &w->log, "looking for work", &err));
             continue;
         }
         outage_over(&outage, &w->log, "looking for work");
-        places_claimed(places, running, last, clock_mono_ms());
-        if (rc == 0 && running < places->now && broker_wait(w->o->broker, w->o->poll_ms, &err) < 0)
+        if (!small)
+            places_claimed(places, taken.ordinary, last, clock_mono_ms());
+        /* Most wake-ups are not for short jobs: they are for workers that have room. So it looks by itself. */
+        if (rc == 0 && small)
+            board_wait(w->board, taken.all, LOOK_MS);
+        else if (rc == 0 && taken.ordinary < places->now && broker_wait(w->o->broker, w->o->poll_ms, &err) < 0)
             pause_claims(w, w->o->poll_ms); /* without the broker there is still looking */
     }
 }
@@ -329,7 +352,7 @@ int worker_run(const struct worker_opts *o, struct err *err)
     if (rc == 0)
         rc = slots_new(slots_wanted(w), &w->slots, err);
     if (rc == 0)
-        rc = pool_new("job", o->concurrency, o->concurrency, &jobs, err);
+        rc = pool_new("job", worker_places(o), worker_places(o), &jobs, err);
     engines_look(w->engines); /* for the first heartbeat */
     if (rc == 0)
         rc = serve_metrics(w, err);

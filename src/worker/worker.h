@@ -18,6 +18,7 @@
 #include "job/store.h"
 #include "storage/storage.h"
 #include "worker/limits.h"
+#include "worker/retention.h"
 #include "worker/retry.h"
 
 struct worker_opts {
@@ -30,14 +31,16 @@ struct worker_opts {
     const char *language;              /* for jobs that name none; NULL: the engine's choice */
     const struct job_options *options; /* for what a job leaves open; may be NULL */
     const char *temp_folder;           /* a private folder per run is made below it */
+    struct job_queues queues;          /* what the store claims from; shown by the heartbeat */
     unsigned concurrency;              /* most jobs in work */
     unsigned concurrency_min;          /* see places.h; 0: `concurrency` */
+    bool short_place;                  /* beside them one more, if it is a short one */
     int64_t lease_ms;
     int64_t poll_ms; /* looks for work this often without a wake-up */
     int64_t sweep_ms;
-    int64_t drain_ms;           /* at SIGTERM: time for running chunks to finish before they are handed back */
-    int64_t upload_max_age_ms;  /* longest allowed upload: younger orphans are left alone */
-    int64_t keep_audio_ms;      /* after the end of a job; negative: for ever */
+    int64_t drain_ms;          /* at SIGTERM: time for running chunks to finish before they are handed back */
+    int64_t upload_max_age_ms; /* longest allowed upload: younger orphans are left alone */
+    struct retention retention;
     const char *metrics_listen; /* addresses of a page of metrics; NULL or "": none */
     const char *settings;       /* those in force that may be told, a JSON object; NULL: none */
     struct job_limits limits;   /* of one attempt at a job */

@@ -77,7 +77,7 @@ class Server:
 
         def listening():
             assert self.process.poll() is None, self.log()
-            found = re.search(r"listening on (?:http://)?(\S+)", self.log()[at:])
+            found = re.search(r"listening on (?:http://)?([^\s\"]+)", self.log()[at:])
             return found and found.group(1)
 
         self.address = wait_for("the server listens", listening)

@@ -124,6 +124,20 @@ def test_supervisord(tmp_path):
         assert int(section["stopwaitsecs"]) > drain_timeout()
 
 
+def test_prometheus():
+    folder = PACKAGING / "prometheus"
+    for args in (["rules", "alerts.yml"], ["config", "prometheus.yml"]):
+        run = subprocess.run(["promtool", "check", *args], cwd=folder, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stdout + run.stderr
+    # An alert on a figure that nobody gives out would never fire.
+    known = set(re.findall(r"^\| `(\w+)`", subprocess.run([STENO, "__metrics"], capture_output=True, text=True, check=True).stdout, re.M))
+    rules = yaml.safe_load((folder / "alerts.yml").read_text())["groups"][0]["rules"]
+    used = {name for rule in rules for name in re.findall(r"\b(?:steno|process)_\w+", rule["expr"])}
+    assert used and {re.sub(r"_(sum|count|bucket)$", "", n) for n in used} <= known
+    jobs = {j["job_name"] for j in yaml.safe_load((folder / "prometheus.yml").read_text())["scrape_configs"]}
+    assert set(re.findall(r'job="([^"]+)"', str(rules))) <= jobs
+
+
 def documents():
     return [d for path in KUBERNETES for d in yaml.safe_load_all(path.read_text())]
 

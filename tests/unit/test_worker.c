@@ -98,7 +98,7 @@ static struct rig *rig_new_busy(int64_t busy_ms)
                                    .sweep_ms = 100,
                                    .drain_ms = PATIENCE_MS,
                                    .upload_max_age_ms = 3600000,
-                                   .keep_audio_ms = -1,
+                                   .retention = {-1, -1, -1},
                                    .retry = {.max_attempts = 3, .base_ms = 10, .cap_ms = 50},
                                    .decode = {.time_ms = PATIENCE_MS},
                                    .stop = &r->stop};
@@ -1252,7 +1252,7 @@ static void test_recordings_go_when_their_time_has_come(void **state)
 {
     (void)state;
     struct rig *r = rig_new();
-    r->opts.keep_audio_ms = 0;
+    r->opts.retention.audio_ms = 0;
     char id[ID_SIZE], waits[ID_SIZE];
     submit(r, "null", short_clip, NULL, waits);
     sql(r, "UPDATE jobs SET run_after = run_after + 3600000");
