@@ -194,7 +194,9 @@ struct store_counts {
     int64_t oldest_pending_ms;       /* the longest of those */
     int64_t paused_at[QUEUE_COUNT];  /* since when nothing is claimed from it; 0: it is served */
 };
-int store_counts(struct store *s, struct store_counts *ret, struct err *err) MUST_CHECK;
+/* `ended` too, or only what waits and runs (the others are 0): those grow with the history, and counting looks at each.
+ */
+int store_counts(struct store *s, bool ended, struct store_counts *ret, struct err *err) MUST_CHECK;
 struct store_pace {
     int64_t mean_ms;    /* work on a job, of those that were completed last; 0: there is none yet */
     int64_t processing; /* jobs in work now */
