@@ -42,7 +42,7 @@ FLAGS = [
     f"--lease={LEASE_S}s", "--poll-interval=200ms", "--sweep-interval=300ms", "--retry-base=100ms", "--retry-cap=1s",
     "--max-attempts=100", "--max-deaths=6", "--death-pause=1s", "--alone-patience=2s", "--upload-time-limit=30s",
     "--worker-concurrency=4", "--engine-slots=4", "--drain-timeout=5s", "--s3-timeout=4s", "--s3-part-size=5M",
-    "--max-upload-size=16M", "--max-queue-size=30", "--engine=null", "--precision=f32", "--threads=1", "--log-level=debug",
+    "--max-upload-size=16M", "--max-queue-size=30", "--min-free-disk=0", "--engine=null", "--precision=f32", "--threads=1", "--log-level=debug",
 ]
 KILLERS = 1
 SPHINX = Path("/usr/share/pocketsphinx/model/en-us")
@@ -174,7 +174,11 @@ class Rig:
             return False
         self.killers_sent += 1
         client = load.Client(self.api, self.ledger, self.kinds, rng, 0)
-        return bool(client.submit(self.kinds[load.KILLER], f"killer-{self.killers_sent}"))
+        patience = threading.Timer(20, client.ending.set)
+        patience.start()
+        sent = client.submit(self.kinds[load.KILLER], f"killer-{self.killers_sent}")
+        patience.cancel()
+        return bool(sent)
 
     def log_text(self):
         return [s.log() for s in self.programs.values()]
