@@ -326,6 +326,7 @@ class OldServer(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path.partition("?")[0].endswith("/events"):
             self.streams.append(self.path)
+            self.last_ids.append(self.headers.get("Last-Event-ID"))
             if self.how == "missing":
                 return self.answer(404, "application/problem+json", b'{"code":"no_such_route","detail":"no such route"}')
             if self.how == "page":
@@ -370,7 +371,7 @@ def old(whisper):
     made = []
 
     def make(how):
-        handler = type("Old", (OldServer,), {"target": whisper, "how": how, "streams": [], "over": threading.Event()})
+        handler = type("Old", (OldServer,), {"target": whisper, "how": how, "streams": [], "last_ids": [], "over": threading.Event()})
         s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         s.daemon_threads = True
         threading.Thread(target=s.serve_forever, daemon=True).start()
@@ -406,6 +407,9 @@ def test_streams_that_break_off_go_on_where_they_were(steno, whisper, old):
     assert text == steno.ok("result", "--server", whisper.url, job_id)
     assert handler.streams[0].endswith("?since=0")
     assert not any("since" in path for path in handler.streams[1:])
+    # "99" is that of the event which was cut off.
+    assert handler.last_ids[0] is None and len(handler.last_ids) > 1
+    assert all(i and 0 < int(i) < 99 for i in handler.last_ids[1:])
 
 
 def test_a_server_that_has_no_room_for_streams(steno):
