@@ -18,11 +18,12 @@ MAY_INCLUDE = {
     "storage": ["base"],
     "broker": ["base", "pg"],
     "audio": ["base"],
+    "metrics": ["base"],
     "whisper": ["base"],
     "engine": ["base", "audio", "transcript", "whisper"],
-    "worker": ["base", "conf", "job", "transcript", "storage", "broker", "audio", "engine"],
-    "api": ["base", "conf", "job", "transcript", "storage", "broker"],
-    "cli": ["base", "conf", "db", "job", "transcript", "storage", "broker", "audio", "whisper", "engine", "worker", "api"],
+    "worker": ["base", "conf", "job", "transcript", "storage", "broker", "audio", "metrics", "engine"],
+    "api": ["base", "conf", "job", "transcript", "storage", "broker", "metrics"],
+    "cli": ["base", "conf", "db", "job", "transcript", "storage", "broker", "audio", "metrics", "whisper", "engine", "worker", "api"],
 }
 
 # Headers of libraries, and the folders that may see them. What stands neither here nor in LIBC is refused.
@@ -31,7 +32,7 @@ THIRD_PARTY = {
     "libpq-fe.h": ["pg"],
     "hiredis/": ["broker"],
     "amqp": ["broker"],
-    "microhttpd.h": ["api"],
+    "microhttpd.h": ["api", "metrics"],
     "wslay/": ["api"],
     "pocketsphinx": ["engine"],
     "sphinxbase/": ["engine"],
@@ -54,7 +55,7 @@ THIRD_PARTY = {
 # The C library and the kernel.
 LIBC = set(
     """assert.h ctype.h dirent.h endian.h errno.h fcntl.h fenv.h float.h fnmatch.h getopt.h glob.h inttypes.h limits.h
-    locale.h math.h netdb.h poll.h pthread.h pwd.h regex.h sched.h search.h setjmp.h signal.h spawn.h stdarg.h
+    locale.h malloc.h math.h netdb.h poll.h pthread.h pwd.h regex.h sched.h search.h setjmp.h signal.h spawn.h stdarg.h
     stdatomic.h stdalign.h stdbool.h stddef.h stdint.h stdio.h stdlib.h string.h strings.h syslog.h termios.h time.h
     ucontext.h unistd.h wchar.h elf.h execinfo.h sanitizer/lsan_interface.h""".split()
 )

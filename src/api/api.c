@@ -44,6 +44,7 @@ static void free_all(struct api *a)
     free(a->version);
     free(a->data_folder);
     free(a->temp_folder);
+    free(a->storage_folder);
     free(a->public_url);
     free(a);
 }
@@ -52,6 +53,7 @@ static struct api *new_api(const struct api_opts *o)
 {
     struct api *a = xcalloc(1, sizeof *a);
     a->o = *o;
+    a->started_at = clock_wall_ms();
     a->o.listen = a->listen = xstrdup(o->listen);
     a->o.direct_listen = a->direct_listen = xstrdup(o->direct_listen ? o->direct_listen : "");
     a->o.engine_names = a->engine_names = xstrdup(o->engine_names);
@@ -59,6 +61,7 @@ static struct api *new_api(const struct api_opts *o)
     a->o.version = a->version = xstrdup(o->version);
     a->o.data_folder = a->data_folder = xstrdup(o->data_folder);
     a->o.temp_folder = a->temp_folder = xstrdup(o->temp_folder);
+    a->o.storage_folder = a->storage_folder = o->storage_folder ? xstrdup(o->storage_folder) : NULL;
     a->o.public_url = a->public_url = xstrdup(o->public_url ? o->public_url : "");
     unsigned threads = MAX(o->work_threads, 1);
     a->work_max = (int)threads * WORK_PER_THREAD;
@@ -104,6 +107,7 @@ static int start(struct api *a, struct err *err)
         .data_folder = a->o.data_folder,
         .temp_folder = a->o.temp_folder,
         .room_bytes = a->o.max_upload_bytes,
+        .min_free_bytes = a->o.min_free_bytes,
     };
     int rc = sign_key_open(a->o.data_folder, a->sign_key, err);
     if (rc >= 0)

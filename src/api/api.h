@@ -52,7 +52,9 @@ struct api_opts {
      */
     int (*check)(void *arg, const struct job_new *job, struct err *err);
     void *check_arg;
-    const char *data_folder, *temp_folder; /* health looks how much room they have */
+    const char *data_folder, *temp_folder; /* see room.h; health looks at them, too */
+    const char *storage_folder;            /* the same; NULL: storage is no folder */
+    int64_t min_free_bytes;                /* with less room in one of them uploads are refused, 503; 0: never */
 };
 
 /* Binds and starts serving. INVALID: bad address; UNAVAILABLE: address in use. */

@@ -90,6 +90,8 @@ static int answer_ended(struct request *rq, struct err *err)
         return rc;
     switch (v.job.state) {
     case JOB_COMPLETED:
+        if (!v.result)
+            return request_problem(rq, PROBLEM_result_removed, "nothing is kept here, and the text is gone already");
         return answer_text(rq, &v, err);
     case JOB_FAILED:
         return answer_failure(rq, &v.job);

@@ -188,6 +188,7 @@ int pool_errors(struct request *rq, struct err *err)
         jw_bool(&w, "resolved", e->resolved);
         jw_str(&w, "stack_trace", e->detail);
         jw_str(&w, "stage", e->stage);
+        jw_str(&w, "worker", e->worker);
         jw_time(&w, "created_at", e->created_at);
         jw_close(&w, '}');
     }

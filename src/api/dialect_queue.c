@@ -6,6 +6,7 @@
 #include "api/dialect_queue.h"
 
 #include "api/fastapi.h"
+#include "api/health.h"
 #include "api/live.h"
 #include "api/server.h"
 #include "base/clock.h"
@@ -55,7 +56,7 @@ void queue_message(const struct job *j, int64_t position, char *ret, size_t size
 static int64_t estimate_ms(const struct shown_job *v, const struct store_pace *pace, int64_t now_ms)
 {
     const struct job *j = &v->job;
-    if (j->state == JOB_PENDING && pace->mean_ms > 0 && v->position >= 0)
+    if (j->state == JOB_PENDING && pace->mean_ms > 0 && v->position >= 0 && !v->paused)
         return pace->mean_ms + pace->mean_ms * v->position / MAX(pace->processing, 1);
     if (j->state != JOB_PROCESSING)
         return -1;
@@ -89,6 +90,8 @@ int queue_task(struct request *rq, struct err *err)
         return rc;
     char message[MESSAGE_MAX];
     queue_message(&v.job, v.position, message, sizeof message);
+    if (v.paused)
+        snprintf(message, sizeof message, "The queue is paused");
     int64_t left_ms = estimate_ms(&v, &pace, clock_wall_ms());
     CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);
     struct jsonw w = {&b, false};
@@ -150,6 +153,7 @@ int queue_status(struct request *rq, struct err *err)
     for (enum job_state s = 0; s < JOB_STATE_COUNT; s++)
         jw_int(&w, queue_state(s), c.by_state[s]);
     jw_seconds(&w, "oldest_wait", c.oldest_pending_ms);
+    health_write_paused(&w, &c);
     if (pace.mean_ms)
         jw_seconds(&w, "average_processing_time", pace.mean_ms);
     else

@@ -51,6 +51,8 @@ int stt_result(struct request *rq, struct err *err)
         return fastapi_not_found(rq);
     if (rc < 0)
         return rc;
+    if (!v.result && v.job.state == JOB_COMPLETED)
+        return request_problem(rq, PROBLEM_result_removed, "The result was removed");
     if (!v.result)
         return request_problem(rq, PROBLEM_bad_request, "Job not completed. Status: %s", fastapi_state(v.job.state));
     return fastapi_answer(rq, &v, write_result, err);

@@ -2,6 +2,7 @@
 #include "api/health.h"
 
 #include "api/jsonw.h"
+#include "api/model_pool.h"
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/macros.h"
@@ -59,14 +60,24 @@ static int ask_database(struct health *h, struct health_report *ret, struct err 
     return rc;
 }
 
+static int check_free(const struct health *h, int64_t free_bytes, struct err *err)
+{
+    if (free_bytes >= h->o.min_free_bytes)
+        return 0;
+    return err_set(err, ERR_BUSY,
+                   "%lld MB are free, less than min_free_disk (%lld MB): recordings are refused until there is room",
+                   (long long)(free_bytes >> 20), (long long)(h->o.min_free_bytes >> 20));
+}
+
 static int ask_storage(struct health *h, struct health_report *ret, struct err *err)
 {
     int64_t free_bytes = -1;
     int rc = storage_ping(h->o.storage, &ret->latency_ms, &free_bytes, err);
     struct jsonw w = {&ret->details, false};
-    if (rc >= 0 && free_bytes >= 0)
-        jw_int(&w, "free_bytes", free_bytes);
-    return rc;
+    if (rc < 0 || free_bytes < 0)
+        return rc;
+    jw_int(&w, "free_bytes", free_bytes);
+    return check_free(h, free_bytes, err);
 }
 
 static int ask_broker(struct health *h, struct health_report *ret, struct err *err)
@@ -95,6 +106,7 @@ static int ask_queue(struct health *h, struct health_report *ret, struct err *er
     jw_int(&w, "pending", c.by_state[JOB_PENDING]);
     jw_int(&w, "processing", c.by_state[JOB_PROCESSING]);
     jw_seconds(&w, "oldest_wait", c.oldest_pending_ms);
+    health_write_paused(&w, &c);
     return 0;
 }
 
@@ -117,11 +129,21 @@ static int ask_disk(struct health *h, struct health_report *ret, struct err *err
         jw_close(&w, '}');
         least = MIN(least, free_bytes);
     }
-    if (least < h->o.room_bytes)
+    int rc = check_free(h, least, err);
+    if (rc == 0 && least < h->o.room_bytes)
         return err_set(err, ERR_BUSY,
                        "%lld MB are free, less than a recording of max_upload_size (%lld MB) may take: make room",
                        (long long)(least >> 20), (long long)(h->o.room_bytes >> 20));
-    return 0;
+    return rc;
+}
+
+void health_write_paused(struct jsonw *w, const struct store_counts *c)
+{
+    jw_open(w, "paused_queues", '[');
+    for (int q = 0; q < QUEUE_COUNT; q++)
+        if (c->paused_at[q])
+            jw_str(w, NULL, job_queue_name((enum job_queue)q));
+    jw_close(w, ']');
 }
 
 /* Its own words are checked, because the row may be of another version. */
@@ -145,67 +167,31 @@ void health_write_worker(struct jsonw *w, const struct worker_row *row)
     jw_close(w, '}');
 }
 
-static int64_t figure(const json_t *o, const char *name)
-{
-    return (int64_t)json_integer_value(json_object_get(o, name));
-}
-
-/* Adds what one worker says. Each name stands once. */
-static void add_models(struct health_models *m, json_t *names, const char *info)
-{
-    json_t *root = json_loads(info, JSON_REJECT_DUPLICATES, NULL), *pool = json_object_get(root, "model_pool"), *name;
-    size_t i;
-    m->hits += figure(pool, "hits");
-    m->misses += figure(pool, "misses");
-    m->evictions += figure(pool, "evictions");
-    m->size += figure(pool, "size");
-    m->max_size += figure(pool, "max_size");
-    json_array_foreach(json_object_get(pool, "loaded"), i, name)
-    {
-        if (json_is_string(name))
-            json_object_set(names, json_string_value(name), json_true());
-    }
-    json_decref(root);
-}
-
-static void write_names(struct health_models *m, json_t *names)
-{
-    CLEANUP(buf_clear) struct buf b = BUF_INIT(sizeof m->loaded - 1);
-    const char *name;
-    json_t *v;
-    size_t whole = 0;
-    buf_addc(&b, '[');
-    json_object_foreach(names, name, v)
-    {
-        buf_adds(&b, whole ? "," : "");
-        str_add_json(&b, name);
-        if (!buf_ok(&b) || b.len > sizeof m->loaded - 3)
-            break;
-        whole = b.len;
-    }
-    snprintf(m->loaded, sizeof m->loaded, "[%.*s]", whole ? (int)whole - 1 : 0, buf_str(&b) + 1);
-}
-
 static int ask_workers(struct health *h, struct health_report *ret, struct err *err)
 {
     CLEANUP(arena_clear) struct arena a = ARENA_INIT;
     struct worker_row *rows = NULL;
-    size_t n = 0, live = 0;
+    size_t n = 0, live = 0, full = 0;
     int64_t began = clock_mono_ms();
     int rc = store_list_workers(h->o.store, &a, &rows, &n, err);
     ret->latency_ms = clock_mono_ms() - began;
     if (rc < 0)
         return rc;
     int64_t running = 0;
-    json_t *names = json_object();
+    struct model_pool pool;
+    model_pool_init(&pool, DETAILS_MAX);
     for (size_t i = 0; i < n; i++)
         if (rows[i].silent_ms <= HEALTH_WORKER_SILENT_MS) {
+            json_t *info = json_loads(rows[i].info, JSON_REJECT_DUPLICATES, NULL);
             live++;
             running += rows[i].running;
-            add_models(&ret->models, names, rows[i].info);
+            model_pool_add(&pool, rows[i].id, info);
+            full += json_is_true(json_object_get(info, "out_of_room"));
+            json_decref(info);
         }
-    write_names(&ret->models, names);
-    json_decref(names);
+    struct jsonw about = {&ret->model_pool, false};
+    model_pool_write(&pool, &about);
+    model_pool_clear(&pool);
     struct jsonw w = {&ret->details, false};
     jw_int(&w, "live", (int64_t)live);
     jw_int(&w, "running", running);
@@ -213,7 +199,11 @@ static int ask_workers(struct health *h, struct health_report *ret, struct err *
     for (size_t i = 0; i < n; i++)
         health_write_worker(&w, &rows[i]);
     jw_close(&w, ']');
-    return live ? 0 : err_set(err, ERR_UNAVAILABLE, "no worker runs: jobs are accepted, and wait for one");
+    if (!live)
+        return err_set(err, ERR_UNAVAILABLE, "no worker runs: jobs are accepted, and wait for one");
+    if (full)
+        return err_set(err, ERR_BUSY, "%zu of %zu workers begin no job: their temp folder has no room", full, live);
+    return 0;
 }
 
 static const struct {
@@ -239,19 +229,24 @@ static void *part_main(void *arg)
         }
         p->wanted = false;
         pthread_mutex_unlock(&h->mu);
-        struct health_report r = {.name = p->report.name, .always = p->report.always, .details = BUF_INIT(DETAILS_MAX)};
+        struct health_report r = {.name = p->report.name,
+                                  .always = p->report.always,
+                                  .details = BUF_INIT(DETAILS_MAX),
+                                  .model_pool = BUF_INIT(DETAILS_MAX)};
         struct err err = ERR_INIT;
         int64_t asked = clock_mono_ms();
-        r.ok = p->ask(h, &r, &err) >= 0 && buf_check(&r.details, "what is known of it", &err) >= 0;
+        r.ok = p->ask(h, &r, &err) >= 0 && buf_check(&r.details, "what is known of it", &err) >= 0 &&
+               buf_check(&r.model_pool, "what is known of models", &err) >= 0;
         if (!r.ok)
             snprintf(r.error, sizeof r.error, "%.255s", err.msg);
         pthread_mutex_lock(&h->mu);
-        struct buf old = p->report.details;
+        struct buf old = p->report.details, old_pool = p->report.model_pool;
         p->report = r;
         p->answered = asked;
         pthread_cond_broadcast(&h->told);
         pthread_mutex_unlock(&h->mu);
         buf_clear(&old);
+        buf_clear(&old_pool);
         pthread_mutex_lock(&h->mu);
     }
     pthread_mutex_unlock(&h->mu);
@@ -295,6 +290,12 @@ int health_new(const struct health_opts *o, struct health **ret, struct err *err
     return 0;
 }
 
+static void report_clear(struct health_report *r)
+{
+    buf_clear(&r->details);
+    buf_clear(&r->model_pool);
+}
+
 void health_free(struct health *h)
 {
     if (!h)
@@ -307,7 +308,7 @@ void health_free(struct health *h)
         if (h->parts[i].started)
             pthread_join(h->parts[i].thread, NULL);
     for (size_t i = 0; i < HEALTH_PART_COUNT; i++)
-        buf_clear(&h->parts[i].report.details);
+        report_clear(&h->parts[i].report);
     pthread_cond_destroy(&h->asked);
     pthread_cond_destroy(&h->told);
     pthread_mutex_destroy(&h->mu);
@@ -323,9 +324,10 @@ static bool is_fresh(const struct part *p, int64_t now)
 static void copy_report(const struct part *p, int64_t start, struct health_report *ret)
 {
     *ret = p->report;
-    ret->details = (struct buf)BUF_INIT(DETAILS_MAX);
+    ret->details = ret->model_pool = (struct buf)BUF_INIT(DETAILS_MAX);
     if (is_fresh(p, start)) {
         buf_adds(&ret->details, buf_str(&p->report.details));
+        buf_adds(&ret->model_pool, buf_str(&p->report.model_pool));
         return;
     }
     ret->ok = false;
@@ -369,5 +371,5 @@ bool health_ok(struct health *h)
 void health_clear(struct health_report reports[HEALTH_PART_COUNT])
 {
     for (size_t i = 0; i < HEALTH_PART_COUNT; i++)
-        buf_clear(&reports[i].details);
+        report_clear(&reports[i]);
 }

@@ -43,13 +43,8 @@ struct health_opts {
     struct storage *storage;
     struct broker *broker;
     const char *data_folder, *temp_folder;
-    int64_t room_bytes; /* disk: with less free than this a recording may find no room */
-};
-
-/* The models that live workers keep loaded, summed up. */
-struct health_models {
-    int64_t hits, misses, evictions, size, max_size;
-    char loaded[1024]; /* names, a JSON array; the first that fit */
+    int64_t room_bytes;     /* disk: with less free than this a recording may find no room */
+    int64_t min_free_bytes; /* ... and with less than this none is accepted */
 };
 
 struct health_report {
@@ -57,15 +52,18 @@ struct health_report {
     bool ok;
     bool always; /* see HEALTH_PARTS */
     int64_t latency_ms;
-    struct buf details;          /* members of a JSON object; "" when there are none */
-    char error[256];             /* when not ok */
-    struct health_models models; /* of the part `workers` */
+    struct buf details;    /* members of a JSON object; "" when there are none */
+    struct buf model_pool; /* of the part `workers`: members of another, about the models they keep loaded */
+    char error[256];       /* when not ok */
 };
 
 struct health;
 
 /* What a worker says of itself, as an object. */
 void health_write_worker(struct jsonw *w, const struct worker_row *row);
+
+/* The member `paused_queues`: the names of those that are paused. */
+void health_write_paused(struct jsonw *w, const struct store_counts *c);
 
 /* Asks now: is the broker well, and how long are its queues (all -1 when it is not, or keeps no tokens)? */
 int health_broker(struct broker *b, int64_t *ret_latency_ms, int64_t ret_depth[QUEUE_COUNT], struct err *err)

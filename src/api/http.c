@@ -180,6 +180,7 @@ static void work_task(void *arg)
     struct request *rq = arg;
     struct err err = ERR_INIT;
     enum problem p = PROBLEM_COUNT;
+    struct log_scope before = log_scope_swap(request_scope(rq));
     int rc = rq->takes_json ? json_body_read(rq, &p, &err) : 0;
     if (rc >= 0 && rq->route->body == BODY_UPLOAD)
         rc = idempotency_begin(rq, &p, &err);
@@ -193,6 +194,7 @@ static void work_task(void *arg)
     }
     atomic_fetch_sub(lane_of(rq).count, 1);
     http_handled(rq, rc, &err);
+    log_scope_swap(before);
 }
 
 static enum MHD_Result dispatch(struct request *rq)

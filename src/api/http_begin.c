@@ -8,6 +8,7 @@
 
 #include "api/cors.h"
 #include "api/percent.h"
+#include "api/room.h"
 #include "api/server.h"
 #include "api/signed_upload.h"
 #include "api/submit.h"
@@ -133,6 +134,9 @@ static enum problem find_route(struct request *rq, const char *method, const str
     rq->route = m.route;
     for (size_t i = 0; i < m.n_params; i++)
         rq->params[i] = arena_dup(&rq->arena, m.params[i], m.param_lens[i]);
+    /* Every route with an id of ours in its path is about a job, or about what becomes one. */
+    if (m.n_params && rq->params[0] && id_valid(rq->params[0]))
+        rq->log.job_id = rq->params[0];
     int rc = query_parse(rq->uri[n] ? rq->uri + n + 1 : NULL, &rq->arena, &rq->query, err);
     bool fields = (m.route->flags & ROUTE_RAW) && body_is_raw(head->type); /* upload.c knows them */
     if (rc >= 0 && !fields && !m.route->dialect->ignores_unknown)
@@ -147,11 +151,13 @@ static void admit_task(void *arg)
     struct request *rq = arg;
     struct err err = ERR_INIT;
     enum problem p = PROBLEM_COUNT;
+    struct log_scope before = log_scope_swap(request_scope(rq));
     int rc = rq->route->body == BODY_OBJECT ? upload_url_admit(rq, &p, &err) : submit_admit(rq, &p, &err);
     if (rc < 0)
         request_error(rq, p, &err);
     http_resume(rq);
     http_task_end(rq);
+    log_scope_swap(before);
 }
 
 static enum MHD_Result begin_upload(struct request *rq, const struct body_head *head, int64_t length)
@@ -176,7 +182,8 @@ static enum MHD_Result begin_upload(struct request *rq, const struct body_head *
         return http_problem(rq, PROBLEM_file_too_large, detail);
     }
     rq->phase = PHASE_BODY;
-    if (!api->o.max_queue && !rq->idempotency_key && rq->route->body != BODY_OBJECT)
+    rq->body_bytes = length;
+    if (!api->o.max_queue && !rq->idempotency_key && rq->route->body != BODY_OBJECT && room_is_known(api, length))
         return MHD_YES;
     if (!http_task_begin(rq))
         return http_problem(rq, PROBLEM_shutting_down, NULL);

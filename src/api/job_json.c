@@ -44,6 +44,7 @@ static void result(struct jsonw *w, const struct job_result *r)
     jw_seconds(w, "covered", r->covered_ms);
     jw_close(w, '}');
     jw_str(w, "warning", r->warning);
+    jw_time(w, "removed_at", r->removed_at);
     jw_close(w, '}');
 }
 
@@ -55,6 +56,8 @@ void job_json_write(struct jsonw *w, const char *key, const struct job *j, const
     jw_str(w, "queue", job_queue_name(j->queue));
     if (extra->position >= 0)
         jw_int(w, "position", extra->position);
+    if (extra->paused && j->state == JOB_PENDING)
+        jw_bool(w, "queue_paused", true);
     jw_time(w, "created_at", j->created_at);
     jw_time(w, "updated_at", j->updated_at);
     jw_time(w, "started_at", j->started_at);

@@ -16,6 +16,7 @@ enum {
 /* Beside the row; zeroed: nothing is known. */
 struct job_extra {
     int64_t position;                /* jobs before it, -1: not known or not waiting */
+    bool paused;                     /* its queue is */
     const struct job_result *result; /* of a completed job, NULL: not looked up */
 };
 

@@ -210,7 +210,10 @@ static int look(struct store *s, struct script_ask *a, struct maker *m, struct e
     if (rc < 0 || a->place.started || a->position >= 0 || m->f.job.state != JOB_PENDING)
         return rc;
     struct job ignored;
-    return store_look(s, a->job_id, LIVE_POSITION_MAX, &m->arena, &ignored, &a->position, err);
+    struct store_place place = {.position = -1};
+    rc = store_look(s, a->job_id, LIVE_POSITION_MAX, &m->arena, &ignored, &place, err);
+    a->position = place.position;
+    return rc;
 }
 
 static int to_script(struct maker *m, struct script **ret, struct err *err)

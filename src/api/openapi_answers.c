@@ -90,7 +90,8 @@ static const struct header_doc {
 } headers[] = {
 #define HEADER(help, type) "{\"description\":\"" help "\",\"schema\":{\"type\":\"" type "\"}}"
     {"X-Request-Id", {0}, 0, false, HEADER("The request's name in the server's log.", "string")},
-    {"Location", {200, 201, 202}, 0, true, HEADER("Where to look.", "string")},
+    {"Location", {200, 201}, 0, true, HEADER("Where to look.", "string")},
+    {"Location", {202}, 0, false, HEADER("Where to look.", "string")},
     {"Retry-After",
      {200, 202, 304, 409, 503},
      0,

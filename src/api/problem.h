@@ -27,6 +27,8 @@
     X(upload_not_found, 404, "No such upload", "ask for an upload URL first; it may have expired")     \
     X(no_such_route, 404, "No such page", "see GET / for what there is")                               \
     X(job_not_found, 404, "No such job", "check the id; purged jobs are gone")                         \
+    X(error_not_found, 404, "No such failure", "see GET /v1/errors for those there are")               \
+    X(queue_not_found, 404, "No such queue", "see GET /v1/queues for those there are")                 \
     X(method_not_allowed, 405, "Method not allowed", "use a method of the Allow header")               \
     X(not_acceptable, 406, "No such format", "ask for a format there is")                              \
     X(upload_timeout, 408, "Upload took too long", "send again over a faster connection")              \
@@ -37,6 +39,7 @@
     X(upload_missing, 409, "Nothing uploaded", "put the recording there first")                        \
     X(upload_used, 409, "Upload used", "ask for an upload URL for each job")                           \
     X(conflict, 409, "Conflict", "look at the job and try again")                                      \
+    X(result_removed, 410, "Transcript removed", "submit the recording again; see keep_results")       \
     X(file_too_large, 413, "Recording too large", "send a smaller recording")                          \
     X(body_too_large, 413, "Request body too large", "send less, or no body at all")                   \
     X(not_audio, 415, "Not a recording", "send audio or video")                                        \
@@ -53,6 +56,7 @@
     X(overloaded, 503, "Server busy", "try again later")                                               \
     X(storage_unavailable, 503, "Storage unavailable", "try again later")                              \
     X(unavailable, 503, "Service unavailable", "try again later")                                      \
+    X(disk_full, 503, "No room on the disk", "try again later")                                        \
     X(shutting_down, 503, "Server stops", "try again later")                                           \
     X(takes_too_long, 504, "Transcription took too long", "submit it as a job")                        \
     X(job_late, 504, "Job not finished in time", "ask for the job later")

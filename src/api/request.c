@@ -35,6 +35,11 @@ struct request *request_new(struct api *api, struct MHD_Connection *conn, const 
     return rq;
 }
 
+struct log_scope request_scope(const struct request *rq)
+{
+    return log_scope_of(rq->log.job_id, rq->id);
+}
+
 int64_t request_max_upload(const struct request *rq)
 {
     const struct api_opts *o = &rq->api->o;

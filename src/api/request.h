@@ -65,6 +65,7 @@ struct request {
     enum request_phase phase;
     int64_t started_ms;      /* monotonic */
     bool has_body;           /* one is announced and not read yet */
+    int64_t body_bytes;      /* BODY_UPLOAD, BODY_OBJECT: how long it will be; negative: not known */
     size_t body_left;        /* BODY_NONE: how much of one is put up with */
     bool takes_json;         /* BODY_JSON, or another with a JSON object: */
     struct buf body;         /* as it came ... */
@@ -81,6 +82,8 @@ struct request {
 
 /* NULL when memory is out. Made with one reference. */
 struct request *request_new(struct api *api, struct MHD_Connection *conn, const char *uri);
+/* For the time a thread works on it: what it logs names the request, and the job when it is about one. */
+struct log_scope request_scope(const struct request *rq);
 /* The largest recording that may come in here. */
 int64_t request_max_upload(const struct request *rq);
 void request_ref(struct request *rq);

@@ -16,16 +16,23 @@
 
 enum { LIST_DEFAULT = 50, LIST_MAX = 1000, LIST_JSON_MAX = 64 << 20 };
 
+/* Not looked for. */
+static const struct store_place nowhere = {.position = -1};
+
 static int no_such_job(struct request *rq, const char *id)
 {
     return request_problem(rq, PROBLEM_job_not_found, "there is no job '%.64s'", id);
 }
 
-static int answer_job(struct request *rq, unsigned status, const struct job_view *v, int64_t position, struct err *err)
+static int answer_job(struct request *rq, unsigned status, const struct job_view *v, const struct store_place *place,
+                      struct err *err)
 {
     CLEANUP(buf_clear) struct buf b = BUF_INIT(JOB_JSON_MAX);
     struct jsonw w = {&b, false};
-    job_json_write(&w, NULL, &v->job, &(struct job_extra){position, v->has_result ? &v->result : NULL});
+    job_json_write(&w, NULL, &v->job,
+                   &(struct job_extra){.position = place->position,
+                                       .paused = place->paused,
+                                       .result = v->has_result ? &v->result : NULL});
     return request_json(rq, status, &b, err);
 }
 
@@ -33,7 +40,7 @@ static int answer_job(struct request *rq, unsigned status, const struct job_view
 static int answer_submission(struct request *rq, const struct job_view *v, struct err *err)
 {
     bool over = rq->prefer.waits && job_state_terminal(v->job.state);
-    int rc = answer_job(rq, over ? 200 : 202, v, -1, err);
+    int rc = answer_job(rq, over ? 200 : 202, v, &nowhere, err);
     if (rc < 0)
         return rc;
     answer_header(&rq->answer, "Location", "/v1/jobs/%s", v->job.id);
@@ -65,21 +72,22 @@ static int answer_lookup(struct request *rq, struct err *err)
     const char *id = rq->params[0];
     struct job_view v = {.has_result = false};
     const struct job *j = &v.job;
-    int64_t position = -1;
+    struct store_place place = nowhere;
     int rc = id_valid(id) ? store_view(store, id, false, &rq->arena, &v, err) : ERR_NOT_FOUND;
     if (rc >= 0 && j->state == JOB_PENDING)
-        rc = store_look(store, id, INT32_MAX, &rq->arena, &v.job, &position, err);
+        rc = store_look(store, id, INT32_MAX, &rq->arena, &v.job, &place, err);
     if (rc == ERR_NOT_FOUND)
         return no_such_job(rq, id);
     if (rc < 0)
         return rc;
     /* A position changes without an event of this job: no tag then. */
-    bool known =
-        j->state == JOB_PENDING ? etag_listed(rq->if_none_match, NULL) : etag_answer(rq, "%lld", (long long)j->seq);
+    bool known = j->state == JOB_PENDING
+                     ? etag_listed(rq->if_none_match, NULL)
+                     : etag_answer(rq, "%lld%s", (long long)j->seq, v.result.removed_at ? "-removed" : "");
     if (known)
         rq->answer.status = 304;
     else
-        rc = answer_job(rq, 200, &v, position, err);
+        rc = answer_job(rq, 200, &v, &place, err);
     if (job_retry_after(j))
         answer_header(&rq->answer, "Retry-After", "%d", job_retry_after(j));
     return rc;
@@ -211,5 +219,5 @@ int route_delete_job(struct request *rq, struct err *err)
         return no_such_job(rq, id);
     if (rc < 0 || and_purge)
         return rc;
-    return answer_job(rq, 200, &v, -1, err);
+    return answer_job(rq, 200, &v, &nowhere, err);
 }

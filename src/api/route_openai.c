@@ -134,10 +134,10 @@ static int at_end(struct request *rq, enum wait_end end, struct err *err)
 /* The client of a stream has gone. */
 static void on_left(struct api *api, const char *job_id)
 {
-    static const struct log_ctx lc = {.component = "api"};
+    const struct log_ctx lc = {.component = "api", .job_id = job_id};
     struct err err = ERR_INIT;
     if (job_cancel_in(api, &lc, job_id, &err) < 0 && err.code != ERR_NOT_FOUND)
-        log_warn(&lc, "job %s goes on though its client left: %s", job_id, err.msg);
+        log_warn(&lc, "the job goes on though its client left: %s", err.msg);
 }
 
 int route_openai_audio(struct request *rq, struct err *err)

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The routes about the service itself: what it is, how it is, what failed. */
+/* The routes about the service itself: what it is, how it is. */
 #include "api/jsonw.h"
+#include "api/model_pool.h"
 #include "api/request.h"
 #include "api/server.h"
-#include "base/id.h"
+#include "base/str.h"
+#include "metrics/page.h"
 
-enum { LIST_DEFAULT = 50, LIST_MAX = 1000, LIST_JSON_MAX = 64 << 20, PAGE_MAX = 1 << 20, HEALTH_MAX = 8 << 20 };
+enum { PAGE_MAX = 1 << 20, HEALTH_MAX = 8 << 20 };
 
 int route_root(struct request *rq, struct err *err)
 {
@@ -29,24 +31,18 @@ int route_root(struct request *rq, struct err *err)
     return request_json(rq, 200, &b, err);
 }
 
-/* As services with a pool of models show it. Models are never replaced by smaller ones when memory runs out. */
-static void write_models(struct jsonw *w, const struct health_models *m)
+/* `members` "": the workers were not heard of in time. */
+static void write_pool(struct jsonw *w, const char *members)
 {
-    int64_t all = m->hits + m->misses;
+    struct model_pool none;
+    model_pool_init(&none, PAGE_MAX);
     jw_open(w, "model_pool", '{');
-    jw_int(w, "acquisitions", all);
-    jw_int(w, "hits", m->hits);
-    jw_int(w, "misses", m->misses);
-    if (all)
-        jw_real(w, "hit_rate", (double)m->hits / (double)all);
+    if (*members)
+        jw_members(w, members);
     else
-        jw_null(w, "hit_rate");
-    jw_int(w, "evictions", m->evictions);
-    jw_int(w, "oom_fallbacks", 0);
-    jw_int(w, "pool_size", m->size);
-    jw_int(w, "max_size", m->max_size);
-    jw_raw(w, "loaded_models", *m->loaded ? m->loaded : "[]");
+        model_pool_write(&none, w);
     jw_close(w, '}');
+    model_pool_clear(&none);
 }
 
 static int answer_health(struct request *rq, bool all, struct err *err)
@@ -75,7 +71,7 @@ static int answer_health(struct request *rq, bool all, struct err *err)
     }
     jw_close(&w, '}');
     if (all)
-        write_models(&w, &parts[HEALTH_workers].models);
+        write_pool(&w, buf_str(&parts[HEALTH_workers].model_pool));
     jw_close(&w, '}');
     health_clear(parts);
     return request_json(rq, 200, &b, err);
@@ -91,18 +87,44 @@ int route_admin_health(struct request *rq, struct err *err)
     return answer_health(rq, true, err);
 }
 
+static enum metric_worker_state worker_state(const struct worker_row *row)
+{
+    if (row->silent_ms > HEALTH_WORKER_SILENT_MS)
+        return WORKERS_SILENT;
+    return str_eq(row->state, "draining") ? WORKERS_DRAINING : WORKERS_RUNNING;
+}
+
 int route_metrics(struct request *rq, struct err *err)
 {
     struct api *api = rq->api;
     struct store_counts counts;
     struct err away = ERR_INIT;
-    bool up = store_counts(api->o.store, &counts, &away) >= 0;
+    struct worker_row *workers = NULL;
+    size_t n = 0;
+    bool up = store_counts(api->o.store, &counts, &away) >= 0 &&
+              store_list_workers(api->o.store, &rq->arena, &workers, &n, &away) >= 0;
     if (!up)
         log_warn(&rq->log, "no figures of jobs: %s", away.msg);
     int64_t latency_ms = 0, depth[QUEUE_COUNT];
     struct err broker = ERR_INIT;
-    const struct metrics_gauges g = {
+    struct db_pool pool;
+    store_pool(api->o.store, &pool);
+    struct role_count errors[STORAGE_OPERATION_COUNT];
+    for (size_t i = 0; i < ARRAY_LEN(errors); i++)
+        errors[i] = (struct role_count){storage_operation_name(i), storage_failures(api->o.storage, i)};
+    const struct role_figures role = {
+        .role = "api",
         .version = api->o.version,
+        .started_at = api->started_at,
+        .database_max = pool.max,
+        .database_open = pool.open,
+        .database_busy = pool.busy,
+        .database_waiting = pool.waiting,
+        .storage_errors = errors,
+        .n_storage_errors = ARRAY_LEN(errors),
+    };
+    struct metrics_gauges g = {
+        .role = &role,
         .in_flight = atomic_load(&api->active),
         .uploads = atomic_load(&api->uploads),
         .live = atomic_load(&api->live),
@@ -110,6 +132,8 @@ int route_metrics(struct request *rq, struct err *err)
         .broker_up = health_broker(api->o.broker, &latency_ms, depth, &broker) >= 0,
         .depth = depth,
     };
+    for (size_t i = 0; i < n; i++)
+        g.workers[worker_state(&workers[i])]++;
     CLEANUP(buf_clear) struct buf b = BUF_INIT(PAGE_MAX);
     metrics_write(&b, &api->metrics, &g);
     int rc = buf_check(&b, "the page", err);
@@ -118,54 +142,6 @@ int route_metrics(struct request *rq, struct err *err)
     if (rc < 0)
         return rc;
     rq->answer.status = 200;
-    rq->answer.content_type = "text/plain; version=0.0.4; charset=utf-8";
+    rq->answer.content_type = METRICS_CONTENT_TYPE;
     return 0;
-}
-
-static void write_error(struct jsonw *w, const struct job_error *e)
-{
-    jw_open(w, NULL, '{');
-    jw_str(w, "id", e->id);
-    jw_str(w, "job_id", e->job_id);
-    jw_str(w, "filename", e->filename);
-    jw_str(w, "code", e->error_class);
-    jw_str(w, "message", e->message);
-    jw_str(w, "stage", e->stage);
-    jw_str(w, "detail", e->detail);
-    jw_str(w, "worker", e->worker);
-    jw_int(w, "attempt", e->attempt);
-    jw_bool(w, "dead", e->dead);
-    jw_bool(w, "resolved", e->resolved);
-    jw_time(w, "created_at", e->created_at);
-    jw_time(w, "resolved_at", e->resolved_at);
-    jw_close(w, '}');
-}
-
-int route_errors(struct request *rq, struct err *err)
-{
-    struct error_filter f = {.job_id = query_get(&rq->query, "job_id"), .cursor = query_get(&rq->query, "cursor")};
-    int64_t limit = 0;
-    int rc = query_int(&rq->query, "limit", 1, LIST_MAX, LIST_DEFAULT, &limit, err);
-    if (rc >= 0)
-        rc = query_bool(&rq->query, "all", &f.all, err);
-    if (rc >= 0 && f.job_id && !id_valid(f.job_id))
-        rc = err_set(err, ERR_INVALID, "query parameter 'job_id' is not a job id");
-    f.limit = (int)limit;
-    struct error_page page;
-    if (rc >= 0)
-        rc = store_list_errors(rq->api->o.store, &f, &rq->arena, &page, err);
-    if (rc == ERR_INVALID)
-        return request_error(rq, PROBLEM_bad_query, err);
-    if (rc < 0)
-        return rc;
-    CLEANUP(buf_clear) struct buf b = BUF_INIT(LIST_JSON_MAX);
-    struct jsonw w = {&b, false};
-    jw_open(&w, NULL, '{');
-    jw_open(&w, "errors", '[');
-    for (size_t i = 0; i < page.n; i++)
-        write_error(&w, &page.errors[i]);
-    jw_close(&w, ']');
-    jw_str(&w, "next_cursor", page.next);
-    jw_close(&w, '}');
-    return request_json(rq, 200, &b, err);
 }

@@ -3,6 +3,7 @@
 #include "api/etag.h"
 #include "api/request.h"
 #include "api/server.h"
+#include "base/clock.h"
 #include "base/id.h"
 #include "transcript/format.h"
 
@@ -86,6 +87,12 @@ static int answer_transcript(struct request *rq, const char *id, enum format f, 
     int rc = store_get_result(rq->api->o.store, id, &rq->arena, &result, err);
     if (rc < 0)
         return rc;
+    if (result.removed_at) {
+        char when[TIME_ISO_SIZE];
+        time_iso(result.removed_at, when);
+        return request_problem(rq, PROBLEM_result_removed, "the transcript was kept long enough and removed at %s",
+                               when);
+    }
     answer_header(&rq->answer, "Vary", "Accept");
     /* The fence names the run that made the transcript. */
     if (etag_answer(rq, "%lld-%s-%d-%d-%d-%d", (long long)result.fence, format_info(f)->name, layout->max_line_width,

@@ -6,9 +6,9 @@
 #include "api/api.h"
 #include "api/health.h"
 #include "api/http.h"
-#include "api/listen.h"
 #include "api/metrics.h"
 #include "api/signed_upload.h"
+#include "base/listen.h"
 #include "base/thread.h"
 
 #include <stdatomic.h>
@@ -20,9 +20,10 @@ enum { LISTEN_MAX = 16 };
 
 struct api {
     struct api_opts o; /* after api_open nothing in it changes */
-    char *listen, *direct_listen, *engine_names, *version, *cors_origins, *data_folder, *temp_folder,
+    char *listen, *direct_listen, *engine_names, *version, *cors_origins, *data_folder, *temp_folder, *storage_folder,
         *public_url; /* what its texts point to */
     unsigned char sign_key[SIGN_KEY_SIZE];
+    int64_t started_at; /* wall clock */
     struct metrics metrics;
     struct health *health;
     struct hub *hub;
@@ -33,11 +34,12 @@ struct api {
     unsigned connections_max;
     int uploads_max; /* uploads under way; 503 beyond */
     atomic_int working, storage_working, probing, uploads;
-    atomic_int active;    /* requests under way */
-    atomic_int live;      /* live connections; 503 beyond o.live_max */
-    atomic_int tasks;     /* see http.h */
-    atomic_bool draining; /* connections are closed after their next answer */
-    atomic_bool stopping; /* no task begins any more */
+    atomic_llong room_bytes, room_looked_ms; /* room.c's */
+    atomic_int active;                       /* requests under way */
+    atomic_int live;                         /* live connections; 503 beyond o.live_max */
+    atomic_int tasks;                        /* see http.h */
+    atomic_bool draining;                    /* connections are closed after their next answer */
+    atomic_bool stopping;                    /* no task begins any more */
     struct listener listeners[LISTEN_MAX];
     struct MHD_Daemon *daemons[LISTEN_MAX];
     size_t n_listeners;

@@ -5,6 +5,7 @@
 #include "api/idempotency.h"
 #include "api/json_body.h"
 #include "api/jsonw.h"
+#include "api/room.h"
 #include "api/server.h"
 #include "api/submit.h"
 #include "base/clock.h"
@@ -228,6 +229,11 @@ int upload_url_admit(struct request *rq, enum problem *ret_problem, struct err *
         return rc;
     if (u->used_at)
         return used(id, ret_problem, err);
+    rc = room_find(api, rq->body_bytes, err);
+    if (rc < 0) {
+        *ret_problem = rc == ERR_BUSY ? PROBLEM_disk_full : PROBLEM_COUNT;
+        return rc;
+    }
     rq->signed_upload = u;
     return 0;
 }

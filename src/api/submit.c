@@ -11,6 +11,7 @@
 
 #include "api/idempotency.h"
 #include "api/models.h"
+#include "api/room.h"
 #include "api/server.h"
 #include "base/fault.h"
 #include "base/log.h"
@@ -56,10 +57,10 @@ static void announce(struct request *rq, const struct job_new *job)
         rc = FAULT_POINT(job_announced, &err);
     if (rc >= 0)
         return;
-    log_warn(&rq->log, "job %s is accepted but not announced, workers will find it: %s", job->id, err.msg);
+    log_warn(&rq->log, "the job is accepted but not announced, workers will find it: %s", err.msg);
     struct err again = ERR_INIT;
     if (store_not_announced(api->o.store, job->id, &again) < 0)
-        log_warn(&rq->log, "job %s is left for the sweeper to find: %s", job->id, again.msg);
+        log_warn(&rq->log, "the job is left for the sweeper to find: %s", again.msg);
 }
 
 /* The row as it was inserted. Where it stands in the queue is not told: counting that costs more than the insert. */
@@ -114,7 +115,7 @@ static int check(struct request *rq, const struct job_new *job, enum problem *re
         return rc;
     }
     if (rc < 0)
-        log_debug(&rq->log, "whether job %s can be done is left to the worker: %s", job->id, why.msg);
+        log_debug(&rq->log, "whether the job can be done is left to the worker: %s", why.msg);
     return 0;
 }
 
@@ -156,10 +157,13 @@ int submit(struct request *rq, const struct submission *s, enum problem *ret_pro
         .filename = s->filename,
         .content_type = s->content_type,
         .audio_key = s->key,
+        .request_id = rq->id,
         .created_at = store_now(rq->api->o.store),
         .max_queue = rq->api->o.max_queue,
         .announced = true,
     };
+    rq->log.job_id = arena_strdup(&rq->arena, s->id);
+    log_scope_swap(request_scope(rq)); /* for the rest of this task */
     int rc = take_options(rq, s->form, &job.options, err);
     if (rc == 0)
         rc = check(rq, &job, ret_problem, err);
@@ -188,9 +192,7 @@ int submit(struct request *rq, const struct submission *s, enum problem *ret_pro
         return MIN(rc, 0);
     }
     announce(rq, &job);
-    struct log_ctx lc = rq->log;
-    lc.job_id = job.id;
-    log_info(&lc, "accepted, %lld bytes", (long long)job.audio_bytes);
+    log_info(&rq->log, "accepted, %lld bytes", (long long)job.audio_bytes);
     return show(rq, &job, err);
 }
 
@@ -200,14 +202,18 @@ int submit_admit(struct request *rq, enum problem *ret_problem, struct err *err)
     struct store_counts c;
     int rc = idempotency_begin(rq, ret_problem, err);
     /* What was accepted before needs no room. */
-    if (rc < 0 || !max || (rq->idempotency && !rq->idempotency->claimed))
+    if (rc < 0 || (rq->idempotency && !rq->idempotency->claimed))
         return rc;
-    rc = store_counts(rq->api->o.store, &c, err);
-    if (rc >= 0 && c.by_state[JOB_PENDING] < max)
-        return 0;
-    idempotency_release(rq);
+    rc = room_find(rq->api, rq->body_bytes, err);
+    if (rc == ERR_BUSY)
+        *ret_problem = PROBLEM_disk_full;
+    if (rc >= 0 && max)
+        rc = store_counts(rq->api->o.store, &c, err);
+    if (rc >= 0 && max && c.by_state[JOB_PENDING] >= max) {
+        *ret_problem = PROBLEM_queue_full;
+        rc = err_set(err, ERR_BUSY, "%lld jobs wait already; try again later", (long long)c.by_state[JOB_PENDING]);
+    }
     if (rc < 0)
-        return rc;
-    *ret_problem = PROBLEM_queue_full;
-    return err_set(err, ERR_BUSY, "%lld jobs wait already; try again later", (long long)c.by_state[JOB_PENDING]);
+        idempotency_release(rq);
+    return rc;
 }

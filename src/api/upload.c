@@ -14,6 +14,7 @@
 #include "api/form.h"
 #include "api/http.h"
 #include "api/idempotency.h"
+#include "api/room.h"
 #include "api/server.h"
 #include "api/signed_upload.h"
 #include "api/sniff.h"
@@ -26,7 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONTENT_TYPE_MAX = 255 }; /* a longer one says nothing */
+enum { CONTENT_TYPE_MAX = 255 /* a longer one says nothing */, ROOM_EVERY_BYTES = 16 << 20 };
 
 struct upload {
     struct request *rq;
@@ -51,6 +52,7 @@ struct upload {
     size_t n_head;
     struct storage_put *put;
     int64_t body_bytes, file_bytes;
+    int64_t next_look;    /* of file_bytes: when the disk is looked at again */
     enum problem problem; /* what the error under way comes to; PROBLEM_COUNT: by its class */
     char id[ID_SIZE];
     const char *key;
@@ -142,9 +144,22 @@ static int open_object(struct upload *u, bool whole, struct err *err)
     return rc < 0 ? storage_failed(u, err) : 0;
 }
 
+/* Many uploads fill a disk together that had room for each, and one without a length may do it alone. */
+static int look_for_room(struct upload *u, struct err *err)
+{
+    if (u->file_bytes < u->next_look)
+        return 0;
+    u->next_look = u->file_bytes + ROOM_EVERY_BYTES;
+    int rc = room_is_known(u->rq->api, 0) ? 0 : room_find(u->rq->api, 0, err);
+    return rc == ERR_BUSY ? refuse(u, err, PROBLEM_disk_full, rc) : rc;
+}
+
 static int file_data(struct upload *u, const char *p, size_t n, struct err *err)
 {
     int64_t max = request_max_upload(u->rq);
+    int rc = look_for_room(u, err);
+    if (rc < 0)
+        return rc;
     u->file_bytes += (int64_t)n;
     if (u->file_bytes > max) {
         err_set(err, ERR_TOO_LARGE, "the recording is over %lld bytes", (long long)max);
@@ -158,11 +173,11 @@ static int file_data(struct upload *u, const char *p, size_t n, struct err *err)
         n -= take;
         if (u->n_head < sizeof u->head)
             return 0;
-        int rc = open_object(u, false, err);
+        rc = open_object(u, false, err);
         if (rc < 0 || !n)
             return rc;
     }
-    int rc = storage_put_write(u->put, p, n, err);
+    rc = storage_put_write(u->put, p, n, err);
     return rc < 0 ? storage_failed(u, err) : 0;
 }
 
@@ -339,17 +354,16 @@ static void drop_ring(struct upload *u)
     atomic_fetch_sub(&u->rq->api->uploads, 1);
 }
 
-static void upload_task(void *arg)
+/* True: there is more to do. Else `u` may be gone. */
+static bool work(struct upload *u)
 {
-    struct upload *u = arg;
     struct request *rq = u->rq;
     struct err err = ERR_INIT;
     pthread_mutex_lock(&u->mu);
     if (take_out_locked(u, &err)) {
-        /* Others wait for this thread too: to the end of the line. */
+        /* Others wait for this thread too: to the end of the line, see upload_task. */
         pthread_mutex_unlock(&u->mu);
-        http_run_storing(rq, upload_task, u);
-        return;
+        return true;
     }
     bool over = u->ended && !u->gone;
     int rc = 0;
@@ -368,7 +382,7 @@ static void upload_task(void *arg)
         drop_ring(u);
         pthread_mutex_unlock(&u->mu);
         http_handled(rq, rc, &err);
-        return;
+        return false;
     }
     if (over)
         rq->phase = PHASE_ANSWERED;
@@ -380,6 +394,18 @@ static void upload_task(void *arg)
     resume_locked(u);
     pthread_mutex_unlock(&u->mu);
     http_task_end(rq);
+    return false;
+}
+
+static void upload_task(void *arg)
+{
+    struct upload *u = arg;
+    struct request *rq = u->rq;
+    struct log_scope before = log_scope_swap(request_scope(rq));
+    bool more = work(u);
+    log_scope_swap(before);
+    if (more)
+        http_run_storing(rq, upload_task, u);
 }
 
 /* ---- the HTTP thread ---- */

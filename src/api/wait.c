@@ -61,11 +61,13 @@ static void then_task(void *arg)
     struct wait *w = arg;
     struct request *rq = w->rq;
     struct err err = ERR_INIT;
+    struct log_scope before = log_scope_swap(request_scope(rq));
     wait_fn then = w->then;
     enum wait_end end = w->end;
     rq->wait = NULL;
     wait_free(w);
     http_handled(rq, then(rq, end, &err), &err);
+    log_scope_swap(before);
 }
 
 static void on_free(struct sub *s)
@@ -84,7 +86,7 @@ static void on_begin(struct hub *h, struct post *p)
     /* Neither input nor output is waited for: only the end of the connection. */
     if (sub_start(h, &w->sub, w->job_id, EPOLLRDHUP, w->until_ms, &err) >= 0)
         return;
-    log_warn(&w->rq->log, "cannot wait for job %s: %s", w->job_id, err.msg);
+    log_warn(&w->rq->log, "cannot wait for the job: %s", err.msg);
     w->end = WAIT_TIMED_OUT;
     on_free(&w->sub);
 }

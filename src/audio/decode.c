@@ -31,6 +31,8 @@ struct decode {
     int in_fd, out_fd, err_fd; /* -1 once closed */
     const struct cancel *cancel;
     int64_t deadline_ms; /* monotonic; INT64_MAX: none */
+    int64_t stall_ms, max_samples;
+    int64_t stalled_ms; /* monotonic: without a sign of life until then the child is killed */
     int64_t samples;
     char odd; /* half a sample from the last read */
     bool has_odd, done, damaged;
@@ -127,8 +129,17 @@ static int check_limits(const struct decode *d, struct err *err)
     if (cancel_is_set(d->cancel))
         return err_set(err, ERR_CANCELLED, "cancelled while decoding");
     if (clock_mono_ms() >= d->deadline_ms)
-        return err_set(err, ERR_TIMEOUT, "decoding took longer than it may");
+        return err_set(err, ERR_TIMEOUT, "decoding took longer than it may (decode_time_limit)");
+    if (clock_mono_ms() >= d->stalled_ms)
+        return err_set(err, ERR_TIMEOUT, "the decoder gave no sound for %.0f s (decode_stall_limit)",
+                       (double)d->stall_ms / 1000);
     return 0;
+}
+
+/* Counted from when the caller asks: the time it takes to use what it got is not the child's. */
+static void begin_stall_clock(struct decode *d)
+{
+    d->stalled_ms = d->stall_ms > 0 ? clock_mono_ms() + d->stall_ms : INT64_MAX;
 }
 
 /* Sound is over: waits for the child's end, then judges. */
@@ -183,6 +194,7 @@ static ssize_t read_sound(struct decode *d, int16_t *pcm, size_t n, struct err *
         if (got == 0) {
             close(d->out_fd);
             d->out_fd = -1;
+            begin_stall_clock(d);
             return finish(d, err);
         }
         have += (size_t)got;
@@ -191,6 +203,10 @@ static ssize_t read_sound(struct decode *d, int16_t *pcm, size_t n, struct err *
             d->odd = bytes[have - 1];
         if (have / 2 > 0) {
             d->samples += (int64_t)(have / 2);
+            if (d->max_samples && d->samples > d->max_samples)
+                return err_set(err, ERR_TOO_LARGE,
+                               "the recording is longer than %.0f s (max_audio_length): send it in parts",
+                               samples_to_s(d->max_samples));
             return (ssize_t)(have / 2);
         }
     }
@@ -203,6 +219,8 @@ int decode_open(const char *path, const struct decode_opts *opts, struct decode 
     CLEANUP(close_fd) int err_w = -1;
     d->in_fd = d->out_fd = d->err_fd = -1;
     d->cancel = opts->cancel;
+    d->stall_ms = opts->stall_ms;
+    d->max_samples = opts->max_samples;
     d->deadline_ms = opts->time_ms > 0 ? clock_mono_ms() + opts->time_ms : INT64_MAX;
     int rc = open_input(path, &d->in_fd, err);
     if (rc == 0)
@@ -228,6 +246,7 @@ ssize_t decode_read(struct decode *d, int16_t *pcm, size_t n, struct err *err)
         *err = d->failed;
         return err->code;
     }
+    begin_stall_clock(d);
     ssize_t rc = read_sound(d, pcm, n, err);
     d->done = rc == 0;
     if (rc <= 0)

@@ -31,7 +31,9 @@ struct decode_opts {
     const char *ffmpeg; /* path or name; NULL: "ffmpeg" from PATH */
     enum sandbox_mode sandbox;
     int64_t memory_bytes; /* address space of the child; 0: 1.5 GiB (below 750 MB ffmpeg hangs) */
-    int64_t time_ms;      /* wall clock for the whole decode; 0: no limit */
+    int64_t time_ms;      /* wall clock for the whole decode; 0: no limit, as below */
+    int64_t stall_ms;     /* ... and for the next sample: a child that gives none is killed */
+    int64_t max_samples;  /* longest recording, whatever its header says */
     const struct cancel *cancel;
     bool repair; /* tolerant second attempt: ignore errors, re-sync, regenerate time stamps */
 };
@@ -45,8 +47,9 @@ struct decode;
 int decode_open(const char *path, const struct decode_opts *opts, struct decode **ret, struct err *err) MUST_CHECK;
 /*
  * Up to n samples; 0 at the end, when the verdict below is known. Errors: CORRUPT (damaged, or not media), UNSUPPORTED
- * (no audio stream in it, or a format that is not allowed), TIMEOUT, CANCELLED, NOMEM, CRASHED, UNAVAILABLE (no ffmpeg;
- * sandbox required and missing). After an error only decode_close makes sense; the same error comes again.
+ * (no audio stream in it, or a format that is not allowed), TOO_LARGE (longer than it may be), TIMEOUT, CANCELLED,
+ * NOMEM, CRASHED, UNAVAILABLE (no ffmpeg; sandbox required and missing). After an error only decode_close makes sense;
+ * the same error comes again.
  */
 ssize_t decode_read(struct decode *d, int16_t *pcm, size_t n, struct err *err) MUST_CHECK;
 /*

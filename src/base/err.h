@@ -43,6 +43,12 @@ enum err_code {
 #undef X
 };
 
+enum {
+#define X(name, value, word, retry) +1
+    ERR_CLASS_COUNT = 0 ERR_CLASSES(X) /* their values are -1 to minus this */
+#undef X
+};
+
 struct err {
     int code;      /* ERR_OK or an ERR_ class */
     int sys;       /* errno behind it, 0 when there is none */

@@ -134,11 +134,40 @@ int io_remove_tree(const char *path, struct err *err)
     return remove_at(AT_FDCWD, path, err);
 }
 
-int io_free_bytes(const char *path, int64_t *ret, struct err *err)
+/* Of the file system that holds `path`. */
+struct space {
+    int64_t free, total;
+};
+
+static int look_at_space(const char *path, struct space *ret, struct err *err)
 {
     struct statvfs v;
     if (statvfs(path, &v) < 0)
         return err_sys(err, errno, "cannot ask for free space at '%s'", path);
-    *ret = (int64_t)v.f_bavail * (int64_t)v.f_frsize;
+    *ret = (struct space){.free = (int64_t)v.f_bavail * (int64_t)v.f_frsize,
+                          .total = (int64_t)v.f_blocks * (int64_t)v.f_frsize};
     return 0;
+}
+
+int io_free_bytes(const char *path, int64_t *ret, struct err *err)
+{
+    struct space s = {0};
+    int rc = look_at_space(path, &s, err);
+    if (rc == 0)
+        *ret = s.free;
+    return rc;
+}
+
+int io_room(const char *path, int64_t n, int64_t keep, struct err *err)
+{
+    struct space s = {0};
+    int rc = look_at_space(path, &s, err);
+    if (rc < 0 || n <= s.free - keep || s.total == 0) /* some file systems do not say */
+        return rc;
+    rc = n > s.total - keep && n > 0 ? ERR_TOO_LARGE : ERR_BUSY;
+    if (n > 0)
+        return err_set(err, rc, "%lld MB are free in '%s', and %lld MB are needed beside the %lld MB of min_free_disk",
+                       (long long)(s.free >> 20), path, (long long)((n >> 20) + 1), (long long)(keep >> 20));
+    return err_set(err, rc, "%lld MB are free in '%s', less than min_free_disk (%lld MB)", (long long)(s.free >> 20),
+                   path, (long long)(keep >> 20));
 }

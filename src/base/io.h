@@ -23,5 +23,10 @@ int io_sync_dir(const char *path, struct err *err) MUST_CHECK;
 int io_remove_tree(const char *path, struct err *err) MUST_CHECK;
 /* Bytes free for an unprivileged writer on the file system that holds `path`. */
 int io_free_bytes(const char *path, int64_t *ret, struct err *err) MUST_CHECK;
+/*
+ * Is there room at `path` for n more bytes with `keep` left free? BUSY: not now; TOO_LARGE: not even with the disk
+ * empty.
+ */
+int io_room(const char *path, int64_t n, int64_t keep, struct err *err) MUST_CHECK;
 
 #endif

@@ -17,12 +17,34 @@ enum { MESSAGE_MAX = 4096, FIELD_MAX = 128 };
 static atomic_int current_level = LOG_INFO;
 static atomic_bool as_json;
 
+static _Thread_local struct log_scope scope;
+
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
 void log_setup(enum log_level level, bool json)
 {
     atomic_store(&current_level, (int)level);
     atomic_store(&as_json, json);
+}
+
+struct log_scope log_scope_of(const char *job_id, const char *request_id)
+{
+    struct log_scope s;
+    snprintf(s.job_id, sizeof s.job_id, "%s", job_id ? job_id : "");
+    snprintf(s.request_id, sizeof s.request_id, "%s", request_id ? request_id : "");
+    return s;
+}
+
+struct log_scope log_scope_now(void)
+{
+    return scope;
+}
+
+struct log_scope log_scope_swap(struct log_scope next)
+{
+    struct log_scope before = scope;
+    scope = next;
+    return before;
 }
 
 bool log_level_parse(const char *word, enum log_level *ret)
@@ -46,7 +68,7 @@ static void add_field(struct buf *b, bool json, const char *name, const char *va
         return;
     /* An id comes from outside at times; cut, so that a line always fits its buffer. */
     char cut[FIELD_MAX + 1];
-    size_t n = strnlen(value, FIELD_MAX + 1);
+    size_t n = strlen(value);
     n = n > FIELD_MAX ? utf8_floor(value, FIELD_MAX) : n;
     memcpy(cut, value, n);
     cut[n] = '\0';
@@ -85,10 +107,8 @@ void log_write(enum log_level level, const struct log_ctx *lc, const char *fmt, 
         buf_addf(&line, "%s %-5s %s: ", when, level_names[level], component);
         str_add_printable(&line, msg);
     }
-    if (lc) {
-        add_field(&line, json, "job_id", lc->job_id);
-        add_field(&line, json, "request_id", lc->request_id);
-    }
+    add_field(&line, json, "job_id", lc && lc->job_id ? lc->job_id : scope.job_id);
+    add_field(&line, json, "request_id", lc && lc->request_id ? lc->request_id : scope.request_id);
     buf_adds(&line, json ? "}\n" : "\n");
     if (buf_ok(&line) && write(STDERR_FILENO, line.data, line.len) < 0) {
         /* Nobody left to tell. */

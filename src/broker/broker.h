@@ -31,6 +31,9 @@ struct broker_opts {
     const char *url; /* "local:/absolute/folder", "redis://host", "unix:///path/of/redis.sock", "amqp://host" */
     bool tokens;     /* this process takes tokens (a worker) */
     bool events;     /* this process wants events (an api; a worker, for cancels) */
+    /* With `tokens`: of which queues, by their words, ended by NULL; NULL or none: of all. Brokers that wake every
+     * worker process (local, PostgreSQL) do so for all queues. */
+    const char *const *take;
     /* What the queues "high", "normal" and "retry", the dead letters and the events are called at a remote broker.
      * NULL: "transcription.high", ..., "transcription.dlq", "job_updates". No two the same. */
     const char *queue_high, *queue_normal, *queue_retry, *queue_dead, *channel;
@@ -48,7 +51,7 @@ enum { EVENT_JSON_MAX = 3500, EVENT_TYPE_MAX = 24, EVENT_ID_MAX = 40 };
 
 /* What happened; small by contract: long texts stay in the database. */
 struct event {
-    char job_id[EVENT_ID_MAX]; /* this and `type`: 1 or more bytes without control characters */
+    char job_id[EVENT_ID_MAX]; /* this and `type`: 1 or more bytes; no quotes, backslashes, control characters */
     int64_t seq;               /* jobs.seq */
     char type[EVENT_TYPE_MAX]; /* "state" "progress" "chunk" */
     char json[EVENT_JSON_MAX]; /* an object, "{}" when there is nothing to add; line ends arrive as blanks */

@@ -48,7 +48,8 @@ static int start(struct amqp_broker *b, const struct broker_opts *o, struct err 
 {
     struct rmq_receiver_opts r = {
         .link = &b->link, .address = &b->address, .names = &b->names, .tokens = o->tokens, .events = o->events};
-    int rc = rmq_inbox_new(&b->inbox, err);
+    r.n_from = broker_take_parse(o, r.from, err);
+    int rc = r.n_from < 0 ? r.n_from : rmq_inbox_new(&b->inbox, err);
     if (rc == 0)
         rc = rmq_publisher_new(&b->link, &b->address, &b->names, &b->publisher, err);
     r.inbox = b->inbox;

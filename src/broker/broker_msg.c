@@ -7,13 +7,15 @@
 
 #include <string.h>
 
-#define EVENT_VERSION "e1"
-enum { EVENT_FIELDS = 5 };
+/* What stands before each part of an event; the last part ends with the brace after the object. */
+static const char *const event_before[] = {"{\"job_id\":\"", "\",\"seq\":", ",\"type\":\"", "\",\"data\":"};
+enum { EVENT_ID, EVENT_SEQ, EVENT_TYPE, EVENT_DATA, EVENT_PARTS };
 
+/* It means itself in a JSON text. */
 static bool is_word(const char *s, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if ((unsigned char)s[i] < 0x20 || s[i] == 0x7F)
+        if ((unsigned char)s[i] < 0x20 || s[i] == 0x7F || s[i] == '"' || s[i] == '\\')
             return false;
     return n > 0 && utf8_valid(s, n);
 }
@@ -72,50 +74,56 @@ int broker_event_encode(const struct event *e, struct buf *b, struct err *err)
         return err_set(err, ERR_TOO_LARGE, "a field of the event is longer than an event can hold");
     if (!is_word(e->job_id, id) || !is_word(e->type, type) || !is_object(e->json, json))
         return err_set(err, ERR_INVALID, "an event needs a job id, a type and a JSON object");
-    buf_addf(b, EVENT_VERSION "\t%s\t%lld\t%s\t", e->job_id, (long long)e->seq, e->type);
+    buf_addf(b, "%s%s%s%lld%s%s%s", event_before[EVENT_ID], e->job_id, event_before[EVENT_SEQ], (long long)e->seq,
+             event_before[EVENT_TYPE], e->type, event_before[EVENT_DATA]);
     /* In JSON, a raw line end only ever stands between tokens, where a blank means the same. */
     for (const char *p = e->json; *p; p++) {
         bool line_end = *p == '\n' || *p == '\r';
         buf_add(b, line_end ? " " : p, 1);
     }
+    buf_addc(b, '}');
     return finish(b, "the event", err);
 }
 
 bool broker_event_decode(const char *msg, size_t n, struct event *ret)
 {
-    struct field {
+    struct {
         const char *p;
         size_t n;
-    } f[EVENT_FIELDS];
+    } f[EVENT_PARTS];
     if (n > BROKER_MSG_MAX || memchr(msg, '\0', n) || memchr(msg, '\n', n))
         return false;
     const char *at = msg, *end = msg + n;
-    for (size_t i = 0; i < EVENT_FIELDS - 1; i++) {
-        const char *tab = memchr(at, '\t', (size_t)(end - at));
-        if (!tab)
+    for (size_t i = 0; i < EVENT_PARTS; i++) {
+        size_t skip = strlen(event_before[i]);
+        const char *before = memmem(at, (size_t)(end - at), event_before[i], skip);
+        if (!before || (i == 0 && before != at))
             return false;
-        f[i] = (struct field){at, (size_t)(tab - at)};
-        at = tab + 1;
+        if (i > 0)
+            f[i - 1].n = (size_t)(before - f[i - 1].p);
+        f[i].p = at = before + skip;
     }
-    f[EVENT_FIELDS - 1] = (struct field){at, (size_t)(end - at)};
+    if (at == end || end[-1] != '}')
+        return false;
+    f[EVENT_DATA].n = (size_t)(end - at) - 1;
 
     struct event e;
     char seq[24];
     int64_t number;
-    if (f[0].n != strlen(EVENT_VERSION) || memcmp(f[0].p, EVENT_VERSION, f[0].n) != 0)
+    if (f[EVENT_ID].n >= sizeof e.job_id || f[EVENT_SEQ].n >= sizeof seq || f[EVENT_TYPE].n >= sizeof e.type ||
+        f[EVENT_DATA].n >= sizeof e.json)
         return false;
-    if (f[1].n >= sizeof e.job_id || f[2].n >= sizeof seq || f[3].n >= sizeof e.type || f[4].n >= sizeof e.json)
+    if (!is_word(f[EVENT_ID].p, f[EVENT_ID].n) || !is_word(f[EVENT_TYPE].p, f[EVENT_TYPE].n) ||
+        !is_object(f[EVENT_DATA].p, f[EVENT_DATA].n))
         return false;
-    if (!is_word(f[1].p, f[1].n) || !is_word(f[3].p, f[3].n) || !is_object(f[4].p, f[4].n))
-        return false;
-    memcpy(seq, f[2].p, f[2].n);
-    seq[f[2].n] = '\0';
+    memcpy(seq, f[EVENT_SEQ].p, f[EVENT_SEQ].n);
+    seq[f[EVENT_SEQ].n] = '\0';
     if (!str_to_i64(seq, &number))
         return false;
     memset(ret, 0, sizeof *ret);
-    memcpy(ret->job_id, f[1].p, f[1].n);
+    memcpy(ret->job_id, f[EVENT_ID].p, f[EVENT_ID].n);
     ret->seq = number;
-    memcpy(ret->type, f[3].p, f[3].n);
-    memcpy(ret->json, f[4].p, f[4].n);
+    memcpy(ret->type, f[EVENT_TYPE].p, f[EVENT_TYPE].n);
+    memcpy(ret->json, f[EVENT_DATA].p, f[EVENT_DATA].n);
     return true;
 }

@@ -4,11 +4,11 @@
  *
  *   token        {"job_id":"…","queue":"high","minio_path":"uploads/…","language":"en","model":null}
  *   dead letter  {"job_id":"…","error":"corrupt","message":"…"}
- *   event        e1 TAB job_id TAB seq TAB type TAB json
+ *   event        {"job_id":"…","seq":7,"type":"state","data":{…}}
  *
- * Tokens and dead letters are for whoever watches the queue, so they are JSON; nothing here reads them back. Events are
- * read by every subscriber, so they are cheap to take apart: the JSON in them is passed on as it is. "e1" is the
- * version: a receiver drops what starts with anything else.
+ * All are JSON, for whoever watches. Nothing here reads tokens and dead letters back. Events are read by every
+ * subscriber, so they are cheap to take apart: members stand in this order, without blanks between them, and `data` is
+ * passed on as it is. A receiver drops what looks different.
  */
 #ifndef BROKER_BROKER_MSG_H
 #define BROKER_BROKER_MSG_H

@@ -64,3 +64,13 @@ int broker_queue_parse(const char *queue, enum broker_name *ret, struct err *err
         }
     return err_set(err, ERR_INVALID, "there is no queue '%.40s'", queue);
 }
+
+int broker_take_parse(const struct broker_opts *opts, enum broker_name ret[BROKER_QUEUES], struct err *err)
+{
+    int n = 0, rc = 0;
+    for (; rc == 0 && n < BROKER_QUEUES && opts->take && opts->take[n]; n++)
+        rc = broker_queue_parse(opts->take[n], &ret[n], err);
+    for (int q = 0; n == 0 && q < BROKER_QUEUES; q++)
+        ret[q] = (enum broker_name)q;
+    return rc < 0 ? rc : n ? n : BROKER_QUEUES;
+}

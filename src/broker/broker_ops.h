@@ -45,6 +45,9 @@ struct broker_names {
 /* Copies the names of opts, or the usual ones. INVALID: one is empty, has control characters, or stands twice. */
 int broker_names_init(struct broker_names *n, const struct broker_opts *opts, struct err *err) MUST_CHECK;
 void broker_names_clear(struct broker_names *n);
+/* The queues that opts->take names; returns how many. INVALID for an unknown one. */
+enum { BROKER_QUEUES = BROKER_DEAD };
+int broker_take_parse(const struct broker_opts *opts, enum broker_name ret[BROKER_QUEUES], struct err *err) MUST_CHECK;
 /* "high", "normal" or "retry"; INVALID for another word. */
 int broker_queue_parse(const char *queue, enum broker_name *ret, struct err *err) MUST_CHECK;
 

@@ -62,7 +62,8 @@ static int redis_broker_open(const struct broker_opts *opts, const char *rest, s
     (void)rest;
     static const unsigned bits[] = {LINE_PIPE, LINE_REFUSAL};
     struct redis_broker *r = xcalloc(1, sizeof *r);
-    int rc = redis_addr_parse(opts->url, &r->addr, err);
+    int n_from = broker_take_parse(opts, r->take.from, err);
+    int rc = n_from < 0 ? n_from : redis_addr_parse(opts->url, &r->addr, err);
     if (rc >= 0 && (rc = broker_names_init(&r->names, opts, err)) < 0)
         redis_addr_clear(&r->addr);
     if (rc < 0) {
@@ -71,7 +72,10 @@ static int redis_broker_open(const struct broker_opts *opts, const char *rest, s
     }
     r->probe = xasprintf("%s.probe", r->names.name[BROKER_DEAD]);
     link_init(&r->link, r->addr.url.label);
-    r->take = (struct redis_take){.addr = &r->addr, .names = &r->names, .waiter.wake = -1};
+    r->take.addr = &r->addr;
+    r->take.names = &r->names;
+    r->take.waiter.wake = -1;
+    r->take.n_from = n_from;
     r->sub = (struct redis_sub){.addr = &r->addr, .channel = r->names.name[BROKER_EVENTS], .waiter.wake = -1};
     line_init(&r->take.line, &r->link, LINE_TAKE);
     line_init(&r->sub.line, &r->link, LINE_SUB);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One BLPOP on all queues is under way while the worker waits, and none when it does not: a token that came for a busy
- * worker would lie in its socket. So a wait that ends without a token calls the BLPOP off (CLIENT UNBLOCK over the
- * other connection) and reads its answer, which may be a token after all.
+ * One BLPOP on all queues that are ours is under way while the worker waits, and none when it does not: a token that
+ * came for a busy worker would lie in its socket. So a wait that ends without a token calls the BLPOP off (CLIENT
+ * UNBLOCK over the other connection) and reads its answer, which may be a token after all.
  *
  * BLPOP itself ends every BLOCK_S seconds: a server that does not even say "nothing" is not there any more.
  */
@@ -87,10 +87,12 @@ static void connect_when_due(struct redis_take *t)
 
 static int ask(struct redis_take *t, struct err *err)
 {
-    char *const *name = t->names->name;
-    const char *args[] = {"BLPOP", name[BROKER_HIGH], name[BROKER_NORMAL], name[BROKER_RETRY], BLOCK_S};
-    int sent = 0;
-    redisAppendCommandArgv(t->c, ARRAY_LEN(args), args, NULL);
+    const char *args[BROKER_QUEUES + 2] = {"BLPOP"};
+    int sent = 0, n = 1;
+    for (int i = 0; i < t->n_from; i++)
+        args[n++] = t->names->name[t->from[i]];
+    args[n++] = BLOCK_S;
+    redisAppendCommandArgv(t->c, n, args, NULL);
     while (!sent)
         if (redisBufferWrite(t->c, &sent) != REDIS_OK)
             return redis_lost(t->addr, t->c, err);

@@ -25,6 +25,8 @@ struct redis_take {
     struct waiter waiter;
     struct line line;
     bool listen;
+    enum broker_name from[BROKER_QUEUES]; /* whose tokens it takes */
+    int n_from;
     redisContext *c;        /* NULL: only waits */
     char id[24];            /* the connection's at the server */
     bool asked;             /* a BLPOP is under way */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Three channels: EVENTS with the subscription to the exchange, TOKENS with a consumer on each queue, DROP for removing
- * tokens whose jobs were found without them.
+ * Three channels: EVENTS with the subscription to the exchange, TOKENS with a consumer on each queue that is ours, DROP
+ * for removing tokens whose jobs were found without them.
  *
  * Events come through a queue of this process alone: exclusive, so that the server removes it with the connection, and
  * of bounded length, so that a process that hangs costs the server little.
@@ -83,8 +83,9 @@ static int start_consuming(struct rmq_receiver *r, struct err *err)
         return rc;
     amqp_basic_qos(c, TOKENS, 0, 1, 0);
     rc = rmq_conn_reply(&r->conn, TOKENS, amqp_get_rpc_reply(c), "setting the prefetch count", &code, err);
-    for (int q = 0; rc == 0 && q < RMQ_TOKEN_QUEUES; q++) {
-        char tag[2] = {(char)('0' + q), '\0'};
+    for (int i = 0; rc == 0 && i < r->o.n_from; i++) {
+        enum broker_name q = r->o.from[i];
+        char tag[2] = {(char)('0' + (int)q), '\0'};
         amqp_basic_consume(c, TOKENS, amqp_cstring_bytes(r->o.names->n.name[q]), amqp_cstring_bytes(tag), 0, 0, 0,
                            amqp_empty_table);
         rc = rmq_conn_reply(&r->conn, TOKENS, amqp_get_rpc_reply(c), "consuming from a queue", &code, err);

@@ -15,7 +15,9 @@ struct rmq_receiver_opts {
     const struct rmq_address *address;
     struct rmq_names *names;
     struct rmq_inbox *inbox;
-    bool tokens, events; /* at least one */
+    bool tokens, events;                  /* at least one */
+    enum broker_name from[BROKER_QUEUES]; /* with `tokens`: of these queues */
+    int n_from;
 };
 
 /* Starts the thread. Borrows what is in `o`. */

@@ -16,6 +16,8 @@
 #include "job/store.h"
 #include "storage/storage.h"
 #include "whisper/openmp.h"
+#include "worker/retention.h"
+#include "worker/retry.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -43,10 +45,43 @@ void app_log_notes(const struct app *app)
         log_info(&app->log, "%s", note);
 }
 
+void app_queues(const struct conf *c, struct job_queues *ret)
+{
+    struct err fine = ERR_INIT; /* it was looked at when the settings were read (check_lists) */
+    if (job_queues_parse(c->worker_queues, ret, &fine) < 0)
+        ret->n = 0;
+}
+
+int app_retry_policy(const struct conf *c, struct retry_policy *ret, struct err *err)
+{
+    *ret =
+        (struct retry_policy){.max_attempts = (int)c->max_attempts, .base_ms = c->retry_base, .cap_ms = c->retry_cap};
+    return retry_policy_parse(c->retry_policy, ret, err);
+}
+
+void app_retention(const struct conf *c, struct retention *ret)
+{
+    *ret = (struct retention){.audio_ms = c->keep_audio, .results_ms = c->keep_results, .jobs_ms = c->keep_jobs};
+}
+
+/* Settings that are lists, which the table of options cannot check. */
+static int check_lists(const struct conf *c, struct err *err)
+{
+    struct job_queues queues;
+    struct retry_policy policy;
+    if (job_queues_parse(c->worker_queues, &queues, err) < 0)
+        return err_wrap(err, "%s: worker_queues", conf_where(c, "worker_queues"));
+    if (app_retry_policy(c, &policy, err) < 0)
+        return err_wrap(err, "%s: retry_policy", conf_where(c, "retry_policy"));
+    return 0;
+}
+
 static int open_conf(struct app *app, struct err *err)
 {
     struct conf_load_opts sources = app_conf_sources(app);
     int rc = conf_load(&sources, &app->conf, err);
+    if (rc >= 0)
+        rc = check_lists(app->conf, err);
     if (rc < 0)
         return rc;
     reload_log_setup(app->conf);
@@ -74,12 +109,14 @@ static int open_db(struct app *app, unsigned needs, struct err *err)
     if (applied)
         log_info(&app->log, "database: %d migration%s applied", applied, applied == 1 ? "" : "s");
     struct store_opts store = {
+        .small_bytes = app->conf->short_job_size,
         .order = str_eq(app->conf->queue_order, "lifo") ? JOB_LIFO : JOB_FIFO,
         .max_attempts = (int)app->conf->max_attempts,
         .alone_patience_ms = app->conf->alone_patience,
         .death_pause_ms = app->conf->death_pause,
         .max_deaths = (int)app->conf->max_deaths,
     };
+    app_queues(app->conf, &store.queues);
     return store_new(app->db, &store, &app->store, err);
 }
 
@@ -141,10 +178,16 @@ static int open_storage(struct app *app, struct err *err)
 
 static int open_broker(struct app *app, unsigned needs, struct err *err)
 {
+    struct job_queues queues;
+    app_queues(app->conf, &queues);
+    const char *take[QUEUE_COUNT + 1] = {NULL};
+    for (size_t i = 0; i < queues.n; i++)
+        take[i] = job_queue_name(queues.v[i]);
     struct broker_opts opts = {
         .url = app->conf->broker,
         .tokens = needs & NEED_TOKENS,
         .events = needs & NEED_EVENTS,
+        .take = take,
         .queue_high = app->conf->queue_high,
         .queue_normal = app->conf->queue_normal,
         .queue_retry = app->conf->queue_retry,

@@ -29,6 +29,7 @@ struct app {
     struct broker *broker;
     struct client *client;
     struct reload *reload; /* SIGHUP; roles and serve only */
+    bool again;            /* set by a role: start this program again (cli/replace.h) once everything is closed */
 };
 
 /* Opens what cmd->needs says. On failure what was opened is closed by app_close all the same. */
@@ -44,6 +45,14 @@ static inline bool app_has(const struct app *app, const char *name)
 /* A flag that holds a number in [min, max]; `def` when it was not given. */
 int app_flag_int(const struct app *app, const char *name, int64_t min, int64_t max, int64_t def, int64_t *ret,
                  struct err *err) MUST_CHECK;
+
+/* What the settings say about queues, keeping, and trying again. */
+struct retention;
+struct retry_policy;
+struct job_queues;
+void app_queues(const struct conf *c, struct job_queues *ret);
+void app_retention(const struct conf *c, struct retention *ret);
+int app_retry_policy(const struct conf *c, struct retry_policy *ret, struct err *err) MUST_CHECK;
 
 /* Where settings come from for this command line: for conf_load and conf_reload. Borrowed. */
 struct conf_load_opts app_conf_sources(const struct app *app);

@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/stop.h"
+#include "base/str.h"
 #include "cli/app.h"
 #include "cli/media.h"
 #include "cli/role.h"
@@ -12,6 +13,7 @@
 #include "worker/engines.h"
 
 #include <poll.h>
+#include <string.h>
 #include <sys/resource.h>
 
 enum {
@@ -111,6 +113,8 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
         .version = STENO_VERSION,
         .data_folder = c->data,
         .temp_folder = c->temp,
+        .storage_folder = str_starts(c->storage, "file:") ? c->storage + strlen("file:") : NULL,
+        .min_free_bytes = c->min_free_disk,
     };
     CLEANUP(arena_clear) struct arena arena = ARENA_INIT;
     struct engine_opts engine = media_engine(c);

@@ -159,7 +159,7 @@ static void announce(struct app *app, const char *job_id, int64_t seq)
     struct job job;
     if (store_get(app->store, job_id, &a, &job, &err) < 0)
         return;
-    struct event event = {.seq = seq, .type = "state", .json = "{\"status\":\"pending\"}"};
+    struct event event = {.seq = seq, .type = "state", .json = "{\"state\":\"pending\"}"};
     snprintf(event.job_id, sizeof event.job_id, "%s", job_id);
     struct token token = {job_queue_name(job.queue), job.id, job.audio_key, job.language, job.model};
     if (broker_send_token(app->broker, &token, &err) < 0 || store_mark_announced(app->store, job_id, &err) < 0 ||

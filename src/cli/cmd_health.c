@@ -96,13 +96,18 @@ static void add_part(struct buf *b, const char *name, json_t *part)
     if (json_object_get(part, "latency_ms"))
         buf_addf(b, "  %4lld ms  ", (long long)number(part, "latency_ms"));
     add_figures(b, part, false);
+    size_t i;
+    json_t *w, *paused = json_object_get(part, "paused_queues");
+    json_array_foreach(paused, i, w)
+    {
+        buf_adds(b, i ? ", " : "; paused: ");
+        str_add_printable(b, json_is_string(w) ? json_string_value(w) : "?");
+    }
     if (!ok) {
         buf_adds(b, "\n            ");
         str_add_printable(b, text(part, "error"));
     }
     buf_addc(b, '\n');
-    size_t i;
-    json_t *w;
     json_array_foreach(json_object_get(part, "workers"), i, w)
     {
         add_worker(b, w);

@@ -58,6 +58,16 @@ int cmd_docs(struct app *app, int argc, char **argv, struct err *err)
     return app_print(&b, err);
 }
 
+int cmd_metrics_docs(struct app *app, int argc, char **argv, struct err *err)
+{
+    (void)app;
+    (void)argc;
+    (void)argv;
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(MAX_TEXT);
+    docs_metrics(&b);
+    return app_print(&b, err);
+}
+
 int cmd_api_docs(struct app *app, int argc, char **argv, struct err *err)
 {
     (void)app;

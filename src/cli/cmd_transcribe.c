@@ -34,6 +34,7 @@ struct session {
     struct engine_opts engine_opts;
     struct engine *engine;
     const char *warning; /* about the model; NULL: none */
+    bool smaller_ok;     /* when there is no memory for it */
     struct slots *slots;
     struct temp *temp;
     struct cancel cancel;
@@ -89,6 +90,7 @@ static int run(struct piece *p, const char *path, struct err *err)
                                           .task = task ? task : "transcribe",
                                           .prompt = app_flag(s->app, "prompt")},
                               .warning = s->warning,
+                              .smaller_ok = s->smaller_ok,
                               .audio_path = path,
                               .input_sha256 = "",
                               .temp_folder = temp_path(s->temp),
@@ -177,6 +179,8 @@ static int session_open(struct session *s, struct err *err)
     int removed = 0, rc = take_options(s, err);
     if (rc == 0)
         rc = media_model_names(conf, &s->arena, &names, err);
+    if (rc == 0)
+        s->smaller_ok = !names.missing_is_error;
     if (rc == 0)
         rc = choose_open(&s->engine_opts, &names, &wish, &s->arena, &s->engine, &s->warning, err);
     if (rc == 0)

@@ -90,7 +90,8 @@ static const struct cmd_flag errors_list_flags[] = {
 };
 
 static const struct cmd_flag cleanup_flags[] = {
-    {"older-than", 0, "TIME", "remove jobs that ended longer ago than this, such as 30d; a bare number counts days"},
+    {"older-than", 0, "TIME",
+     "remove all jobs that ended longer ago than this, such as 30d; a bare number counts days"},
     {"dry-run", 0, NULL, "only say what would be removed"},
     {0},
 };
@@ -112,6 +113,8 @@ static const struct cmd_flag version_flags[] = {
     {"verbose", 'v', NULL, "also what it was built with"},
     {0},
 };
+
+#define INSPECT_MORE "What a worker tells is at most five seconds old, and a second when a job came or went."
 
 /* In the order of --help. Commands of one group stand together. */
 const struct cmd commands[] = {
@@ -150,6 +153,36 @@ const struct cmd commands[] = {
      NEED_CONF | NEED_SERVER, json_flags, cmd_health,
      "Asks the server, which probes its database, storage, broker and disk, and knows the workers by their "
      "heartbeats."},
+    {"inspect active", "", "show the jobs that workers have in work", NEED_CONF | NEED_SERVER, json_flags, cmd_inspect,
+     INSPECT_MORE},
+    {"inspect reserved", "", "show the jobs that workers have claimed and not begun", NEED_CONF | NEED_SERVER,
+     json_flags, cmd_inspect, NULL},
+    {"inspect registered", "", "show the engines, models and tasks of the workers", NEED_CONF | NEED_SERVER, json_flags,
+     cmd_inspect, NULL},
+    {"inspect conf", "", "show the settings that are in force in the workers", NEED_CONF | NEED_SERVER, json_flags,
+     cmd_inspect,
+     "Numbers, times, sizes and choices only: whoever reaches the server may ask. 'steno config print' shows the rest, "
+     "where it is run."},
+    {"inspect active_queues", "", "show which queues each worker takes jobs from, in which order",
+     NEED_CONF | NEED_SERVER, json_flags, cmd_inspect, NULL},
+    {"inspect stats", "", "show what workers have counted since they were started", NEED_CONF | NEED_SERVER, json_flags,
+     cmd_inspect, NULL},
+    {"inspect pool", "", "show how often models were in memory, loaded, put out, or did not fit",
+     NEED_CONF | NEED_SERVER, json_flags, cmd_inspect, NULL},
+    {"inspect models", "", "show the models that workers have in memory", NEED_CONF | NEED_SERVER, json_flags,
+     cmd_inspect, "Other models are loaded when a job asks for them: 'steno inspect registered' shows all."},
+    {"inspect workers", "", "show the workers and when they last gave a sign of life", NEED_CONF | NEED_SERVER,
+     json_flags, cmd_inspect, NULL},
+    {"inspect queues", "", "show how many jobs wait in each queue, and for how long", NEED_CONF | NEED_SERVER,
+     json_flags, cmd_inspect_queues, NULL},
+    {"queue list", "", "list the queues, what waits in them, and which are paused", NEED_CONF | NEED_SERVER, json_flags,
+     cmd_queue_list, NULL},
+    {"queue pause", "QUEUE...", "begin no more jobs of these queues: high, normal or retry", NEED_CONF | NEED_SERVER,
+     NULL, cmd_queue_pause,
+     "For all workers of the service, until 'steno queue resume'. Jobs are accepted all the same, and wait; those in "
+     "work go on."},
+    {"queue resume", "QUEUE...", "begin jobs of these queues again", NEED_CONF | NEED_SERVER, NULL, cmd_queue_resume,
+     NULL},
     {"errors list", "", "list dead letters: failures that nobody has seen to", NEED_CONF | NEED_STORE,
      errors_list_flags, cmd_errors_list, NULL},
     {"errors show", "ID", "show all that is known about a failure", NEED_CONF | NEED_STORE, json_flags, cmd_errors_show,
@@ -171,8 +204,10 @@ const struct cmd commands[] = {
      NULL},
     {"config docs", "", "make docs/configuration.md", CMD_HIDDEN, NULL, cmd_config_docs, NULL},
 
-    {"cleanup", "", "remove old jobs with all that belongs to them, and files that belong to no job",
-     NEED_CONF | NEED_STORE | NEED_STORAGE, cleanup_flags, cmd_cleanup, "--older-than is required."},
+    {"cleanup", "", "remove what was kept long enough, and files that belong to no job",
+     NEED_CONF | NEED_STORE | NEED_STORAGE, cleanup_flags, cmd_cleanup,
+     "Does now, and to the end, what workers do by themselves: recordings, transcripts and jobs go that are older than "
+     "keep_audio, keep_results and keep_jobs."},
     {"model list", "", "list the models in the model folder", NEED_CONF, json_flags, cmd_model_list, NULL},
     {"model info", "MODEL", "show what a model is, by name or path", NEED_CONF, json_flags, cmd_model_info,
      "MODEL is a name such as base.en, looked up in the model folder (setting model_path), or a path with a '/'."},
@@ -199,6 +234,7 @@ const struct cmd commands[] = {
     {"__man", "", "make the man page", CMD_HIDDEN, NULL, cmd_man, NULL},
     {"__docs", "", "make docs/commands.md", CMD_HIDDEN, NULL, cmd_docs, NULL},
     {"__api", "", "make docs/api-reference.md", CMD_HIDDEN, NULL, cmd_api_docs, NULL},
+    {"__metrics", "", "make docs/metrics.md", CMD_HIDDEN, NULL, cmd_metrics_docs, NULL},
     {"__completion", "SHELL", "make the shell completion", CMD_HIDDEN, NULL, cmd_completion, NULL},
     {0},
 };

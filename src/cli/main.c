@@ -6,6 +6,7 @@
 #include "cli/app.h"
 #include "cli/flags.h"
 #include "cli/help.h"
+#include "cli/replace.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -80,10 +81,19 @@ int main(int argc, char **argv)
         return no_command(argc - 1, argv + 1);
     struct app app = {.cmd = cmd, .argv = argv};
     int rc = run(&app, argc - 1 - words, argv + 1 + words, &err);
+    /* Who reads the log of a service (those have a data folder) as JSON gets this as JSON, too. */
+    bool logged = rc < 0 && cmd->needs & NEED_DATA && app.conf && str_eq(app.conf->log_format, "json");
+    if (logged)
+        log_error(&app.log, "%s", err.msg);
     app_close(&app);
     flags_free(app.flags);
+    if (rc >= 0 && app.again && !stop_requested())
+        rc = replace_process(argv, &err);
+    if (rc == ERR_CANCELLED && app.again)
+        rc = STATUS_OK;
     if (rc >= 0)
         return rc;
-    app_complain(cmd, &err);
+    if (!logged)
+        app_complain(cmd, &err);
     return (int)exit_status_of(rc);
 }

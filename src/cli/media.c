@@ -23,8 +23,22 @@ struct engine_opts media_engine(const struct conf *conf)
                                 .precision = conf->precision,
                                 .threads = (unsigned)conf->threads,
                                 .beam_size = (int)conf->beam_size,
-                                .memory_bytes = conf->engine_memory,
+                                .memory_bytes = conf->model_memory,
+                                .models_kept = (unsigned)conf->model_pool_size,
+                                .models_max = (unsigned)conf->model_pool_max_size,
+                                .model_wait_ms = conf->model_acquire_timeout,
+                                .model_idle_ms = conf->model_idle_time,
                                 .slots = (unsigned)conf->engine_slots,
+                                .gemini = {.url = conf->gemini_url,
+                                           .key = conf->gemini_api_key,
+                                           .model = conf->gemini_model,
+                                           .per_minute = conf->gemini_rate},
+                                .openai = {.url = conf->openai_url,
+                                           .key = conf->openai_api_key,
+                                           .model = conf->openai_model,
+                                           .per_minute = conf->openai_rate},
+                                .ca_file = conf->remote_ca_file,
+                                .request_ms = conf->remote_timeout,
                                 .chunk_time_ms = CHUNK_TIME_MS};
 }
 
@@ -35,7 +49,9 @@ struct decode_opts media_decode(const struct conf *conf)
                                            : str_eq(conf->sandbox, "off")   ? SANDBOX_OFF
                                                                             : SANDBOX_AUTO,
                                 .memory_bytes = conf->decode_memory,
-                                .time_ms = conf->decode_time_limit};
+                                .time_ms = conf->decode_time_limit,
+                                .stall_ms = conf->decode_stall_limit,
+                                .max_samples = conf->max_audio_length * (AUDIO_RATE / 1000)};
 }
 
 /* The text of a setting, by the kind of its option. */

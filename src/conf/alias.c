@@ -51,11 +51,16 @@ static const struct conf_alias aliases[] = {
     {NULL, "MINIO_ROOT_USER", ALIAS_COPY, "s3_access_key", "of the MinIO container", 0, 0, false},
     {NULL, "MINIO_ROOT_PASSWORD", ALIAS_COPY, "s3_secret_key", "of the MinIO container", 0, 0, false},
     {NULL, "WHISPER_MODEL_SIZE", ALIAS_COPY, "model", NULL, 0, 0, false},
-    {NULL, "MODEL_POOL_SIZE", ALIAS_NOTHING, NULL, "there is no pool of models to size", 0, 0, false},
-    {NULL, "MODEL_POOL_MAX_SIZE", ALIAS_NOTHING, NULL, "there is no pool of models to size", 0, 0, false},
+    {NULL, "MODEL_POOL_SIZE", ALIAS_COPY, "model_pool_size", NULL, 0, 0, false},
+    {NULL, "MODEL_POOL_MAX_SIZE", ALIAS_COPY, "model_pool_max_size", NULL, 0, 0, false},
     {NULL, "CELERY_CONCURRENCY", ALIAS_COPY, "worker_concurrency", NULL, 0, 0, false},
     {NULL, "MAX_UPLOAD_SIZE_MB", ALIAS_MIB, "max_upload_size", NULL, 0, 0, false},
     {NULL, "MAX_QUEUE_SIZE", ALIAS_COPY, "max_queue_size", NULL, 0, 0, false},
+    {NULL, "GEMINI_API_KEY", ALIAS_COPY, "gemini_api_key", "used when `engine` is `gemini`", 0, 0, false},
+    {NULL, "GOOGLE_API_KEY", ALIAS_COPY, "gemini_api_key", "used when `engine` is `gemini`", 0, 0, false},
+    {NULL, "GEMINI_MODEL", ALIAS_COPY, "gemini_model", NULL, 0, 0, false},
+    {NULL, "OPENAI_API_KEY", ALIAS_COPY, "openai_api_key", "used when `engine` is `openai`", 0, 0, false},
+    {NULL, "OPENAI_BASE_URL", ALIAS_COPY, "openai_url", NULL, 0, 0, false},
     {NULL, "WORKER_TIMEOUT", ALIAS_SECONDS, "job_time_limit", "a bare number counts seconds", 0, 0, false},
 
     {"database", "host", ALIAS_PART, "database", "`postgresql://user:password@host:port/database` is put together",
@@ -79,8 +84,7 @@ static const struct conf_alias aliases[] = {
     {"redis", "pub_sub_channel", ALIAS_COPY, "events_channel", NULL, 0, 0, false},
 
     {"celery", "task_soft_time_limit", ALIAS_SECONDS, "job_time_limit", "seconds", 0, 0, false},
-    {"celery", "task_time_limit", ALIAS_NOTHING, NULL, "a job that reaches the soft limit is stopped then", 0, 0,
-     false},
+    {"celery", "task_time_limit", ALIAS_SECONDS, "job_hard_time_limit", "seconds", 0, 0, false},
     {"celery", "task_default_retry_delay", ALIAS_SECONDS, "retry_base", "seconds", 0, 0, false},
     {"celery", "task_max_retries", ALIAS_RETRIES, "max_attempts", "one more: the first try counts as an attempt", 0, 0,
      false},
@@ -97,8 +101,10 @@ static const struct conf_alias aliases[] = {
     {"celery", "task_acks_late", ALIAS_NOTHING, NULL, "a lease keeps the job, whatever the broker does", 0, 0, false},
     {"celery", "worker_prefetch_multiplier", ALIAS_NOTHING, NULL, "a worker takes only what it works on", 0, 0, false},
     {"celery", "worker_disable_rate_limits", ALIAS_NOTHING, NULL, NO_CELERY, 0, 0, false},
-    {"celery", "worker_max_tasks_per_child", ALIAS_NOTHING, NULL, NO_CELERY, 0, 0, false},
-    {"celery", "worker_autoscaler", ALIAS_NOTHING, NULL, NO_CELERY, 0, 0, false},
+    {"celery", "worker_max_tasks_per_child", ALIAS_COPY, "worker_max_jobs", NULL, 0, 0, false},
+    {"celery", "worker_max_memory_per_child", ALIAS_KIB, "worker_max_memory", "kilobytes", 0, 0, false},
+    {"celery", "worker_autoscaler", ALIAS_NOTHING, NULL,
+     "jobs in work go from `worker_concurrency_min` to `worker_concurrency`", 0, 0, false},
 
     {"file", "max_size_mb", ALIAS_MIB, "max_upload_size", NULL, 0, 0, false},
     {"file", "allowed_audio_extensions", ALIAS_NOTHING, NULL, "recordings are judged by their content", 0, 0, false},
@@ -322,6 +328,9 @@ static int resolve_one(const struct conf_alias *row, const struct alias_value *v
         break;
     case ALIAS_MIB:
         buf_addf(&b, is_number ? "%sM" : "%s", v->text);
+        break;
+    case ALIAS_KIB:
+        buf_addf(&b, is_number ? "%sK" : "%s", v->text);
         break;
     case ALIAS_SECONDS:
         buf_addf(&b, is_number ? "%ss" : "%s", v->text);

@@ -15,6 +15,7 @@ enum alias_how {
     ALIAS_COPY,    /* the value as it is */
     ALIAS_SQL,     /* a database URL as SQLAlchemy writes it */
     ALIAS_MIB,     /* a number of megabytes */
+    ALIAS_KIB,     /* a number of kilobytes */
     ALIAS_SECONDS, /* a number of seconds */
     ALIAS_RETRIES, /* a number of retries: one less than attempts */
     ALIAS_PART,    /* a part of a URL */

@@ -23,8 +23,8 @@
 enum { LIST_MAX = 1500 };
 
 /* Names of the environment that start with STENO_ and are no options; read elsewhere. */
-static const char *const other_names[] = {"STENO_CONFIG",    "STENO_SUPERVISED",    "STENO_READY_FD", "STENO_FAULT",
-                                          "STENO_FAULT_DIR", "STENO_STORAGE_FAULT", "STENO_OPENMP"};
+static const char *const other_names[] = {"STENO_CONFIG",    "STENO_SUPERVISED", "STENO_READY_FD", "STENO_FAULT",
+                                          "STENO_FAULT_DIR", "STENO_OPENMP",     "STENO_REPLACED"};
 
 struct slot {
     bool set;
@@ -454,6 +454,28 @@ static int resolve_broker(struct loader *l, struct err *err)
     return resolve_url(l, "broker", "local", "run", &c->broker, err);
 }
 
+/* What belongs to a job goes with it: to keep it longer is not possible. */
+static int check_keeping(struct loader *l, struct err *err)
+{
+    struct conf *c = l->c;
+    const struct {
+        enum conf_index i;
+        const char *name;
+        int64_t *ms;
+    } parts[] = {{CONF_I_keep_audio, "keep_audio", &c->keep_audio},
+                 {CONF_I_keep_results, "keep_results", &c->keep_results}};
+    for (size_t i = 0; c->keep_jobs >= 0 && i < ARRAY_LEN(parts); i++) {
+        if (*parts[i].ms >= 0 && *parts[i].ms <= c->keep_jobs)
+            continue;
+        if (l->chosen[parts[i].i].set)
+            return err_set(err, ERR_INVALID, "%s: %s is longer than keep_jobs (%s), with which everything goes",
+                           c->origin->where[parts[i].i], parts[i].name, c->origin->where[CONF_I_keep_jobs]);
+        *parts[i].ms = c->keep_jobs;
+        add_note(c->origin, arena_printf(l->mem, "%s is lowered to keep_jobs", parts[i].name));
+    }
+    return 0;
+}
+
 static int resolve(struct loader *l, const char *const *env, struct err *err)
 {
     struct conf *c = l->c;
@@ -469,6 +491,9 @@ static int resolve(struct loader *l, const char *const *env, struct err *err)
     c->temp = conf_path(c, l->mem, *c->temp ? c->temp : "tmp");
     if (!c->temp)
         return no_memory(err);
+    rc = check_keeping(l, err);
+    if (rc < 0)
+        return rc;
     if (c->retry_cap < c->retry_base) {
         /* A long first wait from another system's settings is no mistake; two contradicting ones of ours are. */
         if (l->chosen[CONF_I_retry_cap].set)

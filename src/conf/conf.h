@@ -112,6 +112,11 @@ char *conf_path(const struct conf *c, struct arena *a, const char *path) MUST_CH
 void conf_add_masked_url(struct buf *b, const char *url);
 /* `steno config print`: an INI file with every value, and where it came from as a comment; secrets are "***". */
 void conf_print(const struct conf *c, struct buf *b);
+/*
+ * What may be told to whoever asks, as a JSON object of texts: numbers, times, sizes and choices. Never texts, lists
+ * and addresses, which may be secret or say where things are.
+ */
+void conf_tell(const struct conf *c, struct buf *b);
 /* `steno config sample`: a commented INI file with every option at its default. */
 void conf_sample(struct buf *b);
 /* docs/configuration.md. */

@@ -45,6 +45,9 @@
     X("General", server, URL, "", 0, CONF_PATHS, 0, "http|https|unix", 0,                                              \
       "Server that `submit`, `status` and the other client commands talk to. When empty: the first address of "        \
       "`listen`. `transcribe` uses one only when it stands on the command line.")                                      \
+    X("General", metrics_listen, LIST, "", 0, CONF_TEXT, 0, NULL, 0,                                                   \
+      "Addresses on which a worker gives out its figures for Prometheus, at `/metrics`. When empty: nowhere. The api " \
+      "has its own at `/metrics` on `listen`. Workers on one machine need one each.")                                  \
     X("General", log_level, CHOICE, "info", 0, 0, 0, "error|warn|info|debug", CONF_RELOAD,                             \
       "How much is logged to standard error.")                                                                         \
     X("General", log_format, CHOICE, "text", 0, 0, 0, "text|json", CONF_RELOAD,                                        \
@@ -112,9 +115,10 @@
     X("Back ends", s3_timeout, DURATION, "15s", 100, CONF_HOUR, CONF_SEC, NULL, 0,                                     \
       "How long the S3 server may be silent before a request is given up and tried again.")                            \
                                                                                                                        \
-    X("Transcription", engine, CHOICE, "auto", 0, 0, 0, "auto|whisper|pocketsphinx|null", 0,                                   \
-      "What turns speech into text for jobs that name no engine. `auto` takes the best one that is installed; `null` " \
-      "returns a fixed text at once, for load tests.")                                                                 \
+    X("Transcription", engine, CHOICE, "auto", 0, 0, 0, "auto|whisper|pocketsphinx|gemini|openai|null", 0,                    \
+      "What turns speech into text for jobs that name no engine. `auto` takes the best one that is installed, and "    \
+      "never one that sends recordings away: `gemini` and `openai` do, to another server. `null` returns a fixed "     \
+      "text at once, for load tests.")                                                                                 \
     X("Transcription", model, STRING, "", 0, CONF_TEXT, 0, NULL, 0,                                                    \
       "Model for jobs that name none, such as `base`. When empty: the engine's own.")                                  \
     X("Transcription", model_aliases, LIST, "", 0, CONF_PATHS, 0, NULL, 0,                                             \
@@ -124,7 +128,8 @@
       "(`Systran/faster-whisper-small`).")                                                                             \
     X("Transcription", model_missing, CHOICE, "nearest", 0, 0, 0, "nearest|error", 0,                                  \
       "What happens to a job that asks for a model that is not installed. `nearest` takes the installed one that is "  \
-      "nearest in size and can do what is asked, with a warning in the result; `error` refuses the job.")              \
+      "nearest in size and can do what is asked, with a warning in the result; `error` refuses the job, and nobody "   \
+      "gets a smaller model when memory is short.")                                                                    \
     X("Transcription", model_path, STRING, "", 0, CONF_PATHS, 0, NULL, 0,                                              \
       "Folder with model files. When empty: `models` in the data folder for Whisper; PocketSphinx's are where its "    \
       "package put them.")                                                                                             \
@@ -150,13 +155,52 @@
       "listened to and the language of most of them counts for all.")                                                  \
     X("Transcription", engine_slots, INT, "auto", 1, 1024, 0, "auto=0", 0,                                             \
       "How many chunks the engine works on at the same time. `auto` is 8 for Whisper, which computes them together, "  \
-      "and one for each processor core for PocketSphinx.")                                                             \
-    X("Transcription", engine_memory, BYTES, "auto", CONF_MIB, 16384 * CONF_GIB, CONF_MIB, "auto=0", 0,                \
-      "Most memory that Whisper's models may take together. `auto` is what the machine has left. When it is short, "   \
-      "fewer chunks run at the same time; a model that does not fit even then fails its jobs.")                        \
+      "4 for Gemini and OpenAI, and one for each processor core for PocketSphinx.")                                    \
+    X("Transcription", model_memory, BYTES, "auto", CONF_MIB, 16384 * CONF_GIB, CONF_MIB, "auto=0", 0,                 \
+      "Most memory that the loaded Whisper models of a process may take together. `auto` is what the machine, or "     \
+      "the control group, has left. When it is short, idle models go and fewer chunks run at the same time; a job "    \
+      "whose model does not fit even then gets the next smaller one, with a warning in the result.")                   \
+    X("Transcription", model_pool_size, INT, "2", 1, 256, 0, NULL, 0,                                                  \
+      "How many Whisper models stay loaded while nobody uses them, for `model_idle_time`. More go after 30 s.")        \
+    X("Transcription", model_pool_max_size, INT, "4", 1, 256, 0, NULL, 0,                                              \
+      "How many Whisper models are loaded at the same time at most. For one more the least recently used goes; while " \
+      "all are in use a job waits. At least `model_pool_size`.")                                                       \
+    X("Transcription", model_acquire_timeout, DURATION, "5m", 100, CONF_DAY, CONF_SEC, "unlimited=0", 0,               \
+      "How long a job waits while there is no room for its model. Then the attempt fails, and it is tried again later.")\
+    X("Transcription", model_warm_up, LIST, "auto", 1, CONF_TEXT, 0, NULL, 0,                                          \
+      "Models that a worker loads when it starts, separated by commas. `auto` is the default model, `none` loads "     \
+      "nothing before the first job.")                                                                                 \
+    X("Transcription", model_idle_time, DURATION, "10m", 100, 366 * CONF_DAY, CONF_SEC, "never=0", 0,                  \
+      "After this time without use a Whisper model is unloaded and its memory given back; the next job loads it again.")\
+                                                                                                                       \
+    X("Remote engines", gemini_api_key, STRING, "", 0, CONF_TEXT, 0, NULL, CONF_SECRET,                                \
+      "API key for `engine = gemini`. When empty: that engine cannot be used.")                                        \
+    X("Remote engines", gemini_model, STRING, "", 0, 128, 0, NULL, 0,                                                  \
+      "Model of Gemini for jobs that name none, where `model` does not say. When empty: `gemini-flash-latest`.")       \
+    X("Remote engines", gemini_rate, INT, "unlimited", 1, 10000, 0, "unlimited=0", 0,                                  \
+      "Most requests a minute to Gemini, all workers on this database together. What Google allows depends on the "    \
+      "model and the plan.")                                                                                           \
+    X("Remote engines", gemini_url, URL, "", 0, CONF_PATHS, 0, "http|https", 0,                                        \
+      "Address of a server that speaks Gemini's API. When empty: Google's.")                                           \
+    X("Remote engines", openai_api_key, STRING, "", 0, CONF_TEXT, 0, NULL, CONF_SECRET,                                \
+      "API key for `engine = openai`. Servers of your own may need none.")                                             \
+    X("Remote engines", openai_model, STRING, "", 0, 128, 0, NULL, 0,                                                  \
+      "Model of that server for jobs that name none, where `model` does not say. When empty: `whisper-1`.")            \
+    X("Remote engines", openai_rate, INT, "unlimited", 1, 10000, 0, "unlimited=0", 0,                                  \
+      "Most requests a minute to that server, all workers on this database together.")                                 \
+    X("Remote engines", openai_url, URL, "", 0, CONF_PATHS, 0, "http|https", 0,                                        \
+      "Address of any server that speaks OpenAI's audio API, with its version, as `http://host:8000/v1`. When empty: " \
+      "OpenAI's.")                                                                                                     \
+    X("Remote engines", remote_timeout, DURATION, "2m", 100, CONF_HOUR, CONF_SEC, NULL, 0,                             \
+      "Longest time that one request to a remote engine may take; then it is tried again.")                            \
+    X("Remote engines", remote_ca_file, STRING, "", 0, CONF_PATHS, 0, NULL, 0,                                         \
+      "File with the certificates (PEM) to trust for remote engines. When empty: the system's.")                       \
                                                                                                                        \
     X("Uploads", max_upload_size, BYTES, "2G", 1, 16384 * CONF_GIB, CONF_MIB, NULL, 0,                                 \
       "Largest recording that is accepted.")                                                                           \
+    X("Uploads", min_free_disk, BYTES, "500M", 0, 16384 * CONF_GIB, CONF_MIB, NULL, 0,                                 \
+      "With less room than this in the data folder, `temp` or a storage folder no recording is accepted, and "         \
+      "with less in `temp` no worker begins a job.")                                                                   \
     X("Uploads", upload_time_limit, DURATION, "1h", CONF_SEC, 7 * CONF_DAY, CONF_SEC, NULL, 0,                         \
       "Longest time one upload may take. Leftovers of broken uploads are removed once they are older than this.")      \
     X("Uploads", sync_time_limit, DURATION, "10m", CONF_SEC, 7 * CONF_DAY, CONF_SEC, "unlimited=0", 0,                  \
@@ -200,9 +244,35 @@
     X("Jobs", max_queue_size, INT, "unlimited", 1, 1000000000, 0, "unlimited=0", 0,                                    \
       "How many jobs may wait; more are refused until some are done.")                                                 \
     X("Jobs", worker_concurrency, INT, "4", 1, 256, 0, NULL, 0,                                                        \
-      "How many jobs a worker process has in work at the same time. They share the `engine_slots`.")                   \
+      "Most jobs that a worker process has in work at the same time. They share the `engine_slots`.")                  \
+    X("Jobs", worker_concurrency_min, INT, "auto", 1, 256, 0, "auto=0", 0,                                             \
+      "How many jobs a worker takes whenever they wait. Each further one, up to `worker_concurrency`, it takes "       \
+      "only when jobs still wait a second later, so that other workers come first; while there is less to do "         \
+      "the number goes down again. `auto` is `worker_concurrency`: no such steps.")                                    \
+    X("Jobs", worker_queues, LIST, "high, normal, retry", 1, CONF_TEXT, 0, NULL, 0,                                    \
+      "Which queues a worker takes jobs from, and in which order: the second is looked at when nothing is due in the " \
+      "first.")                                                                                                        \
+    X("Jobs", short_job_size, BYTES, "2M", 1, 16384 * CONF_GIB, CONF_MIB, "off=0", 0,                                  \
+      "A job whose recording has at most this many bytes is a short one. Beside its `worker_concurrency` jobs a "      \
+      "worker takes one more if that is short, so that a clip does not wait until one of several long recordings is "  \
+      "done. It is decided when the job is submitted.")                                                                \
+    X("Jobs", worker_max_jobs, INT, "unlimited", 1, 1000000000, 0, "unlimited=0", 0,                                   \
+      "A worker process that has taken this many jobs lets them end and replaces itself by a fresh one.")              \
+    X("Jobs", worker_max_memory, BYTES, "unlimited", CONF_MIB, 16384 * CONF_GIB, CONF_MIB, "unlimited=0", 0,           \
+      "A worker process that holds more memory than this lets its jobs end and replaces itself by a fresh one. "       \
+      "Its models count. When it is exceeded right at the start it is without effect, with a warning.")                \
     X("Jobs", job_time_limit, DURATION, "1h", CONF_SEC, 30 * CONF_DAY, CONF_SEC, "unlimited=0", 0,                     \
-      "Longest time one attempt at a job may take.")                                                                   \
+      "Longest time one attempt at a job may take; then it is stopped. The chunks that are done are kept.")            \
+    X("Jobs", job_hard_time_limit, DURATION, "auto", CONF_SEC, 30 * CONF_DAY, CONF_SEC, "auto=0", 0,                   \
+      "When a job is still not stopped after this time, because something hangs, the worker process replaces "         \
+      "itself; its other jobs are handed back. A cancelled job gets as long to stop as lies between the two "          \
+      "limits. `auto` is five minutes more than `job_time_limit`; a smaller one counts for both.")                     \
+    X("Jobs", job_time_factor, INT, "0", 0, 1000, 0, NULL, 0,                                                          \
+      "Both limits are at least this many times as long as the recording, once its length is known. 0: they "          \
+      "are the same for all.")                                                                                         \
+    X("Jobs", job_time_policy, CHOICE, "retry", 0, 0, 0, "retry|fail", 0,                                              \
+      "What becomes of a job that reaches its time limit. `retry` counts it as a failed attempt, and the next "        \
+      "one goes on after the chunks that are done; `fail` ends it.")                                                   \
     X("Jobs", max_attempts, INT, "5", 1, 100, 0, NULL, 0,                                                              \
       "How often a job is tried when the trouble may pass, the first try included.")                                   \
     X("Jobs", retry_base, DURATION, "5s", 10, CONF_DAY, CONF_SEC, NULL, 0,                                             \
@@ -210,8 +280,20 @@
       "that.")                                                                                                         \
     X("Jobs", retry_cap, DURATION, "10m", 10, 7 * CONF_DAY, CONF_SEC, NULL, 0,                                         \
       "The wait before an attempt never grows beyond this.")                                                           \
+    X("Jobs", retry_policy, LIST, "", 0, CONF_PATHS, 0, NULL, 0,                                                       \
+      "How failures of single classes are tried again, where it is to be otherwise than `max_attempts`, `retry_base` " \
+      "and `retry_cap` say: `timeout: 2, out_of_memory: 3 x 30s..10m, unavailable: 10 x 2s..5m equal` has two "        \
+      "attempts at what takes too long, and so on. After the class stand the number of attempts, the shortest and the "\
+      "longest wait, and how it is drawn: `full` (the usual: anything up to it), `equal` (from half of it), `none` "   \
+      "(exactly it); what is left out is as for all others. Classes are `out_of_memory`, `busy`, `timeout`, "          \
+      "`unavailable`, `uncertain` and `crashed`, as in the errors' rows; others are never tried again.")               \
     X("Jobs", keep_audio, DURATION, "7d", 0, 36500 * CONF_DAY, CONF_DAY, "forever=-1", 0,                             \
       "How long a recording is kept after its job ended. Transcripts stay.")                                           \
+    X("Jobs", keep_results, DURATION, "forever", 0, 36500 * CONF_DAY, CONF_DAY, "forever=-1", 0,                       \
+      "How long a transcript is kept after its job ended. The job stays, and says that its transcript was removed.")   \
+    X("Jobs", keep_jobs, DURATION, "forever", 0, 36500 * CONF_DAY, CONF_DAY, "forever=-1", 0,                          \
+      "How long a job is known after it ended; then everything goes that belongs to it: its recording, its "           \
+      "transcript, its errors.")                                                                                       \
     X("Jobs", drain_timeout, DURATION, "30s", 0, CONF_HOUR, CONF_SEC, NULL, 0,                                         \
       "At a stop: how long running chunks may go on before they are handed back.")                                     \
     X("Jobs", lease, DURATION, "30s", CONF_SEC, CONF_HOUR, CONF_SEC, NULL, 0,                                          \
@@ -236,6 +318,11 @@
       "Memory one decoder may use. With less than the minimum ffmpeg hangs instead of failing.")                       \
     X("Audio", decode_time_limit, DURATION, "30m", CONF_SEC, CONF_DAY, CONF_SEC, NULL, 0,                              \
       "Longest time the decoding of one recording may take.")                                                          \
+    X("Audio", decode_stall_limit, DURATION, "2m", 100, CONF_DAY, CONF_SEC, NULL, 0,                                   \
+      "A decoder that gives no sound for this long is killed.")                                                        \
+    X("Audio", max_audio_length, DURATION, "1d", CONF_SEC, 3650 * CONF_DAY, CONF_SEC, "unlimited=0", 0,                \
+      "Longest recording that is transcribed. A small file may hold days of silence, which all must be "               \
+      "decoded: 115 MB of `temp` for each hour.")                                                                      \
     X("Audio", ffmpeg, STRING, "ffmpeg", 1, CONF_PATHS, 0, NULL, 0,                                                    \
       "The ffmpeg program: a path, or a name that is looked up in `PATH`.")                                            \
     X("Audio", temp, STRING, "", 0, CONF_PATHS, 0, NULL, 0,                                                            \

@@ -92,6 +92,25 @@ void conf_print(const struct conf *c, struct buf *b)
     }
 }
 
+void conf_tell(const struct conf *c, struct buf *b)
+{
+    size_t n;
+    const char *comma = "";
+    const struct conf_option *all = conf_options(&n);
+    buf_addc(b, '{');
+    for (size_t i = 0; i < n; i++) {
+        enum conf_type t = all[i].type;
+        if (t == CONF_STRING || t == CONF_LIST || t == CONF_URL || all[i].flags & CONF_SECRET)
+            continue;
+        CLEANUP(buf_clear) struct buf value = BUF_INIT(4 * CONF_PATHS);
+        conf_add_shown(&all[i], conf_fetch(c, &all[i]), &value);
+        buf_addf(b, "%s\"%s\":", comma, all[i].name);
+        str_add_json(b, buf_str(&value));
+        comma = ",";
+    }
+    buf_addc(b, '}');
+}
+
 /* Words of `text` in lines of at most LINE bytes, each after "# "; Markdown's backquotes are left out. */
 static void add_comment(struct buf *b, const char *text)
 {

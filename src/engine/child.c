@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* See child.h. `exchange` is the parent's whole conversation: one poll loop that sends, receives, and watches the time.
+/* See child.h. `converse` is the parent's whole conversation: one poll loop that sends, receives, and watches the time.
  */
 #include "engine/child.h"
 
@@ -19,10 +19,11 @@
 #include <unistd.h>
 
 enum {
-    POLL_MS = 100,   /* between looks at cancel */
-    END_MS = 500,    /* for a child to free its model and end */
-    DYING_MS = 3000, /* from closing the socket to being dead: writing a core file takes time */
-    TAIL_BYTES = 300 /* of what it wrote to stderr last */
+    POLL_MS = 100,     /* between looks at cancel */
+    END_MS = 500,      /* for a child to free its model and end */
+    DYING_MS = 3000,   /* from closing the socket to being dead: writing a core file takes time */
+    TAIL_BYTES = 3000, /* of what it wrote to stderr last ... */
+    IN_MESSAGE = 300,  /* ... and of that in a sentence about its death */
 };
 
 struct child {
@@ -81,11 +82,12 @@ static int died(struct child *c, const struct child_limits *limits, struct err *
     char how[80];
     proc_describe(status, how, sizeof how);
     err_set(err, ERR_CRASHED, "the engine's process died (%s)", how);
-    CLEANUP(buf_clear) struct buf said = BUF_INIT((size_t)4 * TAIL_BYTES);
-    utf8_add_clean(&said, c->tail, c->tail_len);
+    CLEANUP(buf_clear) struct buf said = BUF_INIT((size_t)4 * IN_MESSAGE);
+    size_t in_message = MIN(c->tail_len, (size_t)IN_MESSAGE);
+    utf8_add_clean(&said, c->tail + c->tail_len - in_message, in_message);
     while (said.len && said.data[said.len - 1] == '\n')
         said.data[--said.len] = '\0';
-    CLEANUP(buf_clear) struct buf line = BUF_INIT((size_t)16 * TAIL_BYTES);
+    CLEANUP(buf_clear) struct buf line = BUF_INIT((size_t)16 * IN_MESSAGE);
     str_add_printable(&line, buf_str(&said));
     if (line.len)
         err_set(err, ERR_CRASHED, "the engine's process died (%s); it said last: %s", how, buf_str(&line));
@@ -169,7 +171,7 @@ static int spawn(struct child *c, const char *const *argv, struct err *err)
     return proc_spawn(&opts, &c->proc, err);
 }
 
-static int exchange(struct child *c, struct outgoing *out, size_t n_out, const struct child_limits *limits,
+static int converse(struct child *c, struct outgoing *out, size_t n_out, const struct child_limits *limits,
                     struct buf *ret, struct err *err)
 {
     CLEANUP(buf_clear) struct buf body = BUF_INIT(CHILD_MAX_REPLY);
@@ -209,6 +211,20 @@ static int exchange(struct child *c, struct outgoing *out, size_t n_out, const s
         return err_set(err, head.status, "%s", buf_str(&body));
     buf_add(ret, buf_str(&body), body.len);
     return buf_check(ret, "the engine's answer", err);
+}
+
+/* The whole of a question and its answer. */
+static int exchange(struct child *c, struct outgoing *out, size_t n_out, const struct child_limits *limits,
+                    struct buf *ret, struct err *err)
+{
+    int rc = converse(c, out, n_out, limits, ret, err);
+    if (rc >= 0 || !limits->said)
+        return rc;
+    struct pollfd more = {.fd = c->errors, .events = POLLIN};
+    if (c->errors >= 0 && poll(&more, 1, 0) > 0)
+        keep_errors(c);
+    utf8_add_clean(limits->said, c->tail, c->tail_len);
+    return rc;
 }
 
 int child_start(const char *const *argv, const struct child_limits *limits, struct child **ret, int *ret_status,

@@ -51,10 +51,11 @@ struct child_reply {
 
 struct child;
 
-/* How long to wait for a child. */
+/* How long to wait for a child, and where to put what it says of a failure. */
 struct child_limits {
     const struct cancel *cancel; /* may be NULL */
     int64_t until_ms;            /* monotonic; INT64_MAX: no limit */
+    struct buf *said;            /* after a failure: what the child wrote to stderr last is appended. May be NULL */
 };
 
 /*

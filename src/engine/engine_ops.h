@@ -27,12 +27,16 @@ struct engine_ops {
     /* As engine_detect; with ENGINE_DETECTS only. */
     int (*detect)(struct engine *e, const struct engine_request *r, const struct engine_chunk *c,
                   const struct cancel *cancel, struct engine_language *ret, struct err *err);
+    /* As engine_load; NULL: there is nothing to load. */
+    int (*load)(struct engine *e, const struct engine_request *r, const struct cancel *cancel, struct err *err);
+    void (*fell_back)(struct engine *e); /* with `load` */
     /* As engine_models; NULL: UNSUPPORTED. Any thread. */
     int (*models)(struct engine *e, struct arena *a, struct engine_model **ret, size_t *ret_n, struct err *err);
     void (*describe)(struct engine *e, struct buf *b); /* as engine_describe; NULL: it keeps no models */
     int (*child_main)(int argc, char **argv);          /* NULL: has no children */
 };
 
-extern const struct engine_ops engine_pocketsphinx_ops, engine_whisper_ops, engine_null_ops;
+extern const struct engine_ops engine_pocketsphinx_ops, engine_whisper_ops, engine_null_ops, engine_gemini_ops,
+    engine_openai_ops;
 
 #endif

@@ -28,9 +28,10 @@
 
 enum {
     RANK = 10,
-    LOOK_MS = 100,            /* at cancel, while waiting for a slot */
-    FRAME = AUDIO_RATE / 50,  /* 20 ms */
-    SILENT_RMS = 16,          /* -66 dB of full scale: quieter than any speech, louder than dither */
+    LOOK_MS = 100,           /* at cancel, while waiting for a slot */
+    FRAME = AUDIO_RATE / 50, /* 20 ms */
+    SILENT_RMS = 16,         /* -66 dB of full scale: quieter than any speech, louder than dither */
+    SAID_MAX = 16384,
     EXIT_OUT_OF_MEMORY = 255, /* sphinxbase ends a process without memory with exit(-1) */
 };
 
@@ -138,9 +139,9 @@ static int death_while_loading(const struct pocketsphinx *ps, int status, struct
 }
 
 static int ask(struct pocketsphinx *ps, struct slot *s, const struct engine_chunk *c, const struct cancel *cancel,
-               struct buf *ret, struct err *err)
+               struct buf *ret, struct buf *said, struct err *err)
 {
-    struct child_limits limits = {cancel, ps->chunk_time_ms ? clock_mono_ms() + ps->chunk_time_ms : INT64_MAX};
+    struct child_limits limits = {cancel, ps->chunk_time_ms ? clock_mono_ms() + ps->chunk_time_ms : INT64_MAX, said};
     if (s->child && !child_usable(s->child)) { /* died while nobody looked */
         child_free(s->child);
         s->child = NULL;
@@ -218,9 +219,11 @@ static int pocketsphinx_run(struct engine *e, const struct engine_request *r, co
     struct slot *s = take_slot(ps, cancel);
     if (!s)
         return err_set(err, ERR_CANCELLED, "cancelled");
-    CLEANUP(buf_clear) struct buf json = BUF_INIT(CHILD_MAX_REPLY);
-    int rc = ask(ps, s, c, cancel, &json, err);
+    CLEANUP(buf_clear) struct buf json = BUF_INIT(CHILD_MAX_REPLY), said = BUF_INIT(SAID_MAX);
+    int rc = ask(ps, s, c, cancel, &json, &said, err);
     give_slot(ps, s);
+    if (rc < 0 && said.len)
+        ret->said = arena_strdup(a, buf_str(&said)); /* without memory: nothing */
     return rc < 0 ? rc : segments_from_json(buf_str(&json), json.len, a, &ret->segments, err);
 }
 

@@ -24,6 +24,9 @@ enum {
     LONGEST_S = 30,
     BEAM_SIZE = 5,
     ROWS_MAX = 64,
+    MODELS_KEPT = 2,
+    MODELS_MAX = 4,
+    SPARE_MS = 30000,     /* longer than a job's pauses between chunks */
     PREVIOUS_MAX = 448,   /* tokens in a state; the library keeps fewer */
     LANGUAGES_SMALL = 99, /* in all vocabularies but the largest, which has Cantonese too */
     VOCABULARY_LARGEST = 51866,
@@ -54,12 +57,26 @@ static char *folder_of(const struct engine_opts *o)
     return o->model_path ? xstrdup(o->model_path) : o->data_folder ? xasprintf("%s/models", o->data_folder) : NULL;
 }
 
+struct first {
+    char *name;
+    struct err why_not; /* of the first that is none */
+};
+
+/* Other files of that ending may lie in the folder, PocketSphinx's for one. */
 static int first_model(const char *path, void *arg, struct err *err)
 {
     (void)err;
-    char **ret = arg;
-    if (!*ret)
-        *ret = xstrdup(path);
+    struct first *first = arg;
+    if (first->name)
+        return 0;
+    struct arena a = ARENA_INIT;
+    struct whisper_info info;
+    struct err why = ERR_INIT;
+    if (whisper_inspect(path, &a, &info, &why) == 0)
+        first->name = xstrdup(info.name);
+    else if (!first->why_not.code)
+        first->why_not = why;
+    arena_clear(&a);
     return 0;
 }
 
@@ -76,20 +93,22 @@ static int default_model(const struct engine_opts *o, const char *folder, char *
         *ret = xstrdup(o->model);
         return 0;
     }
-    rc = folder ? whisper_list_models(folder, first_model, &path, err) : 0;
-    if (rc == 0 && !path)
-        rc = err_set(err, ERR_UNAVAILABLE, "no Whisper model in '%s': get one with 'steno model pull base'",
-                     folder ? folder : "(no folder)");
-    if (rc < 0)
+    struct first first = {.why_not = ERR_INIT};
+    rc = folder ? whisper_list_models(folder, first_model, &first, err) : 0;
+    if (rc < 0) {
+        free(first.name);
         return rc;
-    struct arena a = ARENA_INIT;
-    struct whisper_info info;
-    rc = whisper_inspect(path, &a, &info, err);
-    if (rc == 0)
-        *ret = xstrdup(info.name);
-    arena_clear(&a);
-    free(path);
-    return rc;
+    }
+    if (first.name) {
+        *ret = first.name;
+        return 0;
+    }
+    if (first.why_not.code) {
+        *err = first.why_not;
+        return err->code;
+    }
+    return err_set(err, ERR_UNAVAILABLE, "no Whisper model in '%s': get one with 'steno model pull base'",
+                   folder ? folder : "(no folder)");
 }
 
 static int whisper_available(const struct engine_opts *opts, struct err *err)
@@ -120,7 +139,12 @@ static int whisper_engine_open(const struct engine_opts *opts, struct engine **r
                                    .windows = opts->slots,
                                    .rows = MIN((unsigned)ROWS_MAX, opts->slots * (unsigned)w->beam_size),
                                    .threads = opts->threads,
-                                   .memory_bytes = opts->memory_bytes};
+                                   .memory_bytes = opts->memory_bytes,
+                                   .kept = opts->models_kept ? opts->models_kept : MODELS_KEPT,
+                                   .max = opts->models_max ? opts->models_max : MODELS_MAX,
+                                   .wait_ms = opts->model_wait_ms,
+                                   .idle_ms = opts->model_idle_ms,
+                                   .spare_ms = SPARE_MS};
     models_new(&mo, &w->models);
     model_list_new(folder, &w->list);
     w->model = TAKE(model);
@@ -421,6 +445,21 @@ static int whisper_engine_detect(struct engine *e, const struct engine_request *
     return rc < 0 ? rc : 1;
 }
 
+static int whisper_engine_load(struct engine *e, const struct engine_request *r, const struct cancel *cancel,
+                               struct err *err)
+{
+    struct loaded *l = NULL;
+    int rc = models_acquire(of(e)->models, whisper_engine_model(e, r), cancel, &l, err);
+    if (rc >= 0)
+        models_release(of(e)->models, l);
+    return rc;
+}
+
+static void whisper_engine_fell_back(struct engine *e)
+{
+    models_fell_back(of(e)->models);
+}
+
 static void whisper_engine_describe(struct engine *e, struct buf *b)
 {
     models_describe(of(e)->models, b);
@@ -444,6 +483,8 @@ const struct engine_ops engine_whisper_ops = {
     .check = whisper_check,
     .run = whisper_engine_run,
     .detect = whisper_engine_detect,
+    .load = whisper_engine_load,
+    .fell_back = whisper_engine_fell_back,
     .models = whisper_engine_models,
     .describe = whisper_engine_describe,
 };

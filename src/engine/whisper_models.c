@@ -7,7 +7,7 @@
  * does, nobody new starts to use any model: the calls under way end, so each in the line gets its turn. The
  * head of the line looks again each time that a model has become idle.
  */
-#include "engine/whisper_models.h"
+#include "engine/whisper_models_internal.h"
 
 #include "base/available.h"
 #include "base/clock.h"
@@ -15,46 +15,18 @@
 #include "base/str.h"
 #include "base/thread.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 
 enum { LOOK_MS = 100 /* at the cancel */ };
 
-struct loaded {
-    char *name; /* as asked for; NULL: a free place */
-    bool loading;
-    struct whisper_model *model;
-    struct whisper_batcher *batcher;
-    int64_t bytes; /* of its batch and, when they are mapped, its weights */
-    unsigned users;
-    int64_t used_ms;
-};
-
-/* On the stack of a caller that finds no room. */
-struct waiter {
-    struct waiter *next;
-    bool in_line;
-    bool looked; /* found no room when idle_count was: */
-    uint64_t seen;
-};
-
-struct models {
-    struct models_opts o;
-    char *folder, *cache;
-    pthread_mutex_t mu; /* guards all below */
-    pthread_cond_t changed;
-    struct loaded places[MODELS_MAX];
-    bool loading;
-    struct waiter *line;
-    uint64_t idle_count;              /* how often a model became idle */
-    uint64_t hits, misses, evictions; /* acquired while loaded; loaded for it; unloaded to make room */
-};
-
 static const struct log_ctx lc = {.component = "engine"};
 
-/* 1: the caller has to wait. */
-enum { WAIT = 1 };
+/* The caller has to wait. */
+enum { WAIT = 2 };
 
-static void unload(struct loaded *l)
+/* What is freed in the C library's heap stays the process's own until it is told to give it back. */
+void loaded_unload(struct loaded *l)
 {
     if (l->batcher)
         log_debug(&lc, "whisper: '%s' unloaded; at most %u windows were in one step", l->name,
@@ -63,6 +35,7 @@ static void unload(struct loaded *l)
     whisper_model_unref(l->model);
     free(l->name);
     *l = (struct loaded){0};
+    malloc_trim(0);
 }
 
 void models_new(const struct models_opts *o, struct models **ret)
@@ -71,8 +44,11 @@ void models_new(const struct models_opts *o, struct models **ret)
     m->o = *o;
     m->o.folder = m->folder = xstrdup(o->folder);
     m->o.cache = m->cache = xstrdup(o->cache);
+    m->o.max = MAX(MAX(o->max, o->kept), 1);
+    m->places = xcalloc(m->o.max, sizeof *m->places);
     pthread_mutex_init(&m->mu, NULL);
     cond_init(&m->changed);
+    cond_init(&m->reaper_wake);
     *ret = m;
 }
 
@@ -80,10 +56,13 @@ void models_free(struct models *m)
 {
     if (!m)
         return;
-    for (size_t i = 0; i < MODELS_MAX; i++)
-        unload(&m->places[i]);
+    models_end_reaper(m);
+    for (size_t i = 0; i < m->o.max; i++)
+        loaded_unload(&m->places[i]);
     pthread_mutex_destroy(&m->mu);
     pthread_cond_destroy(&m->changed);
+    pthread_cond_destroy(&m->reaper_wake);
+    free(m->places);
     free(m->folder);
     free(m->cache);
     free(m);
@@ -123,11 +102,15 @@ static struct whisper_batcher_opts batch_of(const struct models *m, unsigned win
     return (struct whisper_batcher_opts){.threads = m->o.threads, .max_windows = windows, .max_rows = rows};
 }
 
-/* Weights that are mapped from the cache count, though the kernel holds their pages for free ones. */
+/*
+ * With a limit the weights count, however they lie in memory. Without one it is asked what is still to be taken:
+ * weights that are mapped from the cache come in by and by, without a cache they are there.
+ */
 static int64_t bytes_of(const struct models *m, const struct whisper_model *model, unsigned windows)
 {
     struct whisper_batcher_opts bo = batch_of(m, windows);
-    return whisper_batcher_memory(model, &bo) + (m->cache ? whisper_model_info(model)->packed_bytes : 0);
+    return whisper_batcher_memory(model, &bo) +
+           (m->cache || m->o.memory_bytes ? whisper_model_info(model)->packed_bytes : 0);
 }
 
 static int64_t room_locked(const struct models *m)
@@ -135,16 +118,15 @@ static int64_t room_locked(const struct models *m)
     if (!m->o.memory_bytes)
         return available_memory() / 10 * 9;
     int64_t left = m->o.memory_bytes;
-    for (size_t i = 0; i < MODELS_MAX; i++)
+    for (size_t i = 0; i < m->o.max; i++)
         left -= m->places[i].bytes;
     return left;
 }
 
-/* The idle model unused for longest; NULL: none. */
-static struct loaded *idle_locked(struct models *m)
+struct loaded *models_idle_locked(struct models *m)
 {
     struct loaded *best = NULL;
-    for (size_t i = 0; i < MODELS_MAX; i++) {
+    for (size_t i = 0; i < m->o.max; i++) {
         struct loaded *l = &m->places[i];
         if (l->name && !l->users && !l->loading && (!best || l->used_ms < best->used_ms))
             best = l;
@@ -154,7 +136,7 @@ static struct loaded *idle_locked(struct models *m)
 
 static bool others_in_use_locked(const struct models *m)
 {
-    for (size_t i = 0; i < MODELS_MAX; i++)
+    for (size_t i = 0; i < m->o.max; i++)
         if (m->places[i].users)
             return true;
     return false;
@@ -163,79 +145,126 @@ static bool others_in_use_locked(const struct models *m)
 static void evict_locked(struct models *m, struct loaded *l)
 {
     m->evictions++;
-    unload(l);
+    loaded_unload(l);
 }
 
-/* How many windows fit, idle models put out for them; WAIT when that may be more once others are idle. */
-static int fit_locked(struct models *m, const struct whisper_model *model, unsigned *ret_windows, struct err *err)
+/*
+ * Memory was short when idle_count was `seen`. 0: an idle model went, try again; WAIT: others are in use, or on their
+ * way out; else the sentence in *err is the last.
+ */
+static int make_room_locked(struct models *m, uint64_t seen, struct err *err)
 {
-    unsigned windows = m->o.windows;
-    int64_t need, room;
-    while ((need = bytes_of(m, model, windows)) > (room = room_locked(m))) {
-        struct loaded *idle = idle_locked(m);
-        if (idle)
-            evict_locked(m, idle);
-        else if (windows > 1)
-            windows /= 2;
-        else if (others_in_use_locked(m))
-            return WAIT;
-        else
-            return err_set(err, ERR_NOMEM,
-                           "model '%s' needs %lld MB of memory, and %lld MB are left: use a smaller model%s",
-                           whisper_model_info(model)->name, (long long)(need >> 20), (long long)(room >> 20),
-                           m->o.memory_bytes ? " or raise engine_memory" : "");
-    }
-    if (windows < m->o.windows)
-        log_warn(&lc, "whisper: memory is short, '%s' runs %u chunks at a time instead of %u",
-                 whisper_model_info(model)->name, windows, m->o.windows);
-    *ret_windows = windows;
-    return 0;
+    struct loaded *idle = models_idle_locked(m);
+    if (idle)
+        evict_locked(m, idle);
+    if (idle || seen != m->idle_count)
+        return 0;
+    if (m->going || others_in_use_locked(m))
+        return WAIT;
+    struct err why = *err;
+    return err_set(err, ERR_NOMEM, "%s: use a smaller model%s", why.msg,
+                   m->o.memory_bytes ? " or raise model_memory" : "");
 }
 
 /* ---- loading ---- */
 
-static int open_model(const struct models *m, const char *name, struct whisper_model **ret, struct err *err)
+static int open_model(const struct models *m, const char *name, int64_t room, const struct cancel *cancel,
+                      struct whisper_model **ret, struct err *err)
 {
     CLEANUP(free_p) char *path = NULL;
     int rc = whisper_find_model(m->folder, name, &path, err);
     if (rc < 0)
         return rc == ERR_NOT_FOUND ? err->code = ERR_INVALID : rc;
-    struct whisper_model_opts mo = {.precision = m->o.precision, .cache_folder = m->cache};
+    struct whisper_batcher_opts smallest = batch_of(m, 1);
+    struct whisper_model_opts mo = {.precision = m->o.precision,
+                                    .cache_folder = m->cache,
+                                    .batcher = &smallest,
+                                    .room_bytes = room,
+                                    .cancel = cancel};
     return whisper_model_open(path, &mo, ret, err);
 }
 
-/* Into `place`, which is marked as loading. Unlocks meanwhile. */
-static int load_locked(struct models *m, struct loaded *place, struct err *err)
+/* Unlocks meanwhile, as the next one does. */
+static int open_locked(struct models *m, struct loaded *place, const struct cancel *cancel, struct err *err)
 {
-    unsigned windows = 0;
+    for (;;) {
+        uint64_t seen = m->idle_count;
+        int64_t room = room_locked(m);
+        pthread_mutex_unlock(&m->mu);
+        int rc = open_model(m, place->name, room, cancel, &place->model, err);
+        pthread_mutex_lock(&m->mu);
+        if (rc == ERR_NOMEM)
+            rc = make_room_locked(m, seen, err);
+        else
+            return rc;
+        if (rc != 0)
+            return rc;
+    }
+}
+
+static int make_batcher_locked(struct models *m, struct loaded *place, struct err *err)
+{
+    struct whisper_batcher_opts bo = batch_of(m, place->windows);
+    int64_t need = bytes_of(m, place->model, place->windows), room = room_locked(m);
+    if (need > room)
+        return err_set(err, ERR_NOMEM, "model '%s' needs %lld MB of memory, and %lld MB are left", place->name,
+                       (long long)(need >> 20) + 1, (long long)(MAX(room, (int64_t)0) >> 20));
+    place->bytes = need;
     pthread_mutex_unlock(&m->mu);
-    int rc = open_model(m, place->name, &place->model, err);
-    pthread_mutex_lock(&m->mu);
-    if (rc == 0)
-        rc = fit_locked(m, place->model, &windows, err);
-    if (rc != 0)
-        return rc;
-    struct whisper_batcher_opts bo = batch_of(m, windows);
-    place->bytes = bytes_of(m, place->model, windows);
-    pthread_mutex_unlock(&m->mu);
-    rc = whisper_batcher_new(place->model, &bo, &place->batcher, err);
+    int rc = whisper_batcher_new(place->model, &bo, &place->batcher, err);
     pthread_mutex_lock(&m->mu);
     if (rc < 0)
+        place->bytes = 0;
+    return rc;
+}
+
+/* With as many windows as fit: idle models are put out for them, those in use are not waited for. */
+static int batcher_locked(struct models *m, struct loaded *place, struct err *err)
+{
+    int rc;
+    uint64_t seen = m->idle_count;
+    place->windows = m->o.windows;
+    while ((rc = make_batcher_locked(m, place, err)) == ERR_NOMEM) {
+        if (place->windows > 1 && !models_idle_locked(m)) {
+            place->windows /= 2;
+            continue;
+        }
+        rc = make_room_locked(m, seen, err);
+        if (rc != 0)
+            return rc;
+        seen = m->idle_count;
+    }
+    if (rc == 0 && place->windows < m->o.windows)
+        log_warn(&lc, "whisper: memory is short, '%s' runs %u chunks at a time instead of %u", place->name,
+                 place->windows, m->o.windows);
+    return rc;
+}
+
+/* Into `place`, which is marked as loading. */
+static int load_locked(struct models *m, struct loaded *place, const struct cancel *cancel, struct err *err)
+{
+    int64_t began = clock_mono_ms();
+    int rc = open_locked(m, place, cancel, err);
+    if (rc == 0)
+        rc = batcher_locked(m, place, err);
+    if (rc != 0)
         return rc;
     const struct whisper_info *i = whisper_model_info(place->model);
-    log_debug(&lc, "whisper: '%s' (%s, %s) loaded in %lld ms%s, %u windows", i->name, i->file_type,
-              whisper_precision_name(i->precision), (long long)i->load_ms, i->from_cache ? " from the cache" : "",
-              windows);
+    place->loaded_at = clock_wall_ms();
+    place->load_ms = clock_mono_ms() - began;
+    log_debug(&lc, "whisper: '%s' (%s, %s) loaded in %lld ms%s, %u windows, %lld MB", i->name, i->file_type,
+              whisper_precision_name(i->precision), (long long)place->load_ms, i->from_cache ? " from the cache" : "",
+              place->windows, (long long)(place->bytes >> 20));
     return 0;
 }
 
 /* A place for another model, emptied; NULL when all are in use. */
 static struct loaded *place_locked(struct models *m)
 {
-    for (size_t i = 0; i < MODELS_MAX; i++)
+    for (size_t i = 0; i < m->o.max; i++)
         if (!m->places[i].name)
             return &m->places[i];
-    struct loaded *l = idle_locked(m);
+    struct loaded *l = models_idle_locked(m);
     if (l)
         evict_locked(m, l);
     return l;
@@ -243,14 +272,23 @@ static struct loaded *place_locked(struct models *m)
 
 static struct loaded *find_locked(struct models *m, const char *name)
 {
-    for (size_t i = 0; i < MODELS_MAX; i++)
+    for (size_t i = 0; i < m->o.max; i++)
         if (str_eq(m->places[i].name, name))
             return &m->places[i];
     return NULL;
 }
 
-/* 0: *ret is the caller's to use. */
-static int try_locked(struct models *m, const char *name, struct waiter *me, struct loaded **ret, struct err *err)
+/* ---- acquiring ---- */
+
+static void use_locked(struct loaded *l)
+{
+    l->users++;
+    l->use_count++;
+}
+
+/* 0, 1: *ret is the caller's to use. */
+static int try_locked(struct models *m, const char *name, const struct cancel *cancel, struct waiter *me,
+                      struct loaded **ret, struct err *err)
 {
     bool head = m->line == me;
     if (m->line && !head) {
@@ -261,7 +299,7 @@ static int try_locked(struct models *m, const char *name, struct waiter *me, str
         return WAIT;
     struct loaded *l = find_locked(m, name);
     if (l && !l->loading) {
-        l->users++;
+        use_locked(l);
         m->hits++;
         *ret = l;
         return 0;
@@ -277,33 +315,56 @@ static int try_locked(struct models *m, const char *name, struct waiter *me, str
     }
     l->name = xstrdup(name);
     l->loading = m->loading = true;
-    int rc = load_locked(m, l, err);
+    int rc = load_locked(m, l, cancel, err);
     l->loading = m->loading = false;
     pthread_cond_broadcast(&m->changed);
     if (rc == 0) {
-        l->users = 1;
+        use_locked(l);
         m->misses++;
+        m->load_ms_last = l->load_ms;
+        m->load_ms_total += l->load_ms;
+        models_loaded_one_locked(m);
         *ret = l;
-        return 0;
+        return 1;
     }
-    unload(l);
+    loaded_unload(l);
     if (rc == WAIT)
         join_locked(m, me);
     return rc;
+}
+
+static int waited_too_long_locked(struct models *m, const char *name, struct err *err)
+{
+    unsigned in_use = 0;
+    for (size_t i = 0; i < m->o.max; i++)
+        in_use += m->places[i].users > 0;
+    m->timeouts++;
+    return err_set(err, ERR_BUSY,
+                   "model '%s' found no room for %.1f s (model_acquire_timeout): %u others are in use, and %s", name,
+                   (double)m->o.wait_ms / 1000, in_use,
+                   m->loading           ? "one is being loaded"
+                   : in_use >= m->o.max ? "no more may be loaded (model_pool_max_size)"
+                                        : "memory is short");
 }
 
 int models_acquire(struct models *m, const char *name, const struct cancel *cancel, struct loaded **ret,
                    struct err *err)
 {
     struct waiter me = {0};
+    int64_t until = m->o.wait_ms > 0 ? clock_mono_ms() + m->o.wait_ms : INT64_MAX;
     int rc;
     pthread_mutex_lock(&m->mu);
-    while ((rc = try_locked(m, name, &me, ret, err)) == WAIT) {
+    while ((rc = try_locked(m, name, cancel, &me, ret, err)) == WAIT) {
         if (cancel_is_set(cancel)) {
             rc = err_set(err, ERR_CANCELLED, "cancelled");
             break;
         }
-        cond_wait_ms(&m->changed, &m->mu, LOOK_MS);
+        int64_t left = until - clock_mono_ms();
+        if (left <= 0) {
+            rc = waited_too_long_locked(m, name, err);
+            break;
+        }
+        cond_wait_ms(&m->changed, &m->mu, MIN(left, (int64_t)LOOK_MS));
     }
     leave_locked(m, &me);
     pthread_mutex_unlock(&m->mu);
@@ -314,6 +375,7 @@ void models_release(struct models *m, struct loaded *l)
 {
     pthread_mutex_lock(&m->mu);
     l->used_ms = clock_mono_ms();
+    l->used_at = clock_wall_ms();
     if (--l->users == 0) {
         m->idle_count++;
         pthread_cond_broadcast(&m->changed);
@@ -321,22 +383,10 @@ void models_release(struct models *m, struct loaded *l)
     pthread_mutex_unlock(&m->mu);
 }
 
-void models_describe(struct models *m, struct buf *b)
+void models_fell_back(struct models *m)
 {
-    const char *comma = "";
-    size_t n = 0;
     pthread_mutex_lock(&m->mu);
-    buf_addf(b, "\"hits\":%llu,\"misses\":%llu,\"evictions\":%llu,\"max_size\":%d,\"loaded\":[",
-             (unsigned long long)m->hits, (unsigned long long)m->misses, (unsigned long long)m->evictions, MODELS_MAX);
-    for (size_t i = 0; i < MODELS_MAX; i++) {
-        if (!m->places[i].name || m->places[i].loading)
-            continue;
-        buf_adds(b, comma);
-        str_add_json(b, m->places[i].name);
-        comma = ",";
-        n++;
-    }
-    buf_addf(b, "],\"size\":%zu", n);
+    m->oom_fallbacks++;
     pthread_mutex_unlock(&m->mu);
 }
 

@@ -4,7 +4,6 @@
 
 #include "base/macros.h"
 
-#include <stddef.h>
 #include <string.h>
 
 static const struct job_state_row {
@@ -71,4 +70,34 @@ bool job_queue_parse(const char *word, enum job_queue *ret)
         }
     }
     return false;
+}
+
+int job_queues_parse(const char *list, struct job_queues *ret, struct err *err)
+{
+    struct job_queues found = {.n = 0};
+    unsigned seen = 0;
+    for (const char *p = list; *p;) {
+        size_t n = strcspn(p, ",");
+        const char *from = p + strspn(p, " "), *end = p + n;
+        while (end > from && end[-1] == ' ')
+            end--;
+        char word[16] = "";
+        enum job_queue q;
+        if (end < from)
+            end = from;
+        memcpy(word, from, MIN((size_t)(end - from), sizeof word - 1));
+        if (!job_queue_parse(word, &q))
+            return err_set(err, ERR_INVALID, "there is no queue '%.*s', only high, normal and retry", (int)(end - from),
+                           from);
+        if (seen & 1U << q)
+            return err_set(err, ERR_INVALID, "the queue '%s' stands twice", word);
+        seen |= 1U << q;
+        found.v[found.n++] = q;
+        p += n;
+        p += *p == ',';
+    }
+    if (!found.n)
+        return err_set(err, ERR_INVALID, "no queue is named: give some of high, normal and retry");
+    *ret = found;
+    return 0;
 }

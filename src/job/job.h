@@ -14,7 +14,10 @@
 #ifndef JOB_JOB_H
 #define JOB_JOB_H
 
+#include "base/err.h"
+
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define JOB_STATES(X)           \
@@ -55,6 +58,14 @@ bool job_queue_parse(const char *word, enum job_queue *ret);
 
 enum job_order { JOB_FIFO, JOB_LIFO };
 
+/* Some of the queues, each once, in an order. */
+struct job_queues {
+    enum job_queue v[QUEUE_COUNT];
+    size_t n;
+};
+/* From "high, normal". INVALID: an unknown word, one that stands twice, none at all. */
+int job_queues_parse(const char *list, struct job_queues *ret, struct err *err) MUST_CHECK;
+
 /* A row of `jobs`. Strings live in the arena it was read into; NULL where the row has NULL. Times in ms, 0 for NULL. */
 struct job {
     const char *id;
@@ -65,6 +76,7 @@ struct job {
     const char *filename, *content_type, *audio_key, *audio_sha256;
     int64_t audio_bytes;
     int64_t audio_gone_at; /* the recording was given up by retention; 0: it is there */
+    int small;             /* 1: a short job, by the size of its recording */
     int attempt, max_attempts, deaths;
     int64_t fence;
     const char *lease_holder; /* the worker that holds the job, or held it last */
@@ -73,6 +85,7 @@ struct job {
     const char *plan; /* NULL also in lists, where it would be most of the memory */
     int64_t chunks_total, chunks_done, duration_ms, progress_ms;
     const char *error_class, *error_message;
+    const char *request_id; /* of the submission, for logs */
 };
 
 /* A row of `chunks`. */
@@ -89,6 +102,7 @@ struct job_result {
     int64_t duration_ms, speech_ms, covered_ms, word_count, processing_ms, created_at;
     double confidence;           /* negative: the engine gives none */
     double language_probability; /* 0: not known */
+    int64_t removed_at;          /* the transcript was given up by retention: text is NULL then; 0: it is there */
 };
 
 /* A row of `uploads`: an object that a client puts into storage by itself, by a signed URL. Its id becomes the job's.

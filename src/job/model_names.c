@@ -379,3 +379,26 @@ int model_names_choose(const struct model_names *n, const struct model_wish *w, 
     *ret_warning = warning;
     return 0;
 }
+
+/* Of two that are about as large, the one of the same kind. */
+static int64_t rank_beside(const struct model_here *m, const struct model_here *large)
+{
+    return m->parameters + (m->multilingual == large->multilingual ? m->parameters / 50 : 0);
+}
+
+const char *model_names_smaller(const char *name, const struct model_wish *w, const struct model_here *here,
+                                size_t n_here)
+{
+    const struct model_here *large = NULL, *best = NULL;
+    for (size_t i = 0; i < n_here; i++)
+        if (str_eq(here[i].name, name))
+            large = &here[i];
+    for (size_t i = 0; large && i < n_here; i++) {
+        const struct model_here *m = &here[i];
+        bool may_speak = w->language || m->multilingual || !large->multilingual;
+        if (m->parameters > 0 && m->parameters < large->parameters && meets(m, w) && may_speak &&
+            (!best || rank_beside(m, large) > rank_beside(best, large)))
+            best = m;
+    }
+    return best ? best->name : NULL;
+}

@@ -71,4 +71,12 @@ int model_names_choose(const struct model_names *n, const struct model_wish *w, 
                        size_t n_here, struct arena *a, const char **ret, const char **ret_warning, struct err *err)
     MUST_CHECK;
 
+/*
+ * Of the installed models the largest that has fewer parameters than `name` and can do what `w` asks in its place (the
+ * name in `w` does not count), one for English or many languages as it is itself when there are both; for a recording
+ * in an unknown language a multilingual one is not replaced by another kind. NULL: there is none.
+ */
+const char *model_names_smaller(const char *name, const struct model_wish *w, const struct model_here *here,
+                                size_t n_here);
+
 #endif

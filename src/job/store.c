@@ -13,26 +13,29 @@ enum { CLAIM_SQL_MAX = 8192, LIST_MAX = 1000 };
 
 /*
  * One UPDATE takes the next job. The order is queue, then age, then id. Each queue is asked by its own subquery, so
- * that each is one walk along the index jobs_pending for FIFO and LIFO alike; COALESCE stops at the first that has
- * something. $4 is where the patience of the poison guard ends (see store_claim).
+ * that each is one walk along an index for FIFO and LIFO alike (jobs_pending, or jobs_small when only short jobs are
+ * wanted); COALESCE stops at the first that has something. $4 is where the patience of the poison guard ends (see
+ * store_claim). Whether a queue is paused does not depend on the job, so a database looks once per queue, in a table
+ * that is mostly empty.
  *
  * A new job is due whatever the clock says: each process has its own idea of the database's, some milliseconds apart,
  * and a worker that was woken for a job must not find it in the future and go back to sleep.
  */
-static char *make_claim_sql(enum job_order order, const char *skip_locked)
+static char *make_claim_sql(const struct store_opts *o, bool small, const char *skip_locked)
 {
-    const char *by = order == JOB_LIFO ? "created_at DESC, id DESC" : "created_at, id";
+    const char *by = o->order == JOB_LIFO ? "created_at DESC, id DESC" : "created_at, id";
     CLEANUP(buf_clear) struct buf b = BUF_INIT(CLAIM_SQL_MAX);
     buf_adds(&b, "UPDATE jobs SET state = 'processing', attempt = attempt + 1, fence = fence + 1, checkpointed = 0, "
                  "lease_holder = $1, lease_until = $2, started_at = COALESCE(started_at, $3), updated_at = $3, "
                  "seq = seq + 1 WHERE state = 'pending' AND id = COALESCE(");
-    for (int rank = 0; rank < QUEUE_COUNT; rank++)
+    for (size_t i = 0; i < o->queues.n; i++)
         buf_addf(&b,
-                 "%s(SELECT id FROM jobs WHERE state = 'pending' AND queue_rank = %d "
+                 "(SELECT id FROM jobs WHERE state = 'pending' AND queue_rank = %d %s"
+                 "AND NOT EXISTS (SELECT 1 FROM paused_queues WHERE queue = '%s') "
                  "AND (run_after <= $3 OR run_after = created_at) AND (deaths = 0 OR run_after <= $4) ORDER BY %s "
-                 "LIMIT 1%s)",
-                 rank ? ", " : "", rank, by, skip_locked);
-    buf_adds(&b, ") RETURNING " JOB_COLUMNS);
+                 "LIMIT 1%s), ",
+                 (int)o->queues.v[i], small ? "AND small = 1 " : "", job_queue_name(o->queues.v[i]), by, skip_locked);
+    buf_adds(&b, "NULL) RETURNING " JOB_COLUMNS); /* SQLite's COALESCE takes two at least */
     return buf_take(&b);
 }
 
@@ -166,10 +169,14 @@ int store_new(struct db *db, const struct store_opts *opts, struct store **ret, 
     for (int i = 0; i < 2; i++)
         s->views[i] = views_new(i);
     s->opts = *opts;
-    s->claim_sql = make_claim_sql(opts->order, db_dialect(db)->skip_locked);
-    if (!s->claim_sql) {
-        store_free(s);
-        return err_set(err, ERR_NOMEM, "out of memory");
+    for (int q = 0; !opts->queues.n && q < QUEUE_COUNT; q++)
+        s->opts.queues.v[s->opts.queues.n++] = (enum job_queue)q;
+    for (int small = 0; small < 2; small++) {
+        s->claim_sql[small] = make_claim_sql(&s->opts, small, db_dialect(db)->skip_locked);
+        if (!s->claim_sql[small]) {
+            store_free(s);
+            return err_set(err, ERR_NOMEM, "out of memory");
+        }
     }
     *ret = s;
     return 0;
@@ -179,9 +186,10 @@ void store_free(struct store *s)
 {
     if (!s)
         return;
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         views_free(s->views[i]);
-    free(s->claim_sql);
+        free(s->claim_sql[i]);
+    }
     free(s);
 }
 

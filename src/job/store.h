@@ -46,6 +46,8 @@ struct store;
 
 struct store_opts {
     enum job_order order;      /* within a queue */
+    struct job_queues queues;  /* which are claimed from, in this order; none named: all, in their own order */
+    int64_t small_bytes;       /* a recording of at most that size is a short job's; 0: none is */
     int max_attempts;          /* written into each new job */
     int64_t alone_patience_ms; /* see the poison guard above */
     int64_t death_pause_ms;
@@ -97,6 +99,7 @@ struct job_new {
     const char *filename, *content_type, *audio_key, *audio_sha256;
     int64_t audio_bytes;
     int64_t created_at;        /* by store_now; 0: now */
+    const char *request_id;    /* as the submission is called in logs; or NULL */
     int64_t max_queue;         /* BUSY when that many jobs are pending already; 0: no limit */
     const struct job_key *key; /* claimed; or NULL */
     const char *fingerprint;   /* with `key`: of what was sent */
@@ -189,6 +192,7 @@ struct store_counts {
     int64_t delayed;                 /* ... and together */
     int64_t oldest_in[QUEUE_COUNT];  /* how long the longest-waiting due job of a queue has been due, ms; 0: none is */
     int64_t oldest_pending_ms;       /* the longest of those */
+    int64_t paused_at[QUEUE_COUNT];  /* since when nothing is claimed from it; 0: it is served */
 };
 int store_counts(struct store *s, struct store_counts *ret, struct err *err) MUST_CHECK;
 struct store_pace {
@@ -197,12 +201,24 @@ struct store_pace {
 };
 /* How fast jobs are done: for estimates. Looks at a few rows. */
 int store_pace(struct store *s, struct store_pace *ret, struct err *err) MUST_CHECK;
-/*
- * As store_get, and how many due jobs will be claimed before this one (all of them when it is not due itself); -1: it
- * is not pending, or there are more than max_position, which bounds the cost.
- */
+/* Where a job stands. */
+struct store_place {
+    int64_t position; /* how many due jobs will be claimed before it (all of them when it is not due itself); -1: it is
+                         not pending, or there are more than max_position, which bounds the cost */
+    bool paused;      /* its queue is: it waits for that to end, too */
+};
+/* As store_get, and its place when all queues are served in their own order. Jobs of other queues that are paused do
+ * not count. */
 int store_look(struct store *s, const char *id, int64_t max_position, struct arena *a, struct job *ret,
-               int64_t *ret_position, struct err *err) MUST_CHECK;
+               struct store_place *ret_place, struct err *err) MUST_CHECK;
+
+/*
+ * From when this returns until it is resumed, no job of the queue is claimed; they are accepted all the same, and those
+ * in work go on. 1: now; 0: it was before.
+ */
+int store_pause_queue(struct store *s, enum job_queue queue, struct err *err) MUST_CHECK;
+/* 1: now; 0: it was not paused. The caller sends wake-ups. */
+int store_resume_queue(struct store *s, enum job_queue queue, struct err *err) MUST_CHECK;
 
 /* ---- those who watch jobs ---- */
 
@@ -240,7 +256,7 @@ struct follow {
 };
 int store_follow(struct store *s, const char *id, const struct follow_opts *o, struct arena *a, struct follow *ret,
                  struct err *err) MUST_CHECK;
-/* The ids of the jobs that will be claimed next, in that order. */
+/* The ids of the jobs that will be claimed next, in that order; none of a paused queue. */
 enum { STORE_QUEUE_MAX = 1000 };
 struct job_id {
     char id[ID_SIZE];
@@ -258,7 +274,8 @@ struct claim {
 struct claim_opts {
     const char *holder; /* the worker's id, new at every start */
     int64_t lease_ms;
-    bool idle; /* the worker runs nothing else: it may take a job that a worker died on */
+    bool idle;  /* the worker runs nothing else: it may take a job that a worker died on */
+    bool small; /* only short jobs: see store_opts */
 };
 
 /* Room for one claimed job; its texts go into the arena, which is the caller's. */
@@ -313,6 +330,14 @@ int store_load_chunks(struct store *s, const char *id, struct arena *a, struct j
 int store_complete(struct store *s, const struct claim *c, const struct job_result *r, int64_t *ret_seq,
                    struct err *err) MUST_CHECK;
 
+/*
+ * store_save_plan, store_save_chunk and store_complete in one, for a job without a plan that turned out to have one
+ * chunk (NULL: none): a short recording costs one write and one wait for the disk then. Its chunk's event has the
+ * number before *ret_seq. LOST also when the job has a plan.
+ */
+int store_complete_whole(struct store *s, const struct claim *c, const char *plan_json, const struct job_chunk *chunk,
+                         const struct job_result *r, int64_t *ret_seq, struct err *err) MUST_CHECK;
+
 /* Any text may be NULL, long or badly encoded: it is cleaned and cut. */
 struct job_failure {
     const char *error_class, *message, *stage, *detail, *worker;
@@ -351,10 +376,16 @@ struct swept {
 /* Takes back jobs whose lease has run out (at most `max` a call, as everywhere below 1..1000). */
 int store_expire_leases(struct store *s, int max, struct arena *a, struct swept **ret, size_t *ret_n, struct err *err)
     MUST_CHECK;
+/*
+ * Puts right what was written while the clock was ahead: leases longer than anyone asks for (all workers have the same
+ * lease_ms), and waits that were counted from a time that has not come yet. Such jobs would be held up by as much as
+ * the clock was wrong. *ret_n: how many there were, at most 2 * `max`.
+ */
+int store_mend_times(struct store *s, int64_t lease_ms, int max, int *ret_n, struct err *err) MUST_CHECK;
 /* Due pending jobs whose wake-up was not sent, oldest first. */
 int store_unannounced(struct store *s, int max, struct arena *a, struct job **ret, size_t *ret_n, struct err *err)
     MUST_CHECK;
-/* Due pending jobs of a queue, oldest first. */
+/* Due pending jobs of a queue, paused or not, oldest first. */
 int store_due(struct store *s, enum job_queue queue, int max, struct arena *a, struct job **ret, size_t *ret_n,
               struct err *err) MUST_CHECK;
 /*
@@ -362,10 +393,29 @@ int store_due(struct store *s, enum job_queue queue, int max, struct arena *a, s
  * uploads/{id}/... and results/{id}/{fence}/... keys; any other key is wanted.
  */
 int store_key_wanted(struct store *s, const char *key, bool *ret, struct err *err) MUST_CHECK;
-/* Jobs that ended before `before_ms`, oldest first: for cleanup and retention. */
-int store_ended_before(struct store *s, int64_t before_ms, int max, struct arena *a, struct job **ret, size_t *ret_n,
-                       struct err *err) MUST_CHECK;
-/* Those of them whose recording was not given up yet: for retention of recordings. */
+/*
+ * What retention gave up of a job: objects that nobody points to any more, which the caller deletes. NULL: none, or it
+ * was given up before.
+ */
+struct given_up {
+    const char *job_id, *audio_key, *result_key;
+};
+/* Gives up at most `max` transcripts of jobs that ended before `before_ms`, the oldest ones, with the checkpoints. */
+int store_drop_results(struct store *s, int64_t before_ms, int max, struct arena *a, struct given_up **ret,
+                       size_t *ret_n, struct err *err) MUST_CHECK;
+/* Removes at most `max` jobs that ended before `before_ms`, the oldest ones, with every row that belongs to them. */
+int store_drop_jobs(struct store *s, int64_t before_ms, int max, struct arena *a, struct given_up **ret, size_t *ret_n,
+                    struct err *err) MUST_CHECK;
+/* How much ended before, each by its own time, and is still there; what goes with its job is counted there alone. */
+struct old_times {
+    int64_t audio, results, jobs;
+};
+struct old_counts {
+    int64_t audio, results, jobs;
+};
+int store_count_old(struct store *s, const struct old_times *before, struct old_counts *ret, struct err *err)
+    MUST_CHECK;
+/* Jobs that ended before and whose recording was not given up yet, oldest first. */
 int store_audio_before(struct store *s, int64_t before_ms, int max, struct arena *a, struct job **ret, size_t *ret_n,
                        struct err *err) MUST_CHECK;
 /* Gives the recording of an ended job up; the caller deletes the object after it. CONFLICT: the job still needs it. */
@@ -374,6 +424,13 @@ int store_give_up_audio(struct store *s, const char *id, struct err *err) MUST_C
 int store_drop_keys(struct store *s, struct err *err) MUST_CHECK;
 /* Forgets workers that were silent for longer. */
 int store_drop_workers(struct store *s, int64_t silent_ms, struct err *err) MUST_CHECK;
+
+/*
+ * Takes one token of the limit `name`, `per_minute` of which come a minute (base/rate.h), for all that share the
+ * database: *ret_wait_ms is how long to wait until it may be used.
+ */
+int store_take_request(struct store *s, const char *name, int64_t per_minute, int64_t *ret_wait_ms, struct err *err)
+    MUST_CHECK;
 
 /* ---- dead letters ---- */
 

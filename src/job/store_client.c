@@ -28,14 +28,16 @@ static int check_there(struct store *s, const struct job_new *j, struct err *err
 #define INSERT_JOB                                                                                                     \
     "INSERT INTO jobs (id, state, queue, queue_rank, created_at, updated_at, run_after, engine, model, language, "     \
     "task, prompt, description, options, filename, content_type, audio_key, audio_sha256, audio_bytes, max_attempts, " \
-    "announced_at) "
-#define JOB_VALUES "$1, 'pending', $2, $3, $4, $4, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18"
+    "announced_at, request_id, small) "
+#define JOB_VALUES \
+    "$1, 'pending', $2, $3, $4, $4, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20"
 /* A SELECT does not take its types from the table, as VALUES does. */
 #define JOB_SELECTED                                                                                                 \
     "CAST($1 AS TEXT), 'pending', CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS BIGINT), CAST($4 AS BIGINT), "    \
     "CAST($4 AS BIGINT), CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS TEXT), CAST($8 AS TEXT), CAST($9 AS TEXT), " \
     "CAST($10 AS TEXT), CAST($11 AS TEXT), CAST($12 AS TEXT), CAST($13 AS TEXT), CAST($14 AS TEXT), "                \
-    "CAST($15 AS TEXT), CAST($16 AS BIGINT), CAST($17 AS BIGINT), CAST($18 AS BIGINT)"
+    "CAST($15 AS TEXT), CAST($16 AS BIGINT), CAST($17 AS BIGINT), CAST($18 AS BIGINT), CAST($19 AS TEXT), "          \
+    "CAST($20 AS BIGINT)"
 
 int64_t store_now(struct store *s)
 {
@@ -72,12 +74,14 @@ int store_submit(struct store *s, const struct job_new *job, struct err *err)
         db_int(j->audio_bytes),
         db_int(s->opts.max_attempts),
         j->announced ? db_int(now) : db_null(),
+        db_text(j->request_id),
+        db_int(j->audio_bytes <= s->opts.small_bytes),
         db_int(j->max_queue - 1),
     };
     bool limited = j->max_queue > 0;
     struct db_stmt stmts[2] = {{
         .sql = limited ? INSERT_JOB "SELECT " JOB_SELECTED " WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE "
-                                    "state = 'pending' LIMIT 1 OFFSET $19) ON CONFLICT (id) DO NOTHING"
+                                    "state = 'pending' LIMIT 1 OFFSET $21) ON CONFLICT (id) DO NOTHING"
                        : INSERT_JOB "VALUES (" JOB_VALUES ") ON CONFLICT (id) DO NOTHING",
         .args = args,
         .n_args = ARRAY_LEN(args) - !limited,

@@ -201,9 +201,10 @@ static int on_queued(const struct db_row *row, void *arg, struct err *err)
 }
 
 /* Follows the order of the claim statement in store.c. */
-#define QUEUE(direction)                                                                                         \
-    "SELECT id FROM jobs WHERE state = 'pending' AND run_after <= $1 ORDER BY queue_rank, created_at " direction \
-    ", id " direction " LIMIT $2"
+#define QUEUE(direction)                                                                                              \
+    "SELECT id FROM jobs WHERE state = 'pending' AND run_after <= $1 "                                                \
+    "AND queue NOT IN (SELECT queue FROM paused_queues) ORDER BY queue_rank, created_at " direction ", id " direction \
+    " LIMIT $2"
 
 int store_queue(struct store *s, struct job_id ret[STORE_QUEUE_MAX], size_t *ret_n, struct err *err)
 {

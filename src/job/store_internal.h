@@ -6,7 +6,9 @@
  *   store_list.c     lists, counts, position                 store_finish.c   how a claim ends
  *   store_sweep.c    expired leases, what is left over       store_errors.c   dead letters
  *   store_view.c     a job for whoever polls                 store_keys.c     submissions that may be repeated
- *   store_row.c      rows to structs                         store.c          the shared helpers
+ *   store_queues.c   pause, resume                           store_retention.c  what is given up after a time
+ *   store_rate.c     limits of requests                      store_row.c      rows to structs
+ *   store.c          the shared helpers
  *
  * Transaction functions may run again from the start, on another thread: they keep what they find in the struct
  * behind `arg`, and the public function copies it to `ret_` when the transaction is committed.
@@ -22,7 +24,7 @@ struct store {
     struct db *db;
     struct views *views[2]; /* without the results' texts, and with them */
     struct store_opts opts;
-    char *claim_sql; /* the one statement that depends on order and database */
+    char *claim_sql[2]; /* of any job, of short ones: the statements that depend on orders and database */
 };
 
 /* The columns of `jobs` that struct job shows: kind and name. `plan` stands apart, because lists leave it out. */
@@ -49,6 +51,7 @@ struct store {
     X(TEXT, audio_sha256)   \
     X(INT64, audio_bytes)   \
     X(INT64, audio_gone_at) \
+    X(INT, small)           \
     X(INT, attempt)         \
     X(INT, max_attempts)    \
     X(INT, deaths)          \
@@ -61,7 +64,8 @@ struct store {
     X(INT64, duration_ms)   \
     X(INT64, progress_ms)   \
     X(TEXT, error_class)    \
-    X(TEXT, error_message)
+    X(TEXT, error_message)  \
+    X(TEXT, request_id)
 
 #define JOB_FIELD_NAME(kind, name) #name ", "
 #define JOB_COLUMNS                JOB_FIELDS(JOB_FIELD_NAME) "plan"
@@ -82,12 +86,13 @@ struct store {
     X(INT64, processing_ms)       \
     X(INT64, created_at)          \
     X(REAL, language_probability) \
-    X(TEXT, warning)
+    X(TEXT, warning)              \
+    X(INT64, removed_at)
 
 #define RESULT_FIELD_NAME(kind, name) "results." #name ", "
 #define RESULT_COLUMNS                RESULT_FIELDS(RESULT_FIELD_NAME) "text"
 
-enum { RESULT_WIDTH = 15 }; /* how many these are */
+enum { RESULT_WIDTH = 16 }; /* how many these are */
 
 /* ---- store_view.c ---- */
 

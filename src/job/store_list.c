@@ -128,6 +128,16 @@ static int on_ready_count(const struct db_row *row, void *arg, struct err *err)
     return 0;
 }
 
+static int on_paused(const struct db_row *row, void *arg, struct err *err)
+{
+    (void)err;
+    struct counts_call *c = arg;
+    enum job_queue q;
+    if (job_queue_parse(db_col_text(row, 0), &q))
+        c->counts.paused_at[q] = db_col_int(row, 1);
+    return 0;
+}
+
 static int counts_fn(struct db_tx *tx, void *arg, struct err *err)
 {
     struct counts_call *c = arg;
@@ -138,6 +148,8 @@ static int counts_fn(struct db_tx *tx, void *arg, struct err *err)
                       "SELECT queue_rank, count(CASE WHEN run_after <= $1 THEN 1 END), count(*), min(run_after) "
                       "FROM jobs WHERE state = 'pending' GROUP BY queue_rank",
                       DB_ARGS(db_int(c->now)), on_ready_count, c, err);
+    if (rc >= 0)
+        rc = db_query(tx, "SELECT queue, paused_at FROM paused_queues", DB_NO_ARGS, on_paused, c, err);
     return MIN(rc, 0);
 }
 
@@ -154,7 +166,7 @@ int store_counts(struct store *s, struct store_counts *ret, struct err *err)
 struct look_call {
     struct arena *arena;
     struct job job;
-    int64_t position;
+    struct store_place place;
     bool found;
 };
 
@@ -162,57 +174,29 @@ static int on_look(const struct db_row *row, void *arg, struct err *err)
 {
     struct look_call *c = arg;
     c->found = true;
-    c->position = db_col_int(row, 0);
-    return row_job(row, 1, c->arena, &c->job, err);
+    c->place = (struct store_place){.position = db_col_int(row, 0), .paused = db_col_int(row, 1) != 0};
+    return row_job(row, 2, c->arena, &c->job, err);
 }
 
-/* Follows the order of the claim statement in store.c. $2 is now, $3 where counting ends. */
-#define COUNT_PENDING(which)                                                                                           \
-    "(SELECT count(*) FROM (SELECT 1 FROM jobs q WHERE q.state = 'pending' AND q.run_after <= $2 " which " LIMIT $3) " \
-    "x)"
-#define LOOK(ahead)                                                                                                                \
-    "SELECT CASE WHEN j.state <> 'pending' THEN -1 WHEN j.run_after > $2 THEN " COUNT_PENDING(                                     \
-        "") " ELSE " COUNT_PENDING("AND q.queue_rank < j.queue_rank") " + " COUNT_PENDING("AND q.queue_rank = "                    \
-                                                                                          "j.queue_rank "                          \
-                                                                                          "AND (q.created_at, "                    \
-                                                                                          "q.id) " ahead                           \
-                                                                                          " (j.created_at, j.id)") " "             \
-                                                                                                                   "E"             \
-                                                                                                                   "N"             \
-                                                                                                                   "D"             \
-                                                                                                                   ","             \
-                                                                                                                   " " JOB_COLUMNS \
-                                                                                                                   " "             \
-                                                                                                                   "F"             \
-                                                                                                                   "R"             \
-                                                                                                                   "O"             \
-                                                                                                                   "M"             \
-                                                                                                                   " "             \
-                                                                                                                   "j"             \
-                                                                                                                   "o"             \
-                                                                                                                   "b"             \
-                                                                                                                   "s"             \
-                                                                                                                   " "             \
-                                                                                                                   "j"             \
-                                                                                                                   " "             \
-                                                                                                                   "W"             \
-                                                                                                                   "H"             \
-                                                                                                                   "E"             \
-                                                                                                                   "R"             \
-                                                                                                                   "E"             \
-                                                                                                                   " "             \
-                                                                                                                   "j"             \
-                                                                                                                   "."             \
-                                                                                                                   "i"             \
-                                                                                                                   "d"             \
-                                                                                                                   " "             \
-                                                                                                                   "="             \
-                                                                                                                   " "             \
-                                                                                                                   "$"             \
-                                                                                                                   "1"
+/*
+ * Follows the order of the claim statement in store.c. $2 is now, $3 where counting ends. Of other queues only those
+ * count that are served.
+ */
+/* clang-format off */
+#define COUNT_PENDING(which) \
+    "(SELECT count(*) FROM (SELECT 1 FROM jobs q WHERE q.state = 'pending' AND q.run_after <= $2 " which " LIMIT $3) x)"
+#define SERVED "AND (q.queue_rank = j.queue_rank OR q.queue NOT IN (SELECT queue FROM paused_queues)) "
+#define LOOK(ahead)                                                                                           \
+    "SELECT CASE WHEN j.state <> 'pending' THEN -1 "                                                          \
+    "WHEN j.run_after > $2 THEN " COUNT_PENDING(SERVED) " "                                                   \
+    "ELSE " COUNT_PENDING("AND q.queue_rank < j.queue_rank " SERVED) " + "                                    \
+    COUNT_PENDING("AND q.queue_rank = j.queue_rank AND (q.created_at, q.id) " ahead " (j.created_at, j.id)")  \
+    " END, CASE WHEN EXISTS (SELECT 1 FROM paused_queues p WHERE p.queue = j.queue) THEN 1 ELSE 0 END, "      \
+    JOB_COLUMNS " FROM jobs j WHERE id = $1"
+/* clang-format on */
 
 int store_look(struct store *s, const char *id, int64_t max_position, struct arena *a, struct job *ret,
-               int64_t *ret_position, struct err *err)
+               struct store_place *ret_place, struct err *err)
 {
     struct look_call c = {.arena = a};
     struct db_stmt stmt = {
@@ -228,6 +212,8 @@ int store_look(struct store *s, const char *id, int64_t max_position, struct are
     if (!c.found)
         return store_no_job(id, err);
     *ret = c.job;
-    *ret_position = c.position > max_position ? -1 : c.position;
+    *ret_place = c.place;
+    if (c.place.position > max_position)
+        ret_place->position = -1;
     return 0;
 }

@@ -57,6 +57,8 @@ int row_result(const struct db_row *row, int first, struct arena *a, struct job_
     *ret = (struct job_result){0};
     RESULT_FIELDS(READ)
     ret->text = row_text(&r);
+    if (ret->removed_at)
+        ret->text = NULL;
     return row_check(&r, err);
 }
 

@@ -63,8 +63,11 @@ int store_claim(struct store *s, const struct claim_opts *o, struct claimed *ret
     const struct db_val args[] = {db_text(o->holder), db_int(now + o->lease_ms), db_int(now), db_int(patience_end)};
     for (size_t i = 0; i < n; i++) {
         calls[i] = (struct claim_call){.arena = ret[i].arena};
-        stmts[i] = (struct db_stmt){
-            .sql = s->claim_sql, .args = args, .n_args = ARRAY_LEN(args), .row = on_claimed, .row_arg = &calls[i]};
+        stmts[i] = (struct db_stmt){.sql = s->claim_sql[o->small],
+                                    .args = args,
+                                    .n_args = ARRAY_LEN(args),
+                                    .row = on_claimed,
+                                    .row_arg = &calls[i]};
     }
     int rc = db_write_stmts(s->db, DB_RELAXED, stmts, n, err);
     if (rc < 0) {

@@ -135,6 +135,31 @@ enum storage_presign { STORAGE_PRESIGN_GET, STORAGE_PRESIGN_PUT };
 int storage_presign(struct storage *s, enum storage_presign what, const char *key, int64_t expires_s, char **ret_url,
                     int64_t *ret_until_ms, struct err *err) MUST_CHECK;
 
+/* What can go wrong with a store, for who counts it. */
+#define STORAGE_OPERATIONS(X) \
+    X(PUT, "put")             \
+    X(GET, "get")             \
+    X(FETCH, "fetch")         \
+    X(STAT, "stat")           \
+    X(DELETE, "delete")       \
+    X(LIST, "list")           \
+    X(SWEEP, "sweep")         \
+    X(PING, "ping")           \
+    X(PRESIGN, "presign")
+
+enum storage_operation {
+#define X(name, word) STORAGE_##name,
+    STORAGE_OPERATIONS(X)
+#undef X
+        STORAGE_OPERATION_COUNT
+};
+const char *storage_operation_name(enum storage_operation o);
+/*
+ * How often an operation failed by the store's fault: it was away, full, slow or damaged. An object that is not there
+ * is no failure.
+ */
+int64_t storage_failures(const struct storage *s, enum storage_operation o);
+
 /* Is this a well-formed key? INVALID with a sentence otherwise. All calls above ask it themselves. */
 int storage_key_check(const char *key, struct err *err) MUST_CHECK;
 /* A file name from a client (a path of any system) as one safe key part: never empty, well-formed UTF-8, no '/', no

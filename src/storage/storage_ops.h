@@ -10,9 +10,12 @@
 #include "base/buf.h"
 #include "storage/storage.h"
 
+#include <stdatomic.h>
+
 /* Back ends embed these as their first member. */
 struct storage {
     const struct storage_ops *ops;
+    atomic_llong failures[STORAGE_OPERATION_COUNT]; /* storage.c's own; a back end only zeroes them */
 };
 struct storage_put {
     /* storage.c's own; a back end only zeroes them. */

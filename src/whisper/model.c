@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/str.h"
+#include "whisper/batch.h"
 #include "whisper/cache.h"
 
 #include <stdlib.h>
@@ -145,6 +146,17 @@ const char *whisper_cpu(void)
     return dnn_cpu();
 }
 
+static int check_room(const struct whisper_model *m, const char *path, const struct whisper_model_opts *o,
+                      struct err *err)
+{
+    int64_t need = net_bytes(m->net) + batch_memory(m, o->batcher);
+    CLEANUP(free_p) char *name = name_of(path);
+    return need <= o->room_bytes
+               ? 0
+               : err_set(err, ERR_NOMEM, "model '%s' needs %lld MB of memory, and %lld MB are left", name,
+                         (long long)((need - 1) >> 20) + 1, (long long)(MAX(o->room_bytes, (int64_t)0) >> 20));
+}
+
 int whisper_model_open(const char *path, const struct whisper_model_opts *o, struct whisper_model **ret,
                        struct err *err)
 {
@@ -155,7 +167,11 @@ int whisper_model_open(const char *path, const struct whisper_model_opts *o, str
     if (rc == 0)
         rc = tokenizer_new(m->file, &m->tokenizer, err);
     if (rc == 0)
-        rc = net_open(m->file, o->precision, o->cache_folder, &m->net, err);
+        rc = net_plan(m->file, o->precision, &m->net, err);
+    if (rc == 0 && o->batcher)
+        rc = check_room(m, path, o, err);
+    if (rc == 0)
+        rc = net_load(m->net, m->file, o->cache_folder, o->cancel, err);
     if (rc < 0) {
         whisper_model_unref(m);
         return rc;

@@ -29,7 +29,8 @@ struct walk {
     const struct model_file *file;
     struct net *net;
     struct dnn *dnn;
-    size_t at; /* offset in the block */
+    const struct cancel *cancel; /* of FILL */
+    size_t at;                   /* offset in the block */
     struct err *err;
     int rc;
 };
@@ -116,7 +117,9 @@ static void matrix(struct walk *w, struct linear *l, enum whisper_precision p, c
     float *biases = bias ? reserve(w, (size_t)n * sizeof(float)) : NULL;
     if (w->mode == FILL) {
         float *values = NULL;
-        int rc = gather(w, parts, n_parts, n, k, &values);
+        int rc = cancel_is_set(w->cancel) ? err_set(w->err, ERR_CANCELLED, "stopped while a model was packed") : 0;
+        if (rc == 0)
+            rc = gather(w, parts, n_parts, n, k, &values);
         if (rc == 0 && w->rc == 0)
             rc = dnn_pack(w->dnn, &l->w.layout, values, packed, scales, w->err);
         free(values);
@@ -236,19 +239,18 @@ static int visit(struct walk *w)
 }
 
 /* Makes the block, and puts it into the cache when there is one. */
-static int fill(struct net *n, const struct model_file *f, struct dnn *dnn, const struct cache_entry *cache,
-                struct err *err)
+static int fill(struct walk *w, const struct cache_entry *cache)
 {
+    struct net *n = w->net;
     n->block = mmap(NULL, n->block_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (n->block == MAP_FAILED) {
         n->block = NULL;
-        return err_set(err, ERR_NOMEM, "no memory for %zu MB of packed weights", n->block_bytes >> 20);
+        return err_set(w->err, ERR_NOMEM, "no memory for %zu MB of packed weights", n->block_bytes >> 20);
     }
-    struct walk w = {.mode = FILL, .file = f, .net = n, .dnn = dnn, .err = err};
-    int rc = visit(&w);
+    int rc = visit(w);
     if (rc < 0 || !cache->path)
         return rc;
-    cache_write(cache, n->block, f);
+    cache_write(cache, n->block, w->file);
     /* From now on share the pages of the file with other processes. */
     unsigned char *shared = cache_map(cache);
     if (shared) {
@@ -259,8 +261,7 @@ static int fill(struct net *n, const struct model_file *f, struct dnn *dnn, cons
     return 0;
 }
 
-int net_open(const struct model_file *f, enum whisper_precision precision, const char *cache_folder, struct net **ret,
-             struct err *err)
+int net_plan(const struct model_file *f, enum whisper_precision precision, struct net **ret, struct err *err)
 {
     struct net *n = xcalloc(1, sizeof *n);
     n->dims = *model_file_dims(f);
@@ -272,24 +273,50 @@ int net_open(const struct model_file *f, enum whisper_precision precision, const
     struct walk w = {.mode = MEASURE, .file = f, .net = n, .dnn = dnn, .err = err};
     if (rc == 0)
         rc = visit(&w);
-    if (rc == 0) {
-        CLEANUP(cache_clear) struct cache_entry cache;
-        n->block_bytes = w.at;
-        cache_init(&cache, f, n->precision, n->block_bytes, cache_folder);
-        n->block = cache_map(&cache);
-        n->mapped = n->from_cache = n->block;
-        if (!n->block)
-            rc = fill(n, f, dnn, &cache, err);
-    }
+    n->block_bytes = w.at;
     dnn_free(dnn);
     if (rc < 0) {
         net_close(n);
         return rc;
     }
-    w = (struct walk){.mode = BIND, .net = n, .err = err};
-    rc = visit(&w);
     *ret = n;
-    return rc;
+    return 0;
+}
+
+int net_load(struct net *n, const struct model_file *f, const char *cache_folder, const struct cancel *cancel,
+             struct err *err)
+{
+    CLEANUP(cache_clear) struct cache_entry cache;
+    cache_init(&cache, f, n->precision, n->block_bytes, cache_folder);
+    n->block = cache_map(&cache);
+    n->mapped = n->from_cache = n->block;
+    if (!n->block) {
+        struct dnn *dnn = NULL;
+        int rc = dnn_new(0, &dnn, err);
+        struct walk w = {.mode = FILL, .file = f, .net = n, .dnn = dnn, .cancel = cancel, .err = err};
+        if (rc == 0)
+            rc = fill(&w, &cache);
+        dnn_free(dnn);
+        if (rc < 0)
+            return rc;
+    }
+    struct walk w = {.mode = BIND, .net = n, .err = err};
+    return visit(&w);
+}
+
+int net_open(const struct model_file *f, enum whisper_precision precision, const char *cache_folder, struct net **ret,
+             struct err *err)
+{
+    struct net *n = NULL;
+    int rc = net_plan(f, precision, &n, err);
+    if (rc == 0)
+        rc = net_load(n, f, cache_folder, NULL, err);
+    if (rc < 0) {
+        net_close(n);
+        return rc;
+    }
+    *ret = n;
+    return 0;
 }
 
 void net_close(struct net *n)

@@ -8,11 +8,21 @@
 #ifndef WHISPER_NET_H
 #define WHISPER_NET_H
 
+#include "base/stop.h"
 #include "whisper/model_file.h"
 
 struct net;
 
-/* CORRUPT also when a weight is a NaN or an infinity. */
+/* Lays it out: its size is known then (net_bytes), and nothing is allocated for the weights. */
+int net_plan(const struct model_file *f, enum whisper_precision precision, struct net **ret, struct err *err)
+    MUST_CHECK;
+/*
+ * Brings the weights in: from the cache, else packed from the file. CORRUPT also when one is a NaN or an infinity.
+ * Looks at cancel while it packs. After a failure only net_close is left.
+ */
+int net_load(struct net *n, const struct model_file *f, const char *cache_folder, const struct cancel *cancel,
+             struct err *err) MUST_CHECK;
+/* Both. */
 int net_open(const struct model_file *f, enum whisper_precision precision, const char *cache_folder, struct net **ret,
              struct err *err) MUST_CHECK;
 void net_close(struct net *n); /* NULL is fine */

@@ -48,9 +48,15 @@ bool whisper_precision_parse(const char *word, enum whisper_precision *ret);
 /* What AUTO means on this processor. */
 enum whisper_precision whisper_precision_best(void);
 
+struct whisper_batcher_opts;
+
 struct whisper_model_opts {
     enum whisper_precision precision;
     const char *cache_folder; /* packed weights are kept here; NULL: pack at every load, keep nothing */
+    /* NOMEM, before any is taken, when the weights and a batcher of this kind need more; NULL: nobody looks. */
+    const struct whisper_batcher_opts *batcher;
+    int64_t room_bytes;
+    const struct cancel *cancel; /* looked at while weights are packed; may be NULL */
 };
 
 struct whisper_dims {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A list under one mutex: there are at most `concurrency` runs. */
+/* A list under one mutex: there are at most worker_places() runs. */
 #include "worker/board.h"
 
 #include "base/clock.h"
@@ -16,7 +16,7 @@ struct board {
     pthread_mutex_t mu;
     pthread_cond_t changed;
     struct run *first; /* guarded by mu, as below */
-    size_t n;
+    size_t n, changes;
 };
 
 struct run *run_new(void)
@@ -25,6 +25,7 @@ struct run *run_new(void)
     r->arena = (struct arena)ARENA_INIT;
     r->arena.max = RUN_ARENA_MAX;
     r->began_ms = clock_mono_ms();
+    atomic_init(&r->stage, RUN_NOT_BEGUN);
     return r;
 }
 
@@ -36,10 +37,12 @@ void run_free(struct run *r)
     free(r);
 }
 
+/* With the board's lock. */
 static void run_halt(struct run *r, enum run_stop why)
 {
     int goes_on = RUN_GOES_ON;
-    atomic_compare_exchange_strong(&r->stop, &goes_on, (int)why);
+    if (atomic_compare_exchange_strong(&r->stop, &goes_on, (int)why))
+        r->stopped_ms = clock_mono_ms();
     cancel_set(&r->cancel);
 }
 
@@ -69,25 +72,48 @@ void board_add(struct board *b, struct run *r)
     r->next = b->first;
     b->first = r;
     b->n++;
+    b->changes++;
     pthread_mutex_unlock(&b->mu);
 }
 
-void board_remove(struct board *b, struct run *r)
+/* With the lock. */
+static bool take_off_locked(struct board *b, const struct run *r)
 {
-    pthread_mutex_lock(&b->mu);
     struct run **at = &b->first;
-    while (*at != r)
+    while (*at && *at != r)
         at = &(*at)->next;
+    if (!*at)
+        return false;
     *at = r->next;
     b->n--;
+    b->changes++;
     pthread_cond_broadcast(&b->changed);
+    return true;
+}
+
+bool board_remove(struct board *b, struct run *r)
+{
+    pthread_mutex_lock(&b->mu);
+    bool was_there = take_off_locked(b, r);
     pthread_mutex_unlock(&b->mu);
+    return was_there;
 }
 
 size_t board_count(struct board *b)
 {
     pthread_mutex_lock(&b->mu);
     size_t n = b->n;
+    pthread_mutex_unlock(&b->mu);
+    return n;
+}
+
+size_t board_count_short(struct board *b, size_t *ret_all)
+{
+    size_t n = 0;
+    pthread_mutex_lock(&b->mu);
+    for (const struct run *r = b->first; r; r = r->next)
+        n += r->job.small;
+    *ret_all = b->n;
     pthread_mutex_unlock(&b->mu);
     return n;
 }
@@ -110,6 +136,31 @@ size_t board_list(struct board *b, struct held *ret, size_t max)
         snprintf(ret[n].id, sizeof ret[n].id, "%s", r->claim.id);
         ret[n].fence = r->claim.fence;
     }
+    pthread_mutex_unlock(&b->mu);
+    return n;
+}
+
+size_t board_stands(struct board *b, struct run_stand *ret, size_t max)
+{
+    int64_t now = clock_mono_ms();
+    size_t n = 0;
+    pthread_mutex_lock(&b->mu);
+    for (const struct run *r = b->first; r && n < max; r = r->next, n++) {
+        ret[n] = (struct run_stand){.stage = atomic_load(&r->stage),
+                                    .attempt = r->job.attempt,
+                                    .running_ms = now - r->began_ms,
+                                    .done_ms = atomic_load(&r->done_ms),
+                                    .total_ms = atomic_load(&r->total_ms)};
+        snprintf(ret[n].id, sizeof ret[n].id, "%s", r->claim.id);
+    }
+    pthread_mutex_unlock(&b->mu);
+    return n;
+}
+
+size_t board_changes(struct board *b)
+{
+    pthread_mutex_lock(&b->mu);
+    size_t n = b->changes;
     pthread_mutex_unlock(&b->mu);
     return n;
 }
@@ -144,12 +195,51 @@ void board_stop_all(struct board *b, enum run_stop why)
     pthread_mutex_unlock(&b->mu);
 }
 
-void board_stop_overdue(struct board *b, int64_t limit_ms)
+void board_stop_overdue(struct board *b, const struct job_limits *l)
 {
     int64_t now = clock_mono_ms();
     pthread_mutex_lock(&b->mu);
-    for (struct run *r = b->first; r; r = r->next)
-        if (now - r->began_ms > limit_ms)
+    for (struct run *r = b->first; r; r = r->next) {
+        int64_t limit_ms = limits_soft_ms(l, atomic_load(&r->duration_ms));
+        if (limit_ms && now - r->began_ms > limit_ms)
             run_halt(r, RUN_TIMED_OUT);
+    }
     pthread_mutex_unlock(&b->mu);
+}
+
+static bool is_hopeful(const struct run *r, int64_t now, int64_t patience_ms)
+{
+    return run_stopped(r) == RUN_GOES_ON || now - r->stopped_ms < patience_ms;
+}
+
+size_t board_hopeful(struct board *b, int64_t patience_ms, int64_t halt_ms)
+{
+    size_t n = 0;
+    int64_t now = clock_mono_ms();
+    pthread_mutex_lock(&b->mu);
+    for (const struct run *r = b->first; r; r = r->next)
+        n += is_hopeful(r, now, run_stopped(r) == RUN_HALTED ? halt_ms : patience_ms);
+    pthread_mutex_unlock(&b->mu);
+    return n;
+}
+
+bool board_has_stuck(struct board *b, int64_t patience_ms)
+{
+    bool has = false;
+    int64_t now = clock_mono_ms();
+    pthread_mutex_lock(&b->mu);
+    for (const struct run *r = b->first; r; r = r->next)
+        has = has || (!is_hopeful(r, now, patience_ms) && !atomic_load(&r->writing));
+    pthread_mutex_unlock(&b->mu);
+    return has;
+}
+
+struct run *board_abandon(struct board *b)
+{
+    pthread_mutex_lock(&b->mu);
+    struct run *r = b->first;
+    if (r)
+        take_off_locked(b, r);
+    pthread_mutex_unlock(&b->mu);
+    return r;
 }

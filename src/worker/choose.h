@@ -18,5 +18,11 @@ int choose_open(const struct engine_opts *opts, const struct model_names *names,
  */
 int choose_model(struct engine *e, const struct model_names *names, const struct model_wish *wish, struct arena *a,
                  const char **ret_model, const char **ret_warning, struct err *err) MUST_CHECK;
+/*
+ * Which model of an open engine may stand in for one that does not fit into memory (model_names_smaller), in `a`; *ret
+ * NULL: none, or only the engine's server knows.
+ */
+int choose_smaller(struct engine *e, const char *model, const struct model_wish *wish, struct arena *a,
+                   const char **ret, struct err *err) MUST_CHECK;
 
 #endif

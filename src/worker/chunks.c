@@ -15,6 +15,7 @@
 #include "worker/gaps.h"
 #include "worker/slots.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -214,6 +215,19 @@ static int save(struct stage *st, const struct work *w, struct err *err)
     return rc < 0 ? rc : FAULT_POINT(chunk_saved, err);
 }
 
+/* For the error row, of the failure that counts: which chunk it was, and what the engine printed. */
+static void describe_failure(const struct stage *st, const struct work *w, int rc)
+{
+    const struct plan_chunk *c = &st->plan->chunks[w->idx];
+    struct pipeline_report *r = st->report;
+    if (st->rc < 0 || rc == ERR_CANCELLED)
+        return;
+    int n = snprintf(r->detail, sizeof r->detail, "chunk %zu of %zu, from %.1f s to %.1f s", w->idx + 1,
+                     st->plan->n_chunks, samples_to_s(c->span.start), samples_to_s(c->span.end));
+    if (w->answer.said)
+        snprintf(r->detail + n, sizeof r->detail - (size_t)n, "\n%s", w->answer.said);
+}
+
 /* A chunk came back from its slot. */
 static void finish(struct stage *st, struct work *w)
 {
@@ -227,6 +241,7 @@ static void finish(struct stage *st, struct work *w)
     if (rc == 0)
         rc = FAULT_POINT(chunk_transcribed, &w->err);
     if (rc < 0) {
+        describe_failure(st, w, rc);
         fail(st, rc, &w->err, STAGE_ENGINE);
         work_free(w);
         return;

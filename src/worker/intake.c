@@ -6,10 +6,15 @@
 #include "worker/intake.h"
 
 #include "base/clock.h"
+#include "base/io.h"
+#include "base/log.h"
 
+#include <errno.h>
 #include <stdio.h>
 
-enum { BLOCK_SAMPLES = 8192, PROGRESS_EVERY_MS = 500 };
+enum { BLOCK_SAMPLES = 8192, PROGRESS_EVERY_MS = 500, ROOM_EVERY_SAMPLES = 8 << 20 /* 16 MB, nine minutes */ };
+
+static const struct log_ctx lc = {.component = "decoder"};
 
 static void tell_progress(const struct pipeline_opts *o, const struct pcm *pcm)
 {
@@ -18,19 +23,47 @@ static void tell_progress(const struct pipeline_opts *o, const struct pcm *pcm)
         o->hooks.progress(o->hooks.arg, &p);
 }
 
-static int spool(const struct pipeline_opts *o, struct decode *d, struct pcm *pcm, struct err *err)
+/* Other jobs and other programs fill the same disk. */
+static int look_for_room(const struct pipeline_opts *o, const struct pcm *pcm, struct pipeline_report *report,
+                         struct err *err)
+{
+    int rc = o->min_free_bytes ? io_room(o->temp_folder, 0, o->min_free_bytes, err) : 0;
+    if (rc == 0)
+        return 0;
+    report->no_room = true;
+    err_wrap(err, "decoding stopped after %.0f s of sound", samples_to_s(pcm_length(pcm)));
+    return err->code = ERR_UNAVAILABLE;
+}
+
+static int append(const struct pipeline_opts *o, struct pcm *pcm, const int16_t *block, size_t n,
+                  struct pipeline_report *report, struct err *err)
+{
+    int rc = pcm_append(pcm, block, n, err);
+    if (rc == 0)
+        return 0;
+    report->no_room = err->sys == ENOSPC || err->sys == EDQUOT;
+    return err_wrap(err, "spooling decoded audio to '%s'", o->temp_folder);
+}
+
+static int spool(const struct pipeline_opts *o, struct decode *d, struct pcm *pcm, struct pipeline_report *report,
+                 struct err *err)
 {
     int16_t block[BLOCK_SAMPLES];
-    int64_t told = clock_mono_ms();
+    int64_t told = clock_mono_ms(), next_look = 0;
     for (;;) {
         if (cancel_is_set(o->cancel) || cancel_is_set(o->drain))
             return err_set(err, ERR_CANCELLED, "stopped while decoding");
-        ssize_t n = decode_read(d, block, BLOCK_SAMPLES, err);
+        int rc = 0;
+        if (pcm_length(pcm) >= next_look) {
+            next_look += ROOM_EVERY_SAMPLES;
+            rc = look_for_room(o, pcm, report, err);
+        }
+        ssize_t n = rc < 0 ? rc : decode_read(d, block, BLOCK_SAMPLES, err);
         if (n <= 0)
             return (int)n;
-        int rc = pcm_append(pcm, block, (size_t)n, err);
+        rc = append(o, pcm, block, (size_t)n, report, err);
         if (rc < 0)
-            return err_wrap(err, "spooling decoded audio to '%s'", o->temp_folder);
+            return rc;
         if (clock_mono_ms() - told >= PROGRESS_EVERY_MS) {
             told = clock_mono_ms();
             tell_progress(o, pcm);
@@ -50,11 +83,13 @@ static int decode_once(const struct pipeline_opts *o, bool repair, struct intake
     if (rc == 0)
         rc = decode_open(o->audio_path, &opts, &d, err);
     if (rc == 0)
-        rc = spool(o, d, pcm, err);
+        rc = spool(o, d, pcm, report, err);
     if (rc == 0)
         *ret = (struct intake){TAKE(pcm), decode_damaged(d)};
-    if (d && (rc < 0 || ret->damaged))
+    if (d && (rc < 0 || ret->damaged)) {
         snprintf(report->detail, sizeof report->detail, "%s", decode_stderr(d));
+        log_debug(&lc, "%s the child said: %s", repair ? "repairing," : "decoding,", report->detail);
+    }
     decode_close(d);
     pcm_free(pcm);
     return rc;
@@ -74,7 +109,7 @@ int intake_decode(const struct pipeline_opts *o, struct intake *ret, struct pipe
             rc = 0;
         } else if (rc2 == 0) {
             pcm_free(second.pcm);
-        } else if (rc2 == ERR_CANCELLED) {
+        } else if (rc2 == ERR_CANCELLED || rc2 == ERR_TOO_LARGE) {
             pcm_free(first.pcm);
             *err = again;
             rc = rc2;

@@ -11,7 +11,7 @@ struct intake {
     bool damaged;    /* this is what could be saved of a damaged recording */
 };
 
-/* Errors as decode_read, and UNAVAILABLE when the temp folder is full. Fills report->detail and decode_ms. */
+/* Errors as decode_read, and UNAVAILABLE when the temp folder is full. Fills report->detail, decode_ms and no_room. */
 int intake_decode(const struct pipeline_opts *o, struct intake *ret, struct pipeline_report *report, struct err *err)
     MUST_CHECK;
 

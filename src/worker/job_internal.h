@@ -7,6 +7,17 @@
 #include "worker/pipeline.h"
 #include "worker/state.h"
 
+/*
+ * Plan and checkpoint of a job with at most one chunk: they would save at most that chunk's work, so they are held back
+ * and written with its result, in one transaction instead of three.
+ */
+struct held_back {
+    const char *plan; /* JSON; NULL: nothing is held back. All of it is in the run's arena */
+    struct job_chunk chunk;
+    bool has_chunk;
+    const char *event; /* of the chunk */
+};
+
 struct job_ctx {
     struct worker *w;
     struct run *r;
@@ -19,6 +30,7 @@ struct job_ctx {
     struct job_chunk *saved; /* checkpoints of that plan, by index */
     size_t n_saved, next_saved;
     bool saved_loaded;
+    struct held_back held;
     int64_t seq, told_ms; /* newest event number; when progress was last told */
     struct transcript transcript;
     struct pipeline_report report;
@@ -29,6 +41,8 @@ struct job_ctx {
 
 /* The pipeline's hooks, which keep plan and checkpoints in the database and send events. */
 struct pipeline_hooks job_hooks(struct job_ctx *c);
+/* Completes the job with what was held back, and tells everybody of its chunk. */
+int job_complete_held(struct job_ctx *c, const struct job_result *r, struct err *err) MUST_CHECK;
 /* Tells everybody of the job's new state; `why` is NULL when nothing went wrong. */
 void job_state_event(struct job_ctx *c, enum job_state state, const struct err *why);
 

@@ -38,9 +38,15 @@ static struct engine_request request(const struct job_ctx *c)
     return (struct engine_request){.model = c->model, .language = language_of(c), .task = j->task, .prompt = j->prompt};
 }
 
+static void enter(struct job_ctx *c, enum pipeline_stage s)
+{
+    c->report.stage = s;
+    atomic_store(&c->r->stage, (int)s);
+}
+
 static int prepare(struct job_ctx *c, struct err *err)
 {
-    c->report.stage = STAGE_CHECK;
+    enter(c, STAGE_CHECK);
     const struct job *j = &c->r->job;
     const struct model_wish wish = {.name = j->model, .language = language_of(c), .task = j->task};
     int rc = engines_choose(c->w->engines, j->engine, &wish, &c->r->arena, &c->engine, &c->model, &c->warning, err);
@@ -58,23 +64,49 @@ static int prepare(struct job_ctx *c, struct err *err)
     return 0;
 }
 
+/* For the recording and, as far as an earlier attempt has found out how long it is, for its PCM. */
+static int find_room(struct job_ctx *c, struct err *err)
+{
+    const struct worker_opts *o = c->w->o;
+    const struct job *j = &c->r->job;
+    if (!o->min_free_bytes)
+        return 0;
+    int64_t pcm = j->duration_ms / 1000 * AUDIO_RATE * (int64_t)sizeof(int16_t);
+    int rc = io_room(o->temp_folder, j->audio_bytes + pcm, o->min_free_bytes, err);
+    if (rc == 0)
+        return 0;
+    c->report.no_room = true;
+    if (rc == ERR_TOO_LARGE)
+        c->report.stage = STAGE_DECODE; /* this will not pass by itself: it counts as an attempt */
+    return err->code = ERR_UNAVAILABLE;
+}
+
 static int fetch(struct job_ctx *c, struct err *err)
 {
-    c->report.stage = STAGE_FETCH;
+    enter(c, STAGE_FETCH);
     if (!needs_sound(c))
         return 0;
+    int rc = find_room(c, err);
+    if (rc < 0)
+        return rc;
     c->folder = xasprintf("%s/%s-%" PRId64, temp_path(c->w->temp), c->r->claim.id, c->r->claim.fence);
     if (io_mkdir_p(c->folder, err) < 0) {
         err_wrap(err, "making a temporary folder");
         return err->code = ERR_UNAVAILABLE; /* whatever it is, it is this machine's and not the job's fault */
     }
     c->audio = xasprintf("%s/audio", c->folder);
-    int rc = storage_fetch_checked(c->w->o->storage, c->r->job.audio_key, c->r->job.audio_sha256, c->audio, err);
+    rc = storage_fetch_checked(c->w->o->storage, c->r->job.audio_key, c->r->job.audio_sha256, c->audio, err);
     if (rc == ERR_NOT_FOUND)
         return err_set(err, rc, "the recording is no longer in storage");
     if (rc < 0)
         return err_wrap(err, "fetching the recording");
     return FAULT_POINT(audio_fetched, err);
+}
+
+static bool is_last_attempt(const struct job_ctx *c)
+{
+    const struct job *j = &c->r->job;
+    return j->attempt >= (j->max_attempts > 0 ? j->max_attempts : c->w->o->retry.max_attempts);
 }
 
 static int transcribe(struct job_ctx *c, struct err *err)
@@ -83,9 +115,13 @@ static int transcribe(struct job_ctx *c, struct err *err)
                               .slots = c->w->slots,
                               .request = request(c),
                               .warning = c->warning,
+                              .smaller_ok = !c->w->o->models || !c->w->o->models->missing_is_error,
+                              .keep_model = !is_last_attempt(c),
+                              .has_chunks = c->r->job.chunks_done > 0,
                               .audio_path = c->audio,
                               .input_sha256 = c->r->job.audio_sha256,
                               .temp_folder = c->folder,
+                              .min_free_bytes = c->w->o->min_free_bytes,
                               .decode = c->w->o->decode,
                               .cancel = &c->r->cancel,
                               .drain = &c->w->drain,
@@ -105,7 +141,7 @@ static int to_storage(const void *data, size_t n, void *arg, struct err *err)
 
 static int store_result(struct job_ctx *c, struct err *err)
 {
-    c->report.stage = STAGE_STORE;
+    enter(c, STAGE_STORE);
     snprintf(c->result_key, sizeof c->result_key, "results/%s/%" PRId64 "/transcription.json", c->r->claim.id,
              c->r->claim.fence);
     struct storage_put *put = NULL;
@@ -147,6 +183,8 @@ static int complete(struct job_ctx *c, struct err *err)
                                 .confidence = transcript_confidence(t),
                                 .language_probability = t->language_probability,
                                 .warning = t->warning};
+    if (c->held.plan)
+        return job_complete_held(c, &result, err);
     return persist(c->w, c->r, JOB_COMPLETED, write_completed, &result, &c->seq, err);
 }
 
@@ -171,8 +209,11 @@ static void celebrate(struct job_ctx *c)
         log_warn(&c->log, "%s", err.msg);
     job_state_event(c, JOB_COMPLETED, NULL);
     int64_t took = clock_mono_ms() - c->r->began_ms, audio = c->transcript.duration_ms;
-    atomic_fetch_add(&c->w->counts.completed, 1);
-    atomic_fetch_add(&c->w->counts.audio_ms, audio);
+    counters_add(&c->w->counts, COUNT_completed, 1);
+    counters_add(&c->w->counts, COUNT_audio_ms, audio);
+    counters_spread(&c->w->counts, SPREAD_run_time, took);
+    if (audio > 0)
+        counters_spread(&c->w->counts, SPREAD_real_time_factor, took * 1000 / audio);
     log_info(&c->log,
              "completed: %.1f s of audio, %.1f s of speech, %" PRId64 " words in %.1f s (%.1f times real time), %zu "
              "chunks from checkpoints",
@@ -180,13 +221,30 @@ static void celebrate(struct job_ctx *c)
              (double)took / 1000, took ? (double)audio / (double)took : 0.0, c->report.chunks_loaded);
 }
 
+/*
+ * The transcript goes to storage before its row is written: a job that was purged in between must leave nothing behind.
+ * Whether the row was written after all, its answer lost, is for the database to say; what it cannot say now, the
+ * sweeper asks again.
+ */
+static void drop_unwanted_result(struct job_ctx *c)
+{
+    struct err err = ERR_INIT;
+    bool wanted = true;
+    int rc = store_key_wanted(c->w->o->store, c->result_key, &wanted, &err);
+    if (rc == 0 && !wanted)
+        rc = storage_delete(c->w->o->storage, c->result_key, &err);
+    if (rc < 0)
+        log_debug(&c->log, "'%s' is left for the sweeper: %s", c->result_key, err.msg);
+}
+
 void job_run(struct worker *w, struct run *r)
 {
     struct job_ctx c = {.w = w,
                         .r = r,
-                        .log = {.component = "worker", .job_id = r->claim.id},
+                        .log = {.component = "worker", .job_id = r->claim.id, .request_id = r->job.request_id},
                         .saved_arena = ARENA_INIT,
                         .seq = r->job.seq};
+    struct log_scope before = log_scope_swap(log_scope_of(c.log.job_id, c.log.request_id));
     c.saved_arena.max = CHECKPOINTS_MAX;
     transcript_init(&c.transcript);
     log_info(&c.log, "claimed: attempt %d of %d, fence %" PRId64 ", %" PRId64 " bytes, engine '%s'", r->job.attempt,
@@ -194,10 +252,13 @@ void job_run(struct worker *w, struct run *r)
     job_state_event(&c, JOB_PROCESSING, NULL);
 
     struct err err = ERR_INIT;
-    if (do_job(&c, &err) == 0)
+    if (do_job(&c, &err) == 0) {
         celebrate(&c);
-    else
+    } else {
         job_settle(&c, &err);
+        if (c.result_key[0])
+            drop_unwanted_result(&c);
+    }
 
     if (c.folder && io_remove_tree(c.folder, &err) < 0)
         log_warn(&c.log, "temporary files are left: %s", err.msg);
@@ -205,4 +266,5 @@ void job_run(struct worker *w, struct run *r)
     free_p(&c.audio);
     transcript_clear(&c.transcript);
     arena_clear(&c.saved_arena);
+    log_scope_swap(before);
 }

@@ -6,11 +6,15 @@
 #include "worker/job_internal.h"
 
 #include "base/fault.h"
+#include "worker/job_run.h"
 #include "worker/persist.h"
+
+enum { ROOM_PAUSE_MS = 30000 };
 
 struct failure_args {
     struct job_failure failure;
     int64_t delay_ms;
+    int max_attempts; /* at failures of this class */
 };
 
 static int write_retry(struct store *s, const struct claim *claim, const void *arg, int64_t *ret_seq, struct err *err)
@@ -36,9 +40,9 @@ static void retry_later(struct job_ctx *c, const struct failure_args *a, const s
     if (persist(c->w, c->r, JOB_PENDING, write_retry, a, &c->seq, err) < 0)
         return;
     job_state_event(c, JOB_PENDING, why);
-    atomic_fetch_add(&c->w->counts.retried, 1);
-    log_warn(&c->log, "attempt %d failed at %s (%s), next in %.1f s: %s", c->r->job.attempt, a->failure.stage,
-             a->failure.error_class, (double)a->delay_ms / 1000, why->msg);
+    counters_add_class(&c->w->counts, COUNT_retried, why->code);
+    log_warn(&c->log, "retry: attempt %d of %d failed at %s (%s), next in %.1f s: %s", c->r->job.attempt,
+             a->max_attempts, a->failure.stage, a->failure.error_class, (double)a->delay_ms / 1000, why->msg);
 }
 
 static void give_up(struct job_ctx *c, const struct failure_args *a, const struct err *why, struct err *err)
@@ -52,7 +56,7 @@ static void give_up(struct job_ctx *c, const struct failure_args *a, const struc
         rc = broker_send_dead_letter(c->w->o->broker, c->r->claim.id, a->failure.error_class, why->msg, &send);
     if (rc < 0)
         log_debug(&c->log, "the dead letter was not sent: %s", send.msg);
-    atomic_fetch_add(&c->w->counts.failed, 1);
+    counters_add_class(&c->w->counts, COUNT_failed, why->code);
     log_warn(&c->log, "failed for good at %s in attempt %d (%s): %s", a->failure.stage, c->r->job.attempt,
              a->failure.error_class, why->msg);
 }
@@ -76,10 +80,15 @@ static void hand_back(struct job_ctx *c, const struct failure_args *a, const str
     if (persist(c->w, c->r, JOB_PENDING, write_back, a, &c->seq, err) < 0)
         return;
     job_state_event(c, JOB_PENDING, NULL);
-    atomic_fetch_add(&c->w->counts.handed_back, 1);
+    counters_add(&c->w->counts, COUNT_handed_back, 1);
     if (a->delay_ms == 0)
         announce(c);
     log_warn(&c->log, "handed back at %s: %s", a->failure.stage, why->msg);
+}
+
+static double time_limit_s(const struct job_ctx *c)
+{
+    return (double)limits_soft_ms(&c->w->o->limits, atomic_load(&c->r->duration_ms)) / 1000;
 }
 
 /* What the row will say about it. */
@@ -95,13 +104,32 @@ static void name_reason(const struct job_ctx *c, struct err *why)
         if (why->code == ERR_CANCELLED)
             err_set(why, ERR_TIMEOUT,
                     "not done within %.0f s, the time limit of one attempt (job_time_limit); what is done is kept",
-                    (double)c->w->o->job_time_ms / 1000);
+                    time_limit_s(c));
         break;
     case RUN_HALTED:
         if (why->code == ERR_CANCELLED)
             err_set(why, ERR_CANCELLED, "the worker stops");
         break;
     }
+}
+
+/* As retry_decide, with what only this worker knows. */
+static enum retry_verdict decide(const struct job_ctx *c, const struct retry_policy *policy, const struct err *why,
+                                 int64_t *ret_delay_ms)
+{
+    enum pipeline_stage stage = c->report.stage;
+    if (run_stopped(c->r) == RUN_TIMED_OUT && why->code == ERR_TIMEOUT) {
+        if (c->w->o->limits.fails) {
+            *ret_delay_ms = 0;
+            return RETRY_FAIL;
+        }
+        stage = STAGE_ENGINE; /* the time limit is the job's, wherever it struck: it counts */
+    }
+    if (c->report.no_room && board_count(c->w->board) > 1) {
+        *ret_delay_ms = ROOM_PAUSE_MS; /* other jobs took it, and will give it back */
+        return RETRY_BACK;
+    }
+    return retry_decide(why->code, stage, c->r->job.attempt, policy, ret_delay_ms);
 }
 
 void job_settle(struct job_ctx *c, struct err *why)
@@ -119,10 +147,9 @@ void job_settle(struct job_ctx *c, struct err *why)
     struct retry_policy policy = c->w->o->retry;
     if (c->r->job.max_attempts > 0)
         policy.max_attempts = c->r->job.max_attempts;
-    /* The time limit is the job's, wherever it struck: it counts. */
-    bool overdue = run_stopped(c->r) == RUN_TIMED_OUT && why->code == ERR_TIMEOUT;
+    a.max_attempts = retry_rule_of(&policy, why->code).max_attempts;
     err = (struct err)ERR_INIT;
-    switch (retry_decide(why->code, overdue ? STAGE_ENGINE : stage, c->r->job.attempt, &policy, &a.delay_ms)) {
+    switch (decide(c, &policy, why, &a.delay_ms)) {
     case RETRY_LATER:
         retry_later(c, &a, why, &err);
         break;
@@ -137,11 +164,29 @@ void job_settle(struct job_ctx *c, struct err *why)
         break;
     }
     if (err.code == ERR_LOST || err.code == ERR_NOT_FOUND) {
-        atomic_fetch_add(&c->w->counts.lost, 1);
+        counters_add(&c->w->counts, COUNT_lost, 1);
         log_info(&c->log, "dropped at %s: %s", a.failure.stage, err.msg);
     } else if (err.code) {
-        atomic_fetch_add(&c->w->counts.unreturned, 1);
+        counters_add(&c->w->counts, COUNT_unreturned, 1);
         log_error(&c->log, "left to the end of its lease, its row could not be written: %s (after: %s)", err.msg,
                   why->msg);
     }
+}
+
+void job_settle_stuck(struct worker *w, struct run *r)
+{
+    struct job_ctx c = {.w = w, .r = r, .log = {.component = "worker", .job_id = r->claim.id}, .seq = r->job.seq};
+    struct err why = ERR_INIT;
+    int stage = atomic_load(&r->stage);
+    c.report.stage = stage == RUN_NOT_BEGUN ? STAGE_CHECK : (enum pipeline_stage)stage;
+    if (run_stopped(r) == RUN_TIMED_OUT)
+        err_set(&why, ERR_TIMEOUT,
+                "not done within %.0f s (job_time_limit), and hanging so that it could not be stopped "
+                "(job_hard_time_limit): its worker was replaced; what is done is kept",
+                time_limit_s(&c));
+    else
+        err_set(&why, ERR_CANCELLED, "it hangs, and was left behind");
+    log_error(&c.log, "hangs at %s: told to stop, it has not; this process must be replaced",
+              pipeline_stage_name(c.report.stage));
+    job_settle(&c, &why);
 }

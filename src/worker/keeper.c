@@ -15,21 +15,23 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
-#include "base/str.h"
+#include "worker/heartbeat.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { LOOK_MS = 500, HEARTBEAT_MS = 5000, STRAYS_MAX = 16 };
+/* A job that came or went is told sooner, but not each of many. */
+enum { LOOK_MS = 500, HEARTBEAT_MS = 5000, HEARTBEAT_MIN_MS = 1000, STRAYS_MAX = 16 };
 
 struct keeper {
     struct worker *w;
-    struct held *board, *held; /* the worker's concurrency; STRAYS_MAX more */
+    struct held *board, *held; /* the worker's places; STRAYS_MAX more */
     size_t max_board, max_held;
     struct held strays[STRAYS_MAX]; /* seen at the last renewal */
     size_t n_strays;
-    int64_t next_renewal, next_heartbeat; /* monotonic */
+    int64_t next_renewal, next_heartbeat, last_heartbeat; /* monotonic */
+    size_t told;                                          /* board_changes at the last heartbeat */
     struct outage outage;
     char host[256];
 };
@@ -50,7 +52,8 @@ static void hand_back(struct worker *w, const struct held *stray)
     int rc = store_hand_back(w->o->store, &c, 0, &seq, &err);
     if (rc == 0)
         worker_event(w, stray->id, seq, "state", "{\"state\":\"pending\"}");
-    log_warn(&w->log, "job %s was ours without our knowing: %s", stray->id, rc == 0 ? "handed back" : err.msg);
+    struct log_ctx lc = worker_log_of(w, stray->id);
+    log_warn(&lc, "the job was ours without our knowing: %s", rc == 0 ? "handed back" : err.msg);
 }
 
 /* After a renewal; `running` runs are listed in k->board, `n` claims in k->held. */
@@ -92,69 +95,52 @@ static int look(struct keeper *k, struct err *err)
         return 0; /* nothing could be lost; but there may be strays */
     int rc = !due ? store_held(k->w->o->store, k->w->id, k->held, k->max_held, &n, err) : renew(k, running, &n, err);
     for (size_t i = 0; rc == 0 && i < running; i++)
-        if (!holds(k->held, n, &k->board[i]) && board_stop(k->w->board, &k->board[i], RUN_LOST))
-            log_debug(&k->w->log, "job %s is no longer ours, stopping it", k->board[i].id);
+        if (!holds(k->held, n, &k->board[i]) && board_stop(k->w->board, &k->board[i], RUN_LOST)) {
+            struct log_ctx lc = worker_log_of(k->w, k->board[i].id);
+            log_debug(&lc, "the job is no longer ours, stopping it");
+        }
     return rc;
-}
-
-static void add_info(const struct worker *w, struct buf *b)
-{
-    const struct counters *c = &w->counts;
-    buf_adds(b, "{\"engines\":");
-    engines_describe(w->engines, b);
-    buf_adds(b, ",\"models\":");
-    engines_describe_models(w->engines, b);
-    buf_adds(b, ",\"model_pool\":");
-    engines_describe_pool(w->engines, b);
-    buf_adds(b, ",\"default_engine\":");
-    str_add_json(b, w->o->engine->name ? w->o->engine->name : "auto");
-    buf_addf(b, ",\"slots\":%u,\"concurrency\":%u", slots_count(w->slots), w->o->concurrency);
-    const struct {
-        const char *name;
-        const atomic_llong *value;
-    } counters[] = {
-        {"completed", &c->completed},     {"failed", &c->failed}, {"retried", &c->retried},
-        {"handed_back", &c->handed_back}, {"lost", &c->lost},     {"audio_ms", &c->audio_ms},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(counters); i++)
-        buf_addf(b, ",\"%s\":%lld", counters[i].name, atomic_load(counters[i].value));
-    buf_addc(b, '}');
 }
 
 static int beat(struct keeper *k, struct err *err)
 {
     struct worker *w = k->w;
     int64_t now = clock_mono_ms();
-    if (now < k->next_heartbeat)
+    size_t changes = board_changes(w->board);
+    if (now < k->next_heartbeat && (changes == k->told || now < k->last_heartbeat + HEARTBEAT_MIN_MS))
         return 0;
-    CLEANUP(buf_clear) struct buf info = BUF_INIT(65536);
-    add_info(w, &info);
+    CLEANUP(buf_clear) struct buf info = BUF_INIT(HEARTBEAT_INFO_MAX);
+    heartbeat_describe(w, &info);
     struct worker_row row = {.id = w->id,
                              .host = k->host,
                              .version = STENO_VERSION,
-                             .state = cancel_is_set(&w->drain) ? "draining" : "running",
+                             .state = cancel_is_set(&w->drain) || recycle_why(&w->recycle) ? "draining" : "running",
                              .info = buf_str(&info),
                              .pid = getpid(),
                              .started_at = w->started_at,
                              .running = (int64_t)board_count(w->board)};
     int rc = store_heartbeat(w->o->store, &row, err);
-    if (rc == 0)
-        k->next_heartbeat = now + MIN(HEARTBEAT_MS, w->o->lease_ms / 3); /* an idle worker notices outages by it */
-    return rc;
+    if (rc < 0)
+        return rc;
+    k->next_heartbeat = now + MIN(HEARTBEAT_MS, w->o->lease_ms / 3); /* an idle worker notices outages by it */
+    k->last_heartbeat = now;
+    k->told = changes;
+    return 0;
 }
 
 void *keeper_main(void *arg)
 {
     struct worker *w = arg;
-    struct keeper k = {.w = w, .max_board = w->o->concurrency, .max_held = w->o->concurrency + STRAYS_MAX};
+    size_t places = worker_places(w->o);
+    struct keeper k = {.w = w, .max_board = places, .max_held = places + STRAYS_MAX};
     k.board = xcalloc(k.max_board, sizeof *k.board);
     k.held = xcalloc(k.max_held, sizeof *k.held);
     if (gethostname(k.host, sizeof k.host - 1) < 0)
         k.host[0] = '\0';
     int64_t pause = 0;
     while (worker_pause(w, pause)) {
-        if (w->o->job_time_ms > 0)
-            board_stop_overdue(w->board, w->o->job_time_ms);
+        board_stop_overdue(w->board, &w->o->limits);
+        recycle_look(w);
         struct err err = ERR_INIT;
         int rc = look(&k, &err);
         if (rc == 0)

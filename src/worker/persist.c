@@ -54,8 +54,8 @@ static int look_up(struct worker *w, const struct run *r, enum job_state after, 
     return rc;
 }
 
-int persist(struct worker *w, struct run *r, enum job_state after, fenced_fn fn, const void *arg, int64_t *ret_seq,
-            struct err *err)
+static int write_row(struct worker *w, struct run *r, enum job_state after, fenced_fn fn, const void *arg,
+                     int64_t *ret_seq, struct err *err)
 {
     int64_t began = clock_mono_ms(), pause = FIRST_PAUSE_MS;
     bool uncertain = false;
@@ -79,4 +79,13 @@ int persist(struct worker *w, struct run *r, enum job_state after, fenced_fn fn,
         rest(w, r, began, pause);
         pause = MIN(pause * 2, LAST_PAUSE_MS);
     }
+}
+
+int persist(struct worker *w, struct run *r, enum job_state after, fenced_fn fn, const void *arg, int64_t *ret_seq,
+            struct err *err)
+{
+    atomic_store(&r->writing, true);
+    int rc = write_row(w, r, after, fn, arg, ret_seq, err);
+    atomic_store(&r->writing, false);
+    return rc;
 }

@@ -5,6 +5,7 @@
 #include "base/fault.h"
 #include "base/str.h"
 #include "worker/chunks.h"
+#include "worker/fit.h"
 #include "worker/gaps.h"
 #include "worker/hear.h"
 #include "worker/intake.h"
@@ -14,6 +15,7 @@
 #define DAMAGED_WARNING "the recording is damaged; this is what could be read of it"
 
 struct run {
+    struct pipeline_opts own; /* the model may become another */
     const struct pipeline_opts *o;
     const struct engine_info *info;
     struct pipeline_report *report;
@@ -33,9 +35,16 @@ const char *pipeline_stage_name(enum pipeline_stage s)
     return s < STAGE_COUNT ? names[s] : "?";
 }
 
+static void enter(struct run *r, enum pipeline_stage s)
+{
+    r->report->stage = s;
+    if (r->o->hooks.stage)
+        r->o->hooks.stage(r->o->hooks.arg, s);
+}
+
 static int check(struct run *r, struct err *err)
 {
-    r->report->stage = STAGE_CHECK;
+    enter(r, STAGE_CHECK);
     if (cancel_is_set(r->o->cancel))
         return err_set(err, ERR_CANCELLED, "stopped before the start");
     const struct engine_request *q = &r->o->request;
@@ -54,7 +63,7 @@ static int check(struct run *r, struct err *err)
 
 static int decode(struct run *r, struct err *err)
 {
-    r->report->stage = STAGE_DECODE;
+    enter(r, STAGE_DECODE);
     if (!(r->info->caps & ENGINE_NEEDS_PCM))
         return 0;
     int rc = intake_decode(r->o, &r->in, r->report, err);
@@ -92,42 +101,52 @@ static int make_plan(struct run *r, struct err *err)
     return 0;
 }
 
+/* Checkpoints of two models must not come together, so the model is settled before there is a plan. */
+static int fit(struct run *r, struct err *err)
+{
+    r->report->stage = STAGE_ENGINE;
+    const struct pipeline_hooks *h = &r->o->hooks;
+    return fit_model(&r->own, h->load_plan ? h->load_plan(h->arg) : NULL, &r->arena, &r->plan, err);
+}
+
 static int plan(struct run *r, struct err *err)
 {
-    r->report->stage = STAGE_PLAN;
+    enter(r, STAGE_PLAN);
     r->resume = take_earlier_plan(r);
     if (r->resume)
         return 0;
     int rc = make_plan(r, err);
     if (rc < 0)
         return rc;
-    r->report->stage = STAGE_ENGINE;
+    enter(r, STAGE_ENGINE);
     rc = hear_language(r->o, r->in.pcm, &r->plan, err);
     if (rc < 0)
         return rc;
     const struct pipeline_hooks *h = &r->o->hooks;
     if (!h->save_plan)
         return 0;
-    r->report->stage = STAGE_STORE;
+    enter(r, STAGE_STORE);
     rc = h->save_plan(h->arg, &r->plan, err);
     return rc < 0 ? rc : FAULT_POINT(plan_saved, err);
 }
 
 static int transcribe(struct run *r, struct transcript *t, struct err *err)
 {
-    r->report->stage = STAGE_ENGINE;
+    enter(r, STAGE_ENGINE);
     t->duration_ms = samples_to_ms(r->plan.total_samples);
     return chunks_run(r->o, &r->plan, r->in.pcm, r->resume, t, r->report, err);
 }
 
 static int label(struct run *r, struct transcript *t, struct err *err)
 {
-    r->report->stage = STAGE_MERGE;
+    enter(r, STAGE_MERGE);
     if (r->plan.heard)
         t->language_probability = r->plan.heard_probability;
     int rc = gaps_cover(t, &r->plan, err);
     if (rc == 0 && r->o->warning)
         rc = transcript_warn(t, r->o->warning, err);
+    if (rc == 0 && r->plan.instead_of)
+        rc = transcript_warn(t, fit_warning(&r->plan, &r->arena), err);
     if (rc == 0 && r->plan.damaged)
         rc = transcript_warn(t, DAMAGED_WARNING, err);
     if (rc < 0)
@@ -152,10 +171,13 @@ static int label(struct run *r, struct transcript *t, struct err *err)
 int pipeline_run(const struct pipeline_opts *o, struct transcript *ret, struct pipeline_report *report, struct err *err)
 {
     *report = (struct pipeline_report){0};
-    struct run r = {.o = o, .info = engine_info(o->engine), .report = report, .arena = ARENA_INIT};
+    struct run r = {.own = *o, .info = engine_info(o->engine), .report = report, .arena = ARENA_INIT};
+    r.o = &r.own;
     int rc = check(&r, err);
     if (rc == 0)
         rc = decode(&r, err);
+    if (rc == 0)
+        rc = fit(&r, err);
     if (rc == 0)
         rc = plan(&r, err);
     if (rc == 0)

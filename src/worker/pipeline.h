@@ -47,6 +47,7 @@ struct plan_chunk {
 struct plan {
     const char *input_sha256;
     const char *engine, *model;           /* as resolved */
+    const char *instead_of;               /* the model that was asked for and does not fit; NULL: `model` is it */
     const char *language, *task, *prompt; /* as requested; may be NULL */
     const char *options;                  /* all else that was asked for, as one text; may be NULL */
     const char *heard;                    /* the language that was detected for all of it; NULL: none was */
@@ -92,8 +93,14 @@ struct pipeline_hooks {
     int (*save_chunk)(void *arg, const struct done_chunk *c, const struct progress *p, struct err *err);
     /* Chunks in ascending order, as soon as all before them are done; also those that were loaded. */
     int (*text)(void *arg, const struct done_chunk *c, struct err *err);
+    /* The run has come to this stage. */
+    void (*stage)(void *arg, enum pipeline_stage s);
     /* Not too often: whoever shows it may call on every one. */
     void (*progress)(void *arg, const struct progress *p);
+    /* The model is in memory; `loaded`: for this run. */
+    void (*model_ready)(void *arg, const char *model, int64_t ms, bool loaded);
+    /* There is no memory for it: a smaller one is tried; `instead` NULL: the run ends with *why. */
+    void (*model_too_large)(void *arg, const char *model, const char *instead, const struct err *why);
     /* The engine is about to be called for this chunk. Runs on a slot thread. */
     void (*engine_call)(void *arg, size_t idx);
 };
@@ -105,9 +112,13 @@ struct pipeline_opts {
     bool language_per_chunk;  /* else one language for the whole recording is detected when none is given */
     const char *options;      /* what `request` and the line above hold beyond the plan's own fields, as one text */
     const char *warning;      /* about the request, for the result; NULL: none */
+    bool smaller_ok;          /* a model that does not fit into memory may be replaced by a smaller one, but */
+    bool keep_model;          /* not by this attempt when chunks of the saved plan are done: a later one finds room */
+    bool has_chunks;          /* some are */
     const char *audio_path;   /* a regular file */
     const char *input_sha256; /* of it; "" when nothing is kept */
     const char *temp_folder;  /* private */
+    int64_t min_free_bytes;   /* of its disk: with less a recording is decoded no further; 0: not looked at */
     struct decode_opts decode;
     const struct cancel *cancel; /* stops everything, within a second: CANCELLED */
     /* Set: start no new chunk, let running ones end and be saved, then CANCELLED unless all are done. May be NULL. */
@@ -117,9 +128,11 @@ struct pipeline_opts {
 
 struct pipeline_report {
     enum pipeline_stage stage;    /* where it ended */
-    char detail[4096];            /* what the decoder printed, for the error row; "" */
+    char detail[4096];            /* for the error row: what the decoder printed, or which chunk failed and what the
+                                     engine said; "" */
     int64_t decode_ms, engine_ms; /* engine_ms: summed over chunks, of this run only */
     size_t chunks_loaded;         /* from checkpoints */
+    bool no_room;                 /* it failed because the temp folder's disk is full */
 };
 
 /* `ret` is initialised by the caller and filled on success. On failure `report` says where. */

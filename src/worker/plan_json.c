@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * {"version":1,"sha256":"...","engine":"...","model":"...","language":null,"task":"transcribe","prompt":null,
- *  "total":160000,"damaged":false,"chunks":[[start,end,speech],...]}, all lengths in samples.
+ *  "total":160000,"damaged":false,"chunks":[[start,end,speech],...]}, all lengths in samples; "instead_of" behind
+ *  "model" when that one stands in for another.
  *
  * A plan that cannot be read is as good as none, so the reader is strict: what it accepts needs no more checks.
  */
@@ -30,6 +31,8 @@ int plan_to_json(const struct plan *p, struct buf *ret, struct err *err)
     add_field(ret, "sha256", p->input_sha256);
     add_field(ret, "engine", p->engine);
     add_field(ret, "model", p->model);
+    if (p->instead_of)
+        add_field(ret, "instead_of", p->instead_of);
     add_field(ret, "language", p->language);
     add_field(ret, "task", p->task);
     add_field(ret, "prompt", p->prompt);
@@ -151,6 +154,11 @@ static int get_plan(const json_t *root, struct arena *a, struct plan *ret, struc
     };
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         int rc = get_text(root, texts[i].name, texts[i].required, a, texts[i].field, err);
+        if (rc < 0)
+            return rc;
+    }
+    if (json_object_get(root, "instead_of")) {
+        int rc = get_text(root, "instead_of", true, a, &p.instead_of, err);
         if (rc < 0)
             return rc;
     }

@@ -17,7 +17,7 @@ int plan_to_json(const struct plan *p, struct buf *ret, struct err *err) MUST_CH
 int plan_from_json(const char *json, size_t n, struct arena *a, struct plan *ret, struct err *err) MUST_CHECK;
 
 /* Are checkpoints of `a` valid for `b`? Everything but the chunks, the language that was
- * heard, and what the decoder said of the input. */
+ * heard, what the decoder said of the input, and why it is this model. */
 bool plan_same_header(const struct plan *a, const struct plan *b);
 
 #endif

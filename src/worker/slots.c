@@ -2,11 +2,13 @@
 /*
  * Lanes with waiting tasks stand in a ring. A thread takes the first lane, takes one task from it, and puts the lane
  * at the ring's end if it has more: a lane with one task waits at most for one task of each other lane, however
- * many those have posted. One mutex guards everything; tasks run without it.
+ * many those have posted. A lane that had no turn yet is the one that got least, so it comes first: a clip waits for
+ * one slot to become free, not for its turn behind long recordings. One mutex guards everything; tasks run without it.
  */
 #include "worker/slots.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/thread.h"
 
@@ -22,7 +24,8 @@ struct lane {
     pthread_cond_t finished;    /* a task came to `done` */
     struct tasks waiting, done; /* guarded by slots->mu, as all below */
     struct lane *next;          /* in the ring */
-    bool in_ring;
+    struct log_scope scope;     /* of the thread that opened it: its tasks speak for the same job */
+    bool in_ring, had_turn;
 };
 
 struct slots {
@@ -30,6 +33,7 @@ struct slots {
     pthread_cond_t work;
     struct lane *first, *last; /* the ring: lanes with waiting tasks; guarded by mu, as `stopping` */
     bool stopping;
+    unsigned busy;      /* threads that run a task; guarded by mu */
     unsigned n_threads; /* fixed after slots_new */
     pthread_t threads[];
 };
@@ -67,6 +71,19 @@ static void ring_add_locked(struct slots *s, struct lane *l)
     s->last = l;
 }
 
+/* A lane that never had a turn goes before those that had one, behind others like it. */
+static void ring_add_new_locked(struct slots *s, struct lane *l)
+{
+    struct lane **at = &s->first;
+    while (*at && !(*at)->had_turn)
+        at = &(*at)->next;
+    l->next = *at;
+    l->in_ring = true;
+    *at = l;
+    if (!l->next)
+        s->last = l;
+}
+
 static struct lane *ring_take_locked(struct slots *s)
 {
     struct lane *l = s->first;
@@ -89,13 +106,18 @@ static void *slot_main(void *arg)
             break;
         struct lane *l = ring_take_locked(s);
         struct slot_task *t = tasks_take(&l->waiting);
+        l->had_turn = true;
         if (!t)
             continue; /* all of it was withdrawn */
         if (l->waiting.first)
             ring_add_locked(s, l);
+        s->busy++;
         pthread_mutex_unlock(&s->mu);
+        struct log_scope before = log_scope_swap(l->scope);
         t->run(t);
+        log_scope_swap(before);
         pthread_mutex_lock(&s->mu);
+        s->busy--;
         tasks_add(&l->done, t);
         pthread_cond_signal(&l->finished);
     }
@@ -140,10 +162,19 @@ unsigned slots_count(const struct slots *s)
     return s->n_threads;
 }
 
+unsigned slots_busy(struct slots *s)
+{
+    pthread_mutex_lock(&s->mu);
+    unsigned n = s->busy;
+    pthread_mutex_unlock(&s->mu);
+    return n;
+}
+
 struct lane *lane_open(struct slots *s)
 {
     struct lane *l = xcalloc(1, sizeof *l);
     l->slots = s;
+    l->scope = log_scope_now();
     cond_init(&l->finished);
     return l;
 }
@@ -153,8 +184,10 @@ void lane_post(struct lane *l, struct slot_task *t)
     struct slots *s = l->slots;
     pthread_mutex_lock(&s->mu);
     tasks_add(&l->waiting, t);
-    if (!l->in_ring)
+    if (!l->in_ring && l->had_turn)
         ring_add_locked(s, l);
+    else if (!l->in_ring)
+        ring_add_new_locked(s, l);
     pthread_cond_signal(&s->work);
     pthread_mutex_unlock(&s->mu);
 }

@@ -28,6 +28,7 @@ struct slot_task {
 int slots_new(unsigned threads, struct slots **ret, struct err *err) MUST_CHECK;
 void slots_free(struct slots *s); /* no lane may be open; NULL is fine */
 unsigned slots_count(const struct slots *s);
+unsigned slots_busy(struct slots *s); /* how many run a task now */
 
 struct lane *lane_open(struct slots *s);
 /* Never blocks; the poster bounds how many it posts. */

@@ -21,11 +21,12 @@ void worker_event(struct worker *w, const char *job_id, int64_t seq, const char 
 {
     struct event e = {.seq = seq};
     struct err err = ERR_INIT;
+    struct log_ctx lc = worker_log_of(w, job_id);
     snprintf(e.job_id, sizeof e.job_id, "%s", job_id);
     snprintf(e.type, sizeof e.type, "%s", type);
     snprintf(e.json, sizeof e.json, "%s", json);
     if (broker_send_event(w->o->broker, &e, &err) < 0)
-        log_debug(&w->log, "event '%s' of job %s was not sent: %s", type, job_id, err.msg);
+        log_debug(&lc, "event '%s' was not sent: %s", type, err.msg);
 }
 
 int64_t outage_hit(struct outage *o, const struct log_ctx *lc, const char *what, const struct err *err)

@@ -5,20 +5,16 @@
 
 #include "base/id.h"
 #include "base/log.h"
+#include "metrics/server.h"
 #include "worker/board.h"
+#include "worker/counters.h"
 #include "worker/engines.h"
+#include "worker/recycle.h"
 #include "worker/slots.h"
 #include "worker/temp.h"
 #include "worker/worker.h"
 
 #include <pthread.h>
-
-/* Since the start; shown by the heartbeat. */
-struct counters {
-    atomic_llong completed, failed, retried, handed_back, lost;
-    atomic_llong audio_ms;   /* of completed jobs */
-    atomic_llong unreturned; /* could not be handed back */
-};
 
 struct worker {
     const struct worker_opts *o;
@@ -29,7 +25,11 @@ struct worker {
     struct slots *slots;
     struct engines *engines;
     struct board *board;
-    struct cancel drain; /* no new chunk is started */
+    struct metrics_server *metrics; /* NULL: none */
+    struct cancel drain;            /* no new chunk is started */
+    struct recycle recycle;
+    atomic_uint places_now;  /* see places.h */
+    atomic_bool out_of_room; /* min_free_bytes are not there */
     struct counters counts;
     atomic_llong
         no_expiry_until; /* monotonic: in an outage of the database, and a while after, the sweeper expires no lease */
@@ -39,6 +39,18 @@ struct worker {
     pthread_cond_t ended;
     bool ending; /* keeper and sweeper leave; guarded by mu */
 };
+
+/* Most jobs in work: the ordinary ones, and the short one that a place is kept for. */
+static inline unsigned worker_places(const struct worker_opts *o)
+{
+    return o->concurrency + o->short_place;
+}
+
+/* For lines about a job by another thread than its own. */
+static inline struct log_ctx worker_log_of(const struct worker *w, const char *job_id)
+{
+    return (struct log_ctx){.component = w->log.component, .job_id = job_id};
+}
 
 /* For keeper and sweeper: waits; false when they shall leave. */
 bool worker_pause(struct worker *w, int64_t ms);

@@ -14,6 +14,7 @@ enum {
     BATCH = 200,
     DEEP_EVERY = 10,
     FIRST_SWEEP_MS = 1000,   /* at most: after a restart there may be much to take over */
+    RETENTION_MS = 5000,     /* the rest is for the next sweep */
     WORKER_SILENT_MS = 60000 /* many missed heartbeats */
 };
 
@@ -23,10 +24,13 @@ static void tell_swept(struct worker *w, const struct swept *s)
 {
     static const char *const why = "workers died on it, without progress";
     struct err err = ERR_INIT;
-    log_warn(&w->log, "the lease of job %s ran out: %s", s->id, s->dead ? "given up" : "pending again");
+    counters_add(&w->counts, COUNT_expired, 1);
+    counters_add(&w->counts, COUNT_poisoned, s->dead);
+    struct log_ctx lc = worker_log_of(w, s->id);
+    log_warn(&lc, "the lease of the job ran out: %s", s->dead ? "given up" : "pending again");
     worker_event(w, s->id, s->seq, "state", s->dead ? "{\"state\":\"failed\"}" : "{\"state\":\"pending\"}");
     if (s->dead && broker_send_dead_letter(w->o->broker, s->id, err_name(ERR_CRASHED), why, &err) < 0)
-        log_debug(&w->log, "the dead letter of %s was not sent: %s", s->id, err.msg);
+        log_debug(&lc, "the dead letter was not sent: %s", err.msg);
 }
 
 static int expire_leases(struct worker *w, struct err *err)
@@ -43,6 +47,15 @@ static int expire_leases(struct worker *w, struct err *err)
     return rc;
 }
 
+static int mend_times(struct worker *w, struct err *err)
+{
+    int mended = 0;
+    int rc = store_mend_times(w->o->store, w->o->lease_ms, BATCH, &mended, err);
+    if (mended)
+        log_warn(&w->log, "the clock was ahead and was set back: put the times of %d jobs right", mended);
+    return rc;
+}
+
 static int drop_workers(struct worker *w, struct err *err)
 {
     return store_drop_workers(w->o->store, WORKER_SILENT_MS, err);
@@ -55,26 +68,13 @@ static int drop_keys(struct worker *w, struct err *err)
 
 /* ---- storage ---- */
 
-/* First the row gives the recording up, then the object goes: a kill in between leaves an orphan, no broken job. */
-static int drop_audio(struct worker *w, struct err *err)
+static int retain(struct worker *w, struct err *err)
 {
-    if (w->o->keep_audio_ms < 0)
-        return 0;
-    struct arena a = ARENA_INIT;
-    struct job *jobs = NULL;
-    size_t n = 0, dropped = 0;
-    int rc = store_audio_before(w->o->store, clock_wall_ms() - w->o->keep_audio_ms, BATCH, &a, &jobs, &n, err);
-    for (size_t i = 0; rc == 0 && i < n; i++) {
-        rc = store_give_up_audio(w->o->store, jobs[i].id, err);
-        if (rc == 0)
-            rc = storage_delete(w->o->storage, jobs[i].audio_key, err);
-        dropped += rc == 0;
-        if (rc == ERR_CONFLICT || rc == ERR_NOT_FOUND)
-            rc = 0; /* tried again or removed meanwhile */
-    }
-    if (dropped)
-        log_info(&w->log, "removed %zu recordings of jobs that ended", dropped);
-    arena_clear(&a);
+    struct retention_counts n = {0};
+    int rc = retention_run(&w->o->retention, w->o->store, w->o->storage, clock_mono_ms() + RETENTION_MS, &n, err);
+    if (n.audio || n.results || n.jobs)
+        log_info(&w->log, "removed what was kept long enough: %lld recordings, %lld transcripts, %lld whole jobs",
+                 (long long)n.audio, (long long)n.results, (long long)n.jobs);
     return rc;
 }
 
@@ -140,8 +140,9 @@ static const struct step {
     int (*run)(struct worker *w, struct err *err);
     bool deep;
 } steps[] = {
-    {expire_leases, false},    {tokens_sweep, false}, {drop_workers, false}, {drop_keys, false},
-    {drop_audio, false},       {drop_uploads, true},  {drop_orphans, true},  {drop_unfinished_writes, true},
+    {mend_times, true},        {expire_leases, false}, {tokens_sweep, false},
+    {drop_workers, false},     {drop_keys, false},     {retain, false},
+    {drop_uploads, true},      {drop_orphans, true},   {drop_unfinished_writes, true},
     {drop_temp_folders, true},
 };
 

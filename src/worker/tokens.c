@@ -24,14 +24,17 @@ static struct token token_of(const struct job *j)
                           .model = j->model};
 }
 
-/* Jobs that wait and are due, less tokens: how many wake-ups each queue lacks (negative: has too many). */
+/*
+ * Jobs that wait and are due, less tokens: how many wake-ups each queue lacks (negative: has too many). One that is
+ * paused lacks none: workers would only be woken for nothing. Nor has it too many: who takes one drops it.
+ */
 static int count_missing(struct worker *w, const int64_t depth[QUEUE_COUNT], int64_t missing[QUEUE_COUNT],
                          struct err *err)
 {
     struct store_counts counts;
     int rc = store_counts(w->o->store, &counts, err);
     for (int q = 0; rc == 0 && q < QUEUE_COUNT; q++)
-        missing[q] = counts.ready[q] - depth[q];
+        missing[q] = counts.paused_at[q] ? 0 : counts.ready[q] - depth[q];
     return rc;
 }
 

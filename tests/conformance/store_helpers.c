@@ -65,7 +65,11 @@ int position_of(struct store *s, const char *id, int64_t *ret, struct err *e)
 {
     CLEANUP(arena_clear) struct arena a = ARENA_INIT;
     struct job j;
-    return store_look(s, id, INT32_MAX, &a, &j, ret, e);
+    struct store_place place;
+    int rc = store_look(s, id, INT32_MAX, &a, &j, &place, e);
+    if (rc >= 0)
+        *ret = place.position;
+    return rc;
 }
 
 struct claim planned(struct fixture *f, const char *holder, int chunks)

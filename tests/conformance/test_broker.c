@@ -51,6 +51,8 @@ static char queue_high[64], queue_normal[64], queue_retry[64], queue_dead[64], c
 static const struct token token = {
     .queue = "normal", .job_id = "j1", .audio_key = "uploads/j1/a.mp3", .language = "en"};
 
+static const char *const *take; /* of the next one that is opened */
+
 static struct broker *open_broker(bool tokens, bool events)
 {
     struct err err = ERR_INIT;
@@ -58,6 +60,7 @@ static struct broker *open_broker(bool tokens, bool events)
     struct broker_opts o = {.url = url,
                             .tokens = tokens,
                             .events = events,
+                            .take = take,
                             .queue_high = queue_high,
                             .queue_normal = queue_normal,
                             .queue_retry = queue_retry,
@@ -582,6 +585,42 @@ static void test_no_token_for_who_does_not_wait(void **state)
     broker_close(idle);
 }
 
+/* A worker that has no use for a queue leaves its tokens to those that have. */
+static void test_a_worker_takes_the_tokens_of_its_queues(void **state)
+{
+    (void)state;
+    static const char *const some[] = {"normal", "high", NULL};
+    take = some;
+    struct broker *picky = open_broker(true, false);
+    take = NULL;
+    struct broker *any = open_broker(true, false);
+    assert_true(picky && any);
+    send_to(any, "retry");
+    if (kind->keeps_tokens)
+        gives(0, broker_wait(picky, QUIET_MS, e));
+    else
+        gives(1, broker_wait(picky, LONG_MS, e)); /* there a token wakes all */
+    gives(1, broker_wait(any, LONG_MS, e));
+    broker_taken(any, "retry");
+    for (int i = 0; some[i]; i++) {
+        send_to(any, some[i]);
+        gives(1, broker_wait(picky, LONG_MS, e));
+        broker_taken(picky, some[i]);
+        if (kind->keeps_tokens)
+            wait_depth(any, some[i], 0);
+    }
+    broker_close(picky);
+    broker_close(any);
+    static const char *const wrong[] = {"normal", "low", NULL};
+    if (kind->keeps_tokens) {
+        take = wrong;
+        struct broker *b = NULL;
+        struct broker_opts o = {.url = url, .tokens = true, .take = take};
+        fails(INVALID, broker_open(&o, &b, e));
+        take = NULL;
+    }
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -663,6 +702,7 @@ int main(int argc, char **argv)
         fresh(test_a_token_of_another_queue_goes_back),
         fresh(test_closing_gives_the_token_back),
         fresh(test_no_token_for_who_does_not_wait),
+        fresh(test_a_worker_takes_the_tokens_of_its_queues),
         fresh(test_names),
     };
     const char *name = argc > 1 ? argv[1] : "local";

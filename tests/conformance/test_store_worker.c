@@ -286,6 +286,64 @@ static void test_complete_writes_the_result(void **state)
     FAILS(ERR_CONFLICT, "is failed: it has no transcript", store_get_result(f->store, other.id, &f->arena, &r, &e));
 }
 
+static void test_a_short_job_is_completed_in_one(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    struct job_result r;
+    struct job_chunk k = {.start_sample = 5, .end_sample = 99, .result = "[1]", .engine_state = "s", .engine_ms = 7};
+    struct job_chunk *chunks = NULL;
+    struct follow told;
+    size_t n = 0;
+    int64_t seq = 0;
+    struct ids id = submit(f, QUEUE_NORMAL);
+    struct claim c = claim(f, "w"), stale = c;
+    stale.fence--;
+    FAILS(ERR_LOST, "no longer held", store_complete_whole(f->store, &stale, "{}", &k, &a_result, &seq, &e));
+    FAILS(ERR_CONFLICT, "no transcript yet", store_get_result(f->store, id.id, &f->arena, &r, &e));
+    pass(3);
+    OK(store_complete_whole(f->store, &c, "{\"plan\":1}", &k, &a_result, &seq, &e));
+    struct job j = get(f, id.id);
+    assert_int_equal(j.state, JOB_COMPLETED);
+    assert_int_equal(j.seq, seq);
+    assert_int_equal(j.finished_at, 1000003);
+    assert_int_equal(j.chunks_total, 1);
+    assert_int_equal(j.chunks_done, 1);
+    assert_int_equal(j.lease_until, 0);
+    assert_string_equal(j.plan, "{\"plan\":1}");
+    OK(store_get_result(f->store, id.id, &f->arena, &r, &e));
+    assert_string_equal(r.text, a_result.text);
+    OK(store_load_chunks(f->store, id.id, &f->arena, &chunks, &n, &e));
+    assert_int_equal(n, 1);
+    assert_int_equal(chunks[0].idx, 0);
+    assert_int_equal(chunks[0].start_sample, 5);
+    assert_int_equal(chunks[0].end_sample, 99);
+    assert_int_equal(chunks[0].engine_ms, 7);
+    assert_int_equal(chunks[0].finished_at, 1000003);
+    assert_string_equal(chunks[0].result, "[1]");
+    assert_string_equal(chunks[0].engine_state, "s");
+    OK(store_follow(f->store, id.id, &(struct follow_opts){.after = 1, .max_chunks = 8}, &f->arena, &told, &e));
+    assert_int_equal(told.n_chunks, 1);
+    assert_int_equal(told.numbers[0], seq - 1);
+    assert_true(told.has_result);
+    FAILS(ERR_LOST, "no longer held", store_complete_whole(f->store, &c, "{}", &k, &a_result, &seq, &e));
+
+    id = submit(f, QUEUE_NORMAL); /* in which nobody speaks */
+    c = claim(f, "w");
+    OK(store_complete_whole(f->store, &c, "{}", NULL, &a_result, &seq, &e));
+    j = get(f, id.id);
+    assert_int_equal(j.state, JOB_COMPLETED);
+    assert_int_equal(j.seq, seq);
+    assert_int_equal(j.chunks_total, 0);
+    OK(store_load_chunks(f->store, id.id, &f->arena, &chunks, &n, &e));
+    assert_int_equal(n, 0);
+
+    id = submit(f, QUEUE_NORMAL); /* whose plan stands: checkpoints may, too */
+    c = planned(f, "w", 1);
+    FAILS(ERR_LOST, "", store_complete_whole(f->store, &c, "{}", &k, &a_result, &seq, &e));
+    assert_int_equal(get(f, id.id).state, JOB_PROCESSING);
+}
+
 static void test_a_retry_goes_to_the_retry_queue_with_an_error_row(void **state)
 {
     struct fixture *f = *state;
@@ -482,6 +540,37 @@ static void test_ends_leave_no_claim(void **state)
     check_lost(f, &c);
 }
 
+/* ---- a clock that was wrong ---- */
+
+static void test_times_of_a_clock_that_was_ahead_are_put_right(void **state)
+{
+    enum { HOUR = 3600000, LEASE = 30000 };
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    int64_t seq;
+    int n;
+    struct ids waits = submit(f, QUEUE_NORMAL);
+    struct claim c = claim(f, "w");
+    OK(store_retry_later(f->store, &c, &a_failure, HOUR, &seq, &e));
+    pass(2 * HOUR); /* ahead from here */
+    struct ids held = submit(f, QUEUE_HIGH);
+    pass(1);
+    struct ids later = submit(f, QUEUE_HIGH);
+    claim(f, "dead");
+    c = claim(f, "w");
+    OK(store_retry_later(f->store, &c, &a_failure, 5000, &seq, &e));
+    pass(-2 * HOUR - 1);
+
+    OK(store_mend_times(f->store, LEASE, 10, &n, &e));
+    assert_int_equal(n, 2);
+    assert_int_equal(get(f, held.id).lease_until, fixture_clock() + LEASE);
+    assert_int_equal(get(f, later.id).run_after, fixture_clock() + 5000);
+    assert_int_equal(get(f, waits.id).run_after, fixture_clock() + HOUR); /* a long wait is none of this */
+    OK(store_mend_times(f->store, LEASE, 10, &n, &e));
+    assert_int_equal(n, 0);
+    FAILS(ERR_INVALID, "1 to 1000", store_mend_times(f->store, LEASE, 0, &n, &e));
+}
+
 /* ---- the poison guard ---- */
 
 /* The lease of whatever is in work runs out; one job must be swept. */
@@ -657,6 +746,7 @@ int main(void)
         T(test_another_plan_drops_checkpoints_the_same_keeps_them),
         T(test_checkpoints_outlive_the_claim),
         T(test_complete_writes_the_result),
+        T(test_a_short_job_is_completed_in_one),
         T(test_a_retry_goes_to_the_retry_queue_with_an_error_row),
         T(test_handing_back_costs_nothing),
         T(test_failing_is_a_dead_letter),
@@ -666,6 +756,7 @@ int main(void)
         T(test_three_deaths_without_progress_dead_letter),
         T(test_progress_clears_deaths),
         T(test_planning_again_is_no_progress),
+        T(test_times_of_a_clock_that_was_ahead_are_put_right),
         T(test_a_renewed_lease_is_not_swept),
     };
     return cmocka_run_group_tests(tests, fixture_setup_group, fixture_teardown_group);

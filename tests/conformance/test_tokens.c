@@ -172,6 +172,28 @@ static void test_the_smaller_difference_counts(void **state)
     assert_int_equal(broker.depth[QUEUE_NORMAL], 5);
 }
 
+/* Tokens would only wake workers for nothing. */
+static void test_a_paused_queue_lacks_none(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    start(f, &keeps_tokens);
+    submit(f, QUEUE_NORMAL, 5, true);
+    submit(f, QUEUE_NORMAL, 2, false);
+    submit(f, QUEUE_HIGH, 1, true);
+    broker.depth[QUEUE_NORMAL] = 1;
+    OK(store_pause_queue(f->store, QUEUE_NORMAL, &e));
+    for (int i = 0; i < 3; i++)
+        sweep_once();
+    assert_int_equal(broker.depth[QUEUE_NORMAL], 1);
+    assert_int_equal(broker.depth[QUEUE_HIGH], 1);
+    assert_int_equal(unannounced(f), 0);
+    OK(store_resume_queue(f->store, QUEUE_NORMAL, &e));
+    for (int i = 0; i < 2; i++)
+        sweep_once();
+    assert_int_equal(broker.depth[QUEUE_NORMAL], 7);
+}
+
 static void test_no_flood(void **state)
 {
     struct fixture *f = *state;
@@ -213,6 +235,7 @@ int main(void)
         with_store(test_lost_tokens_are_sent_again),
         with_store(test_stale_tokens_are_dropped),
         with_store(test_the_smaller_difference_counts),
+        with_store(test_a_paused_queue_lacks_none),
         with_store(test_no_flood),
         with_store(test_an_outage),
     };

@@ -28,7 +28,7 @@ TERMINAL = ("completed", "failed", "cancelled")
 QUICK = ["--poll-interval=200ms", "--sweep-interval=1s", "--lease=3s", "--retry-base=100ms", "--retry-cap=500ms"]
 
 
-def wait_for(what, condition, timeout=60.0):
+def wait_for(what, condition, timeout=60.0, pause=0.02):
     """Waits until condition() is true and returns what it gave. Time-outs are for broken programs, not for slow machines."""
     end = time.monotonic() + timeout
     while True:
@@ -37,7 +37,7 @@ def wait_for(what, condition, timeout=60.0):
             return value
         if time.monotonic() > end:
             raise AssertionError(f"{what}: not within {timeout} s")
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 def clean_env():
@@ -77,7 +77,7 @@ class Server:
 
         def listening():
             assert self.process.poll() is None, self.log()
-            found = re.search(r"listening on (?:http://)?(\S+)", self.log()[at:])
+            found = re.search(r"listening on (?:http://)?([^\s\"]+)", self.log()[at:])
             return found and found.group(1)
 
         self.address = wait_for("the server listens", listening)

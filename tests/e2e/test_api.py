@@ -273,13 +273,14 @@ def test_purge_removes_everything(server):
 
 
 @pytest.mark.parametrize("purge", [False, True])
-def test_a_job_in_work_is_stopped(purge, tmp_path):
-    """The worker stands in the middle of the job; what it writes afterwards changes nothing."""
-    fault = {"STENO_FAULT": "chunk_transcribed=sleep:1500", "STENO_FAULT_DIR": str(tmp_path)}
+@pytest.mark.parametrize("point", ["chunk_transcribed", "result_stored"])
+def test_a_job_in_work_is_stopped(point, purge, tmp_path):
+    """The worker stands in the middle of the job; what it writes afterwards changes nothing and leaves nothing."""
+    fault = {"STENO_FAULT": f"{point}=sleep:1500", "STENO_FAULT_DIR": str(tmp_path)}
     s = Server("--engine=null", env=fault)
     try:
         job_id = s.submit(SOUND).json["id"]
-        wait_for("the worker is at the point", lambda: (tmp_path / "chunk_transcribed").exists())
+        wait_for("the worker is at the point", lambda: (tmp_path / point).exists())
         assert s.ask("GET", f"/v1/jobs/{job_id}").headers["retry-after"] == "1"
         assert s.ask("GET", f"/v1/jobs/{job_id}/transcript").code == "job_not_finished"
         answer = s.ask("DELETE", f"/v1/jobs/{job_id}" + ("?purge=true" if purge else ""))
@@ -290,9 +291,10 @@ def test_a_job_in_work_is_stopped(purge, tmp_path):
         wait_for("the worker let go", lambda: s.sql("SELECT running FROM workers") == [(0,)])
         if purge:
             assert s.ask("GET", f"/v1/jobs/{job_id}").status == 404
-            assert not any(job_id in o for o in s.objects())
         else:
             assert s.job(job_id)["status"] == "cancelled"
+        kept = 0 if purge else 1  # the recording
+        wait_for("no more is left", lambda: sum(job_id in o for o in s.objects()) == kept)
         assert s.sql("SELECT count(*) FROM results WHERE job_id = ?", job_id) == [(0,)]
     finally:
         s.close()

@@ -604,6 +604,7 @@ def test_a_worker_killed_between_its_commit_and_the_event():
     try:
         job_id = submit(s)
         f = Socket(s, job_id).wait_over(30)
+        wait_for("the worker died", lambda: "ended: killed" in s.log())
         assert (fired / "job_completed").exists()
         assert f.messages[-1]["status"] == "completed" and f.closed == 1000
     finally:

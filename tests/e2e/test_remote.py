@@ -1,425 +1,443 @@
 # SPDX-License-Identifier: MIT
-"""
-The commands that wait for jobs of a server (`submit --wait`, `wait`, `transcribe --server`): they are told by live events,
-bear whatever is wrong with those, and print each line once.
-"""
+"""The remote engines against servers that speak the real protocols (remote_server.py), well and badly."""
 
-import http.client
-import http.server
 import json
-import re
-import shutil
-import signal
-import socket
 import subprocess
-import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
-from live_client import execute, save_chunk
-from steno_server import FIXTURE, QUICK, Server, wait_for
+from remote_server import TEXT, RemoteServer
+from steno_server import QUICK, STENO, Server, clean_env, wait_for
 
-OK, FAILED, USAGE, UNAVAILABLE, JOB, INTERRUPTED = 0, 1, 2, 3, 4, 130
-LONG, COMMANDS = FIXTURE / "wav" / "10_long.wav", FIXTURE / "wav" / "03_commands.wav"
-NULL_TEXT = "null engine: no transcription was made\n"
-
-
-@pytest.fixture(scope="module")
-def model():
-    folder = Path(tempfile.mkdtemp(prefix="steno-e2e-remote-"))
-    (folder / "ggml-fixture.en.bin").symlink_to(FIXTURE / "fixture.bin")
-    yield [*QUICK, "--engine=whisper", "--model=fixture.en", "--precision=f32", "--threads=2", "--engine-slots=2",
-           "--worker-concurrency=1", f"--model-path={folder}"]
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def whisper(model):
-    s = Server(*model)
-    yield s
-    s.close()
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+KEY = "a-key-that-nobody-may-see"
+PART = KEY[:8]  # nor that much of it
+FOX = "the quick brown fox jumps over the lazy dog"
+MORE = ["we need to send the report to the manager by friday", "he opened the window and looked out at the garden",
+        "can you tell me where the nearest train station is", "turn left at the next corner and walk two blocks"]
+OFF = {"no_proxy": "127.0.0.1"}
 
 
 @pytest.fixture
-def api():
-    """An api without a worker, at an address that stays over restarts: what becomes of jobs is the test's."""
-    s = Server(role="api", listen=f"127.0.0.1:{free_port()}")
-    yield s
-    s.close()
-
-
-def answered(server, method, route):
-    """How many requests of a route were answered so far."""
-    page = server.ask("GET", "/metrics").body.decode()
-    counts = re.findall(rf'^steno_http_requests_total{{method="{method}",route="{re.escape(route)}",status="\d+"}} (\d+)$', page, re.M)
-    return sum(map(int, counts))
-
-
-class Looks:
-    """What was asked about jobs since it was made."""
-
-    def __init__(self, server):
-        self.server, self.before = server, (0, 0)
-        self.before = self.now()
-
-    def now(self):
-        counts = [answered(self.server, "GET", r) for r in ("/v1/jobs/{id}", "/v1/jobs/{id}/events")]
-        return tuple(n - b for n, b in zip(counts, self.before))
-
-
-class Reader:
-    """Reads what a command prints while it runs."""
-
-    def __init__(self, process):
-        self.process, self.text = process, ""
-        self.thread = threading.Thread(target=self.run, daemon=True)
-        self.thread.start()
-
-    def run(self):
-        for line in self.process.stdout:
-            self.text += line.decode()
-
-    def wait_text(self, text):
-        wait_for(f"{text!r} is printed", lambda: self.text == text or self.process.poll() is not None)
-        assert self.text == text
-
-    def end(self, timeout=60):
-        status = self.process.wait(timeout)
-        self.thread.join(timeout)
-        err = self.process.stderr.read().decode()
-        self.process.stdout.close()
-        self.process.stderr.close()
-        return status, err
-
-
-def start(steno, *args):
-    return Reader(steno.start(*args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
-
-
-def the_job(server, n=1):
-    """The ids of the jobs, once there are so many."""
-    return wait_for("the upload", lambda: len(r := server.sql("SELECT id FROM jobs ORDER BY created_at, id")) == n and [i for i, in r])
-
-
-def fail(server, job_id, seq):
-    execute(server, ("UPDATE jobs SET state = 'failed', error_class = 'corrupt', error_message = 'no sound', seq = ?, "
-                     "finished_at = 1 WHERE id = ?", seq, job_id))
-
-
-# ---- by events ----
-
-
-def test_nothing_is_asked_while_events_flow(steno, whisper):
-    """One stream for each job, from the queue to the end, and no look at the job."""
-    server, looks = ["--server", whisper.url], Looks(whisper)
-    texts = steno.ok("submit", "--wait", *server, LONG, COMMANDS)
-    assert looks.now() == (0, 2)
-    first, second = [re.split(r"==> .* <==\n", texts)[i] for i in (1, 2)]
-    assert first.count("\n") >= 3 and second
-    ids = [i for i, in whisper.sql("SELECT id FROM jobs ORDER BY created_at, id")][-2:]
-    looks = Looks(whisper)
-    assert steno.ok("wait", *server, *ids) == "".join(f"{i} completed\n" for i in ids)
-    assert steno.ok("transcribe", *server, LONG, COMMANDS) == texts
-    assert looks.now() == (0, 4)
-    assert steno.ok("result", *server, ids[0]) == first
-    # The job as `wait --json` shows it is the job as the server shows it.
-    assert json.loads(steno.ok("wait", "--json", *server, ids[0])) == whisper.job(ids[0])
-
-
-def test_the_bar_moves_by_events(steno, api):
-    """A terminal sees place, chunks done and time, without a look at the job in all that time."""
-    first, job_id = (api.submit(filename=f"{n}.wav").json["id"] for n in "ab")
-    looks = Looks(api)
-    done, _ = steno.on_terminal("wait", "--server", api.url, job_id, timeout=60, steps=[
-        ("b.wav  waiting: 1 before it", lambda: execute(api, ("UPDATE jobs SET state = 'cancelled', seq = 2 WHERE id = ?", first))),
-        ("b.wav  waiting \\.\\.\\.", lambda: save_chunk(api, job_id, 0, "one", 3)),
-        (r"b.wav  \[######\.+\] +25%  1\.0 s of 4\.0 s", lambda: save_chunk(api, job_id, 1, "two", 4)),
-        (r"b.wav  \[############\.+\] +50%  2\.0 s of 4\.0 s", lambda: fail(api, job_id, 5)),
-    ])
-    assert done.status == JOB, done
-    assert "50%" in done.err
-    assert done.err.endswith("\r\x1b[K"), "the bar is removed"
-    assert looks.now() == (0, 1)
-
-
-def api_live(server):
-    return int(re.search(r"^steno_live_connections (\d+)$", server.ask("GET", "/metrics").body.decode(), re.M).group(1))
-
-
-def test_no_bar_where_nobody_sees_it(steno, whisper):
-    done = steno("transcribe", "--server", whisper.url, COMMANDS)
-    assert (done.status, done.err) == (OK, "")
-
-
-# ---- transcribe --server ----
-
-
-def test_text_is_printed_as_it_is_finished(steno, api):
-    looks = Looks(api)
-    reader = start(steno, "transcribe", "--server", api.url, COMMANDS)
-    (job_id,) = the_job(api)
-    save_chunk(api, job_id, 0, "the first words", 3)
-    reader.wait_text("the first words\n")
-    assert api.sql("SELECT state FROM jobs")[0][0] == "processing"
-    save_chunk(api, job_id, 1, "and more", 4)
-    reader.wait_text("the first words\nand more\n")
-    fail(api, job_id, 5)
-    status, err = reader.end()
-    assert status == FAILED
-    assert err == f"steno transcribe: '{COMMANDS}': job {job_id} failed: no sound\n"
-    assert looks.now() == (0, 1)
-
-
-def test_the_same_as_right_here(steno, model, whisper, tmp_path):
-    """Every form of the transcript, to standard output and to files, from files, a pipe and standard input."""
-    here, there = ["transcribe", *[f for f in model if "slots" not in f]], ["transcribe", "--server", whisper.url]
-    text = steno.ok(*here, COMMANDS)
-    assert text.strip()
-    assert steno.ok(*there, COMMANDS) == text
-    assert steno.ok(*there, "-", input=COMMANDS.read_bytes()) == text
-    assert whisper.sql("SELECT filename FROM jobs ORDER BY created_at DESC, id DESC LIMIT 1")[0][0] == "stdin"
-    for form in ("srt", "vtt", "tsv"):
-        assert steno.ok(*there, "--format", form, COMMANDS) == steno.ok(*here, "--format", form, COMMANDS)
-    srt = ["--format=srt", "--max-line-width=20"]
-    assert steno.ok(*there, *srt, COMMANDS) == steno.ok(*here, *srt, COMMANDS)
-    out = tmp_path / "out"
-    steno.ok(*there, "--output", out, "--format=srt", COMMANDS, LONG)
-    assert sorted(p.name for p in out.iterdir()) == ["03_commands.srt", "10_long.srt"]
-    assert (out / "03_commands.srt").read_text() == steno.ok(*here, "--format=srt", COMMANDS)
-    # Nothing is written over.
-    copy = tmp_path / "03_commands.txt"
-    shutil.copy(COMMANDS, copy)
-    done = steno(*there, "--output", copy, copy)
-    assert done.status == FAILED and "overwrite the recording" in done.err and copy.read_bytes() == COMMANDS.read_bytes()
-    done = steno(*there, "--output", out, COMMANDS, copy)
-    assert done.status == FAILED and "written for another recording" in done.err
-
-
-def test_what_is_asked_for_goes_with_the_job(steno, api):
-    reader = start(steno, "transcribe", "--server", api.url, "--language=de", "--model=base", "--prompt=Grüße", "--task=translate",
-                   "--beam-size=3", "--word-timestamps", "--seed=7", "--engine=whisper", COMMANDS)
-    (job_id,) = the_job(api)
-    job = api.job(job_id)
-    assert (job["language"], job["model"], job["task"], job["prompt"], job["engine"]) == ("de", "base", "translate", "Grüße", "whisper")
-    assert job["options"] == {"word_timestamps": True, "beam_size": 3, "seed": 7}
-    fail(api, job_id, 9)
-    assert reader.end()[0] == FAILED
-    for flag in ("--threads=2", "--sandbox=off"):
-        done = steno("transcribe", "--server", api.url, flag, COMMANDS)
-        assert done.status == USAGE and "has no effect with --server" in done.err, flag
-    assert len(api.sql("SELECT id FROM jobs")) == 1
-
-
-def test_only_the_flag_sends_recordings_away(steno, tmp_path):
-    """A setting that tells other commands where the server is does not."""
-    away = {"STENO_SERVER": "http://127.0.0.1:9"}
-    assert steno.ok("transcribe", "--engine=null", COMMANDS, env=away) == NULL_TEXT
-    ini = tmp_path / "steno.ini"
-    ini.write_text("server = http://127.0.0.1:9\n")
-    assert steno.ok("transcribe", "--config", ini, "--engine=null", COMMANDS) == NULL_TEXT
-    assert steno("transcribe", "--server=http://127.0.0.1:9", COMMANDS).status == UNAVAILABLE
-
-
-def test_one_failure_does_not_keep_the_others(steno, whisper, tmp_path):
-    broken = tmp_path / "broken.mp3"
-    broken.write_bytes(b"\xff\xfb\x90\x00" + bytes(range(256)) * 40)
-    done = steno("transcribe", "--server", whisper.url, tmp_path / "nowhere.wav", broken, COMMANDS)
-    assert done.status == FAILED
-    assert re.findall("==> (.*) <==", done.out) == [str(broken), str(COMMANDS)]
-    assert done.out.endswith(steno.ok("transcribe", "--server", whisper.url, COMMANDS))
-    first, second = done.err.splitlines()
-    assert "nowhere.wav': cannot read it" in first and "broken.mp3': job " in second and " failed: " in second
-
-
-def test_ctrl_c_cancels_what_nobody_waits_for(steno, api):
-    """Of `transcribe`: the jobs were made for this command only. They stay, so that one can see what became of them."""
-    process = steno.start("transcribe", "--server", api.url, COMMANDS, LONG, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE)
-    ids = the_job(api, 2)
-    wait_for("the stream", lambda: api_live(api) == 1)
-    process.send_signal(signal.SIGINT)
-    status, err = Reader(process).end()
-    assert (status, err) == (INTERRUPTED, "")
-    assert [api.job(i)["status"] for i in ids] == ["cancelled"] * 2
-    # Of `submit --wait`: the jobs go on.
-    process = steno.start("submit", "--wait", "--server", api.url, COMMANDS, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE)
-    job_id = the_job(api, 3)[-1]
-    wait_for("the stream", lambda: api_live(api) == 1)
-    process.send_signal(signal.SIGINT)
-    status, err = Reader(process).end()
-    assert status == INTERRUPTED and f"job {job_id} goes on" in err
-    assert api.job(job_id)["status"] == "pending"
-
-
-# ---- whatever happens ----
-
-
-def test_a_restart_in_the_middle(steno, api):
-    """Nothing is printed twice, nothing is missing: also not what was finished while nobody could tell it."""
-    reader = start(steno, "transcribe", "--server", api.url, COMMANDS)
-    (job_id,) = the_job(api)
-    save_chunk(api, job_id, 0, "before", 3)
-    reader.wait_text("before\n")
-    assert api.stop() == 0
-    save_chunk(api, job_id, 1, "while it was away", 4)
-    api.start()
-    reader.wait_text("before\nwhile it was away\n")
-    save_chunk(api, job_id, 2, "after", 5)
-    reader.wait_text("before\nwhile it was away\nafter\n")
-    api.process.kill()
-    api.process.wait()
-    save_chunk(api, job_id, 3, "at last", 6)
-    api.start()
-    reader.wait_text("before\nwhile it was away\nafter\nat last\n")
-    fail(api, job_id, 7)
-    assert reader.end()[0] == FAILED
-
-
-def test_a_whole_service_that_restarts(steno, model):
-    s = Server(*model, listen=f"127.0.0.1:{free_port()}", files=None)
-    try:
-        reader = start(steno, "transcribe", "--server", s.url, LONG)
-        wait_for("the first line", lambda: reader.text or reader.process.poll() is not None)
-        assert s.stop() == 0
-        s.start()
-        status, err = reader.end(180)
-        assert (status, err) == (OK, "")
-        (job_id,) = the_job(s)
-        assert reader.text == steno.ok("result", "--server", s.url, job_id)
-    finally:
-        s.close()
-
-
-def test_a_job_that_begins_anew(steno, api):
-    """A worker that finds another plan drops what an earlier one did. The text that was printed is void then."""
-    reader = start(steno, "transcribe", "--server", api.url, COMMANDS)
-    (job_id,) = the_job(api)
-    save_chunk(api, job_id, 0, "soon void", 3)
-    reader.wait_text("soon void\n")
-    execute(api, ("UPDATE jobs SET state = 'pending' WHERE id = ?", job_id))
-    worker = Server(*QUICK, "--engine=null", role="worker", data=api.data, backends=api.backends)
-    try:
-        status, err = reader.end()
-    finally:
-        worker.close()
-    assert status == OK
-    assert "begun anew" in err
-    assert reader.text == "soon void\n" + NULL_TEXT
-
-
-class OldServer(http.server.BaseHTTPRequestHandler):
-    """In front of a server: its event streams are not there, or are not what they should be."""
-
-    protocol_version = "HTTP/1.1"
-    target, how = None, None
-
-    def pass_on(self):
-        self.close_connection = True
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.path.partition("?")[0].endswith("/events"):
-            self.streams.append(self.path)
-            self.last_ids.append(self.headers.get("Last-Event-ID"))
-            if self.how == "missing":
-                return self.answer(404, "application/problem+json", b'{"code":"no_such_route","detail":"no such route"}')
-            if self.how == "page":
-                return self.answer(200, "text/html", b"<html>id: 1\ndata: {}\n\n</html>")
-            if self.how == "empty":
-                return self.answer(200, "text/event-stream", b"retry: 100\n\n")
-            if self.how == "rubbish":
-                return self.answer(200, "text/event-stream", b"id: 1\ndata: not json\n\n")
-            if self.how == "silent":
-                self.send_response(200)
-                self.send_header("Content-Type", "text/event-stream")
-                self.end_headers()
-                self.over.wait(120)
-                return None
-        server = http.client.HTTPConnection(self.target.host, self.target.port)
-        server.request(self.command, self.path, body or None, {k: v for k, v in self.headers.items() if k != "Host"})
-        answer = server.getresponse()
-        if self.how == "cut" and self.path.partition("?")[0].endswith("/events"):
-            # Never more than one chunk.
-            events, line = b"", b"-"
-            while line and b'"type":"chunk"' not in line:
-                line = answer.readline()
-                events += line
-            server.close()
-            return self.answer(answer.status, answer.getheader("Content-Type"), events + b"\nid: 99\ndata: {")
-        return self.answer(answer.status, answer.getheader("Content-Type") or "", answer.read())
-
-    do_GET = do_POST = pass_on
-
-    def answer(self, status, kind, body):
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args):
-        pass
+def remote():
+    r = RemoteServer(KEY)
+    yield r
+    r.close()
 
 
 @pytest.fixture
-def old(whisper):
-    made = []
-
-    def make(how, target=whisper):
-        handler = type("Old", (OldServer,), {"target": target, "how": how, "streams": [], "last_ids": [], "over": threading.Event()})
-        s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        s.daemon_threads = True
-        threading.Thread(target=s.serve_forever, daemon=True).start()
-        made.append((s, handler))
-        return f"http://127.0.0.1:{s.server_port}", handler
-
-    yield make
-    for s, handler in made:
-        handler.over.set()
-        s.shutdown()
-        s.server_close()
+def gemini(remote):
+    """A whole service whose engine is Gemini."""
+    s = Server(*QUICK, "--engine=gemini", f"--gemini-url={remote.url}", "--log-level=debug", env={"GEMINI_API_KEY": KEY} | OFF)
+    yield s
+    no_key_anywhere(s)
+    s.close()
 
 
-@pytest.mark.parametrize("how, streams", [("missing", 1), ("page", 1), ("rubbish", None), ("silent", 1), ("empty", None)])
-def test_servers_without_events_are_asked(steno, whisper, old, how, streams):
-    """An older server, a page in between, events that nobody understands or that something on the way holds back."""
-    url, handler = old(how)
-    looks = Looks(whisper)
-    text = steno.ok("transcribe", "--server", url, LONG)
-    assert text.count("\n") >= 3
-    job_id = whisper.sql("SELECT id FROM jobs ORDER BY created_at DESC, id DESC LIMIT 1")[0][0]
-    assert text == steno.ok("result", "--server", whisper.url, job_id)
-    assert looks.now()[0] >= 1 and looks.now()[1] == 0
-    assert len(handler.streams) == streams if streams else handler.streams
-    assert steno.ok("wait", "--server", url, job_id) == f"{job_id} completed\n"
+@pytest.fixture
+def openai(remote):
+    s = Server(*QUICK, "--engine=openai", f"--openai-url={remote.url}/v1", "--log-level=debug", env={"OPENAI_API_KEY": KEY} | OFF)
+    yield s
+    no_key_anywhere(s)
+    s.close()
 
 
-def test_streams_that_break_off_go_on_where_they_were(steno, api, old):
-    """Each stream has one chunk and breaks off in the middle of the next event: that one is asked for again."""
-    url, handler = old("cut", api)
-    reader, text = start(steno, "transcribe", "--server", url, COMMANDS), ""
-    (job_id,) = the_job(api)
-    for i in range(4):
-        save_chunk(api, job_id, i, f"part {i}", 3 + i)
-        text += f"part {i}\n"
-        reader.wait_text(text)
-    fail(api, job_id, 7)
-    assert reader.end()[0] == FAILED
-    assert handler.streams[0].endswith("?since=0") and not any("since" in path for path in handler.streams[1:])
-    assert handler.last_ids == [None, "3", "4", "5", "6"]
+SHOWN = ["/metrics", "/health", "/admin/health", "/v1/workers", "/v1/queues", "/v1/jobs", "/v1/errors?all=true", "/v1/models", "/"]
+TOLD = ["active", "reserved", "registered", "conf", "active_queues", "stats", "workers", "queues"]
 
 
-def test_a_server_that_has_no_room_for_streams(steno):
-    s = Server(*QUICK, "--engine=null", "--live-connections=0")
-    try:
-        assert steno.ok("transcribe", "--server", s.url, COMMANDS) == NULL_TEXT
-        assert steno.ok("submit", "--wait", "--server", s.url, COMMANDS) == NULL_TEXT
-    finally:
-        s.close()
+def no_key_anywhere(server):
+    """Not in the log, in no file, in no answer."""
+    for path in SHOWN:
+        answer = server.ask("GET", path)
+        assert answer.status == 200 and PART not in answer.body.decode() and PART not in str(answer.headers), path
+    assert PART not in server.log()
+    for path in server.data.rglob("*"):
+        if path.is_file():
+            assert PART.encode() not in path.read_bytes(), path
+
+
+def no_key_printed(server):
+    """By no command; other settings are there to be found."""
+    for command in (["config", "print"], ["config", "check"], *(["inspect", what] for what in TOLD)):
+        argv = [STENO, *command, "--data", str(server.data), *server.backends.flags, *server.flags]
+        shown = subprocess.run(argv, env=clean_env() | server.env, capture_output=True, text=True, timeout=60)
+        assert shown.returncode == 0 and PART not in shown.stdout + shown.stderr, (command, shown)
+        assert command[1] not in ("print", "conf") or "remote_timeout" in shown.stdout, shown
+
+
+def done(server, sound, expect="completed", **fields):
+    answer = server.submit(Path(sound).read_bytes(), fields=fields)
+    assert answer.status in (200, 201, 202), answer
+    job = server.wait_job(answer.json["id"])
+    assert job["status"] == expect, job
+    assert KEY not in json.dumps(job)
+    return job
+
+
+def transcript(server, job):
+    answer = server.ask("GET", f"/v1/jobs/{job['id']}/transcript?format=verbose_json")
+    assert answer.status == 200, answer
+    return answer.json
+
+
+def errors(server, job):
+    answer = server.ask("GET", f"/v1/errors?all=true&job_id={job['id']}")
+    assert answer.status == 200 and KEY not in answer.body.decode(), answer
+    return answer.json["errors"]
+
+
+def check_times(t, words=False):
+    """Ascending, inside the recording, nothing over another."""
+    floor = 0
+    for s in t["segments"]:
+        assert floor <= s["start"] <= s["end"] <= t["duration"] + 0.001, t
+        floor = s["end"]
+        at = s["start"]
+        for w in s.get("words") or []:
+            assert at <= w["start"] <= w["end"] <= s["end"], t
+            at = w["end"]
+        assert not words or s["words"], t
+
+
+# ---- Gemini ----
+
+
+def test_gemini_transcribes(gemini, remote, speech):
+    sound = speech(FOX)
+    job = done(gemini, sound, language="en", prompt="Foxes and dogs", hotwords="Reynard")
+    t = transcript(gemini, job)
+    assert t["text"] == TEXT and t["engine"] == "gemini" and t["model"] == "gemini-flash-latest" and t["language"] == "en"
+    assert [s["text"] for s in t["segments"]] == ["The quick brown fox jumps over the lazy dog.", "It was never seen again."]
+    check_times(t)
+    assert t["coverage"]["speech"] == t["coverage"]["covered"] > 1
+    (request,) = remote.requests
+    assert request.path == "/v1beta/models/gemini-flash-latest:generateContent"
+    assert request.headers["x-goog-api-key"] == KEY
+    assert "english" in request.prompt and "Foxes and dogs" in request.prompt and "Reynard" in request.prompt
+    assert 1 < request.seconds <= t["duration"] + 0.1
+    assert "temperature" not in request.json["generationConfig"]
+    done(gemini, sound, temperature="0.3", task="translate", model="models/gemini-3.5-flash")
+    request = remote.requests[-1]
+    assert request.path == "/v1beta/models/gemini-3.5-flash:generateContent"
+    assert request.json["generationConfig"]["temperature"] == 0.3 and "to English" in request.prompt
+    no_key_printed(gemini)
+
+
+def test_chunks_are_put_together_by_our_own_clock(gemini, remote, speech):
+    """Answers come in any order, and the model says nothing of times."""
+    remote.text = lambda request: time.sleep(0.5 if len(remote.requests) == 1 else 0) or f"{request.seconds:.2f} seconds of speech."
+    t = transcript(gemini, done(gemini, speech(*MORE * 4, pause=4)))
+    assert len(t["segments"]) == len(remote.requests) >= 3
+    check_times(t)
+    for s in t["segments"]:
+        assert s["end"] - s["start"] <= float(s["text"].split()[0]) + 0.01
+
+
+def test_silence_is_empty_and_speech_without_text_is_a_gap(gemini, remote, speech):
+    remote.text = "  "
+    t = transcript(gemini, done(gemini, speech(FOX)))
+    assert t["text"] == "" and t["segments"] == []
+    assert t["coverage"]["covered"] == 0 and t["coverage"]["gaps"][0]["why"] == "no words were recognised"
+
+
+TRANSIENT = ["429", "429-bare", "429-header", "500", "503", "502-html", "nonsense", "half", "empty", "no-json-inside", "MAX_TOKENS",
+             "RECITATION", "OTHER", "OTHER-long", "no-reason", "no-candidate", "cut", "reset", "huge"]
+
+
+def test_trouble_that_passes_is_tried_again_within_the_chunk(gemini, remote, speech):
+    for fault in TRANSIENT:
+        remote.requests.clear()
+        remote.faults = [fault]
+        job = done(gemini, speech(FOX))
+        assert job["attempt"] == 1 and len(remote.requests) == 2 and not remote.faults, fault
+        assert transcript(gemini, job)["text"] == TEXT
+
+
+@pytest.mark.parametrize("fault, why, word", [
+    ("SAFETY", "unsupported", "finishReason SAFETY"),
+    ("PROHIBITED_CONTENT", "unsupported", "PROHIBITED_CONTENT, the words are on a list"),
+    ("blocked", "unsupported", "blockReason PROHIBITED_CONTENT"),
+    ("401", "invalid", "refuses the key in gemini_api_key: 401, Incorrect API key provided: ***."),
+    ("403", "invalid", "403, Your API key *** was reported as leaked"),
+    ("413", "too_large", "Maximum content size"),
+    ("redirect", "invalid", "a redirection"),
+    ("validation", "invalid", "422, Model 'x' is not installed locally."),
+])
+def test_what_never_works_fails_at_once(gemini, remote, speech, fault, why, word):
+    remote.faults = [fault] * 9
+    job = done(gemini, speech(FOX), "failed")
+    assert len(remote.requests) == 1 and job["attempt"] == 1
+    (row,) = errors(gemini, job)
+    assert row["code"] == why and "gemini: " in row["message"] and word in row["message"] and row["stage"] == "engine", row
+
+
+def test_trouble_that_stays_uses_up_the_attempts(remote, speech):
+    with_two = Server(*QUICK, "--engine=gemini", f"--gemini-url={remote.url}", f"--gemini-api-key={KEY}", "--max-attempts=2", env=OFF)
+    remote.faults = ["503"] * 99
+    job = done(with_two, speech(FOX), "failed")
+    assert len(remote.requests) == 2 * 4 and job["attempt"] == 2
+    assert "503, The model is overloaded." in errors(with_two, job)[0]["message"]
+    with_two.close()
+
+
+def test_a_wrong_key_is_named_and_not_shown(remote, speech):
+    wrong = "another-key-that-is-wrong"
+    s = Server(*QUICK, "--engine=gemini", f"--gemini-url={remote.url}", "--log-level=debug", env={"GOOGLE_API_KEY": wrong} | OFF)
+    job = done(s, speech(FOX), "failed")
+    assert "refuses the key in gemini_api_key: 400, API key not valid." in errors(s, job)[0]["message"]
+    assert wrong not in s.log() and wrong.encode() not in b"".join(p.read_bytes() for p in s.data.rglob("*") if p.is_file())
+    s.close()
+
+
+def test_429_waits_as_long_as_it_says(gemini, remote, speech):
+    remote.faults = ["429-slow"]
+    assert done(gemini, speech(FOX))["attempt"] == 1
+    first, second = remote.requests
+    assert second.at - first.at >= 2
+
+
+@pytest.mark.parametrize("fault", ["429-day", "insufficient"])
+def test_a_quota_of_the_day_is_not_waited_for(remote, speech, fault):
+    s = Server(*QUICK, "--engine=gemini", f"--gemini-url={remote.url}", f"--gemini-api-key={KEY}", "--max-attempts=1", env=OFF)
+    remote.faults = [fault] * 9
+    job = done(s, speech(FOX), "failed")
+    assert len(remote.requests) == 1 and errors(s, job)[0]["code"] == "busy"
+    s.close()
+
+
+@pytest.mark.parametrize("fault", ["429-long", "silent", "slow"])
+def test_cancel_ends_the_waiting(remote, speech, fault):
+    s = Server(*QUICK, "--engine=gemini", f"--gemini-url={remote.url}", f"--gemini-api-key={KEY}", "--engine-slots=1",
+               "--worker-concurrency=1", env=OFF)
+    remote.faults = [fault] * 9
+    job = s.submit(speech(FOX).read_bytes()).json["id"]
+    wait_for("the request", lambda: remote.requests)
+    assert s.ask("DELETE", f"/v1/jobs/{job}").status == 200
+    cancelled = time.monotonic()
+    if fault == "silent":  # the connection is closed
+        wait_for("the end of the request", lambda: remote.gone, 30)
+        assert remote.gone[0] - cancelled < 5
+    # This one needs the only slot and the only thread.
+    done(s, speech(FOX), engine="null")
+    assert s.job(job)["status"] == "cancelled" and len(remote.requests) == 1
+    s.close()
+
+
+def test_slow_answers_are_given_up(remote, speech):
+    s = Server(*QUICK, "--engine=gemini", f"--gemini-url={remote.url}", f"--gemini-api-key={KEY}", "--remote-timeout=500ms",
+               "--max-attempts=1", env=OFF)
+    remote.faults = ["slow", "silent"]
+    assert done(s, speech(FOX))["attempt"] == 1 and len(remote.requests) == 3
+    remote.faults = ["slow"] * 99
+    assert errors(s, done(s, speech(FOX), "failed"))[0]["code"] == "timeout" and len(remote.requests) == 3 + 4
+    s.close()
+
+
+def test_the_limit_of_requests_is_shared(remote, speech):
+    """
+    Two workers, one database: 60 a minute are 6 at once, then one every 60/54 seconds. Two limits of their own would let all
+    ten through at once. Four requests at a time need both workers.
+    """
+    both = threading.Barrier(4)
+    remote.text = lambda request: TEXT if len(remote.requests) > 4 or both.wait(60) >= 0 else ""
+    flags = [*QUICK, "--engine=gemini", f"--gemini-url={remote.url}", f"--gemini-api-key={KEY}", "--gemini-rate=60",
+             "--worker-concurrency=2", "--lease=30s"]
+    s = Server(*flags, env=OFF)
+    other = Server(*flags, role="worker", data=s.data, env=OFF)
+    sound = speech(FOX).read_bytes()
+    for job in [s.submit(sound).json["id"] for _ in range(10)]:
+        assert s.wait_job(job)["status"] == "completed"
+    at = sorted(r.at for r in remote.requests)
+    assert len(at) == 10 and at[9] - at[0] > 2.5  # 4.4 by the clock of the limit
+    other.close()
+    s.close()
+
+
+def test_models_of_gemini(remote, speech):
+    """A name that is none of its models means the default one, unless that is an error; aliases come first."""
+    flags = [*QUICK, "--engine=null", f"--gemini-url={remote.url}", f"--gemini-api-key={KEY}", "--gemini-model=gemini-3.5-flash",
+             "--model-aliases=best=gemini-flash-latest"]
+    s = Server(*flags, env=OFF)
+    for model, used, warned in [("", "gemini-3.5-flash", False), ("whisper-1", "gemini-3.5-flash", False),
+                                ("base", "gemini-3.5-flash", True), ("something", "gemini-3.5-flash", True),
+                                ("best", "gemini-flash-latest", False), ("gemini-flash-latest", "gemini-flash-latest", False)]:
+        t = transcript(s, done(s, speech(FOX), engine="gemini", **({"model": model} if model else {})))
+        assert (t["engine"], t["model"], bool(t["warning"])) == ("gemini", used, warned), (model, t)
+    job = done(s, speech(FOX), "failed", engine="gemini", model="gemini-0.1-nano")
+    assert "models/gemini-0.1-nano is not found" in errors(s, job)[0]["message"]
+    s.close()
+    s = Server(*flags, "--model-missing=error", env=OFF)
+    answer = s.submit(speech(FOX).read_bytes(), fields={"engine": "gemini", "model": "base"})
+    assert answer.status >= 400 and "gemini-3.5-flash" in answer.json["detail"]
+    s.close()
+
+
+def test_settings_of_other_engines_do_not_stop_it(remote, speech):
+    s = Server(*QUICK, "--engine=gemini", f"--gemini-url={remote.url}", env=OFF | {"WHISPER_MODEL_SIZE": "base", "GEMINI_API_KEY": KEY})
+    t = transcript(s, done(s, speech(FOX)))
+    assert t["model"] == "gemini-flash-latest"
+    s.close()
+
+
+def test_auto_sends_nothing_away(remote, speech):
+    s = Server(*QUICK, f"--gemini-url={remote.url}", f"--openai-url={remote.url}/v1",
+               env={"GEMINI_API_KEY": KEY, "OPENAI_API_KEY": KEY} | OFF)
+    assert transcript(s, done(s, speech(FOX)))["engine"] == "pocketsphinx"
+    assert not remote.requests
+    s.close()
+
+
+def test_without_a_key(speech):
+    s = Server(*QUICK, env={k: "" for k in ("GEMINI_API_KEY", "GOOGLE_API_KEY", "OPENAI_API_KEY")})
+    for engine, word in [("gemini", "set gemini_api_key"), ("openai", "set openai_api_key or openai_url")]:
+        answer = s.submit(speech(FOX).read_bytes(), fields={"engine": engine})
+        assert answer.status >= 400 and word in answer.json["detail"]
+    s.close()
+
+
+def test_stopping_does_not_wait_for_a_pause(remote, speech):
+    """The job is handed back when the drain's time is over, and its attempt does not count."""
+    flags = [*QUICK, "--engine=gemini", f"--gemini-url={remote.url}", f"--gemini-api-key={KEY}", "--drain-timeout=200ms"]
+    s = Server(*flags, env=OFF)
+    remote.faults = ["429-long"]
+    job = s.submit(speech(FOX).read_bytes()).json["id"]
+    wait_for("the request", lambda: remote.requests)
+    assert s.stop(timeout=30) == 0
+    s.start()
+    job = s.wait_job(job)
+    assert (job["status"], job["attempt"]) == ("completed", 1) and len(remote.requests) == 2
+    s.close()
+
+
+# ---- OpenAI-compatible ----
+
+
+def test_openai_maps_segments_and_words(openai, remote, speech):
+    job = done(openai, speech(*MORE * 4, pause=4), language="en", prompt="Trains", hotwords="Corner", temperature="0.2", word_timestamps="true")
+    t = transcript(openai, job)
+    assert t["engine"] == "openai" and t["model"] == "whisper-1" and t["language"] == "en"
+    assert len(remote.requests) >= 3 and t["text"] == " ".join([TEXT] * len(remote.requests))
+    check_times(t, words=True)
+    assert [w["word"] for w in t["segments"][0]["words"]] == "The quick brown fox jumps over the lazy dog".split()
+    # Each chunk's first words are where the chunk is.
+    starts = [s["start"] for s in t["segments"][::2]]
+    assert starts == sorted(set(starts)) and starts[-1] > 20
+    for request in remote.requests:
+        assert request.path == "/v1/audio/transcriptions" and request.headers["Authorization"] == f"Bearer {KEY}"
+        assert dict(request.fields) | {"timestamp_granularities[]": 0} == {
+            "model": "whisper-1", "response_format": "verbose_json", "language": "en", "prompt": "Corner. Trains",
+            "temperature": "0.200", "timestamp_granularities[]": 0}
+        assert [v for n, v in request.fields if n == "timestamp_granularities[]"] == ["segment", "word"]
+    no_key_printed(openai)
+
+
+def test_openai_translates(openai, remote, speech):
+    job = done(openai, speech(FOX), task="translate", language="de")
+    assert transcript(openai, job)["text"] == TEXT
+    (request,) = remote.requests
+    assert request.path == "/v1/audio/translations" and request.field("language") is None
+
+
+def test_a_server_that_knows_no_times(openai, remote, speech):
+    """It says so once for each model; then the text is put where speech was heard."""
+    remote.faults = ["json-only"]
+    for model, requests in [("gpt-4o-transcribe", 2), ("gpt-4o-transcribe", 3), ("whisper-1", 4)]:
+        t = transcript(openai, done(openai, speech(FOX), model=model))
+        assert t["text"] == TEXT and t["model"] == model and len(t["segments"]) == 2
+        check_times(t)
+        assert len(remote.requests) == requests
+    assert [r.field("response_format") for r in remote.requests] == ["verbose_json", "json", "json", "verbose_json"]
+
+
+@pytest.mark.parametrize("fault, attempts", [("429-header", 1), ("500", 1), ("nonsense", 1), ("cut", 1), ("reset", 1)])
+def test_openai_trouble_that_passes(openai, remote, speech, fault, attempts):
+    remote.faults = [fault]
+    job = done(openai, speech(FOX))
+    assert job["attempt"] == attempts and len(remote.requests) == 2
+
+
+def test_openai_refusals(openai, remote, speech):
+    for fault, word in [("401", "refuses the key in openai_api_key: 401, Incorrect API key provided: ***."),
+                        ("validation", "Model 'x' is not installed locally.")]:
+        remote.faults = [fault]
+        assert word in errors(openai, done(openai, speech(FOX), "failed"))[0]["message"]
+
+
+def test_names_of_whisper_models_mean_the_default_at_openai(speech, steno):
+    """OpenAI's own server has no "base"; the address is a proxy that refuses, so that nothing gets there."""
+    with RemoteServer(KEY).http.socket as s:
+        proxy = {"https_proxy": f"http://127.0.0.1:{s.getsockname()[1]}"}
+    failed = steno("transcribe", "--engine=openai", "--model=base", "--model-missing=error", speech(FOX),
+                   env={"OPENAI_API_KEY": KEY} | proxy)
+    assert failed.status == 2 and "'base'" in failed.err and "whisper-1" in failed.err
+
+
+def test_one_steno_works_for_another(speech):
+    """The engine against the API of the same program: words and times of PocketSphinx come through as they are."""
+    inner = Server(*QUICK, "--engine=pocketsphinx")
+    outer = Server(*QUICK, "--engine=openai", f"--openai-url={inner.url}/v1", env=OFF)
+    sound = speech(*MORE, FOX, pause=2)
+    there = transcript(inner, done(inner, sound, word_timestamps="true"))
+    here = transcript(outer, done(outer, sound, word_timestamps="true"))
+    assert here["engine"] == "openai" and here["text"].split() and here["language"] == "en"
+    check_times(here, words=True)
+    # Its chunks are cut elsewhere, so not every word has to be the same one.
+    a, b = ([(w["word"], w["start"]) for s in t["segments"] for w in s["words"]] for t in (there, here))
+    same = [(x, y) for x in a for y in b if x[0] == y[0] and abs(x[1] - y[1]) < 0.3]
+    assert len(same) > 0.8 * len(a), (a, b)
+    outer.close()
+    inner.close()
+
+
+# ---- without a server ----
+
+
+def test_transcribe_command(steno, remote, speech):
+    env = {"GEMINI_API_KEY": KEY, "OPENAI_API_KEY": KEY} | OFF
+    flags = ["--gemini-url", remote.url, "--openai-url", remote.url + "/v1"]
+    for engine in ("gemini", "openai"):
+        assert steno.ok("transcribe", "--engine", engine, *flags, speech(FOX), env=env).split() == TEXT.split()
+    remote.faults = ["500", "429", "403"]
+    failed = steno("transcribe", "--engine", "gemini", *flags, speech(FOX), env=env)
+    assert failed.status == 1 and failed.out == "" and "gemini: it refuses the key in gemini_api_key: 403" in failed.err
+    assert KEY not in failed.err
+    failed = steno("transcribe", "--engine", "gemini", *flags, speech(FOX), env={"GEMINI_API_KEY": "", "GOOGLE_API_KEY": ""})
+    assert failed.status == 2 and "set gemini_api_key" in failed.err
+    shown = steno.ok("config", "print", env=env)
+    assert KEY not in shown and "gemini_api_key = ***" in shown and "openai_api_key = ***" in shown
+
+
+def test_one_connection_serves_many_chunks(steno, remote, speech):
+    flags = ["--engine=gemini", "--gemini-url", remote.url, "--gemini-api-key", KEY, "--engine-slots=1"]
+    steno.ok("transcribe", *flags, speech(*MORE * 4, pause=4), env=OFF)
+    assert len(remote.requests) >= 3 and remote.connections == 1
+
+
+def test_certificates(steno, speech, tmp_path):
+    """Only a certificate that is trusted gets the key."""
+    pem = tmp_path / "server.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", tmp_path / "key", "-out",
+                    tmp_path / "cert", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"], check=True,
+                   capture_output=True)
+    pem.write_bytes((tmp_path / "key").read_bytes() + (tmp_path / "cert").read_bytes())
+    remote = RemoteServer(KEY, certificate=pem)
+    flags = ["--engine=gemini", "--gemini-url", remote.url, "--gemini-api-key", KEY]
+    failed = steno("transcribe", *flags, speech(FOX), env=OFF)
+    assert failed.status == 1 and "set remote_ca_file" in failed.err and not remote.requests
+    assert steno.ok("transcribe", *flags, "--remote-ca-file", tmp_path / "cert", speech(FOX), env=OFF).split() == TEXT.split()
+    remote.close()
+
+
+def test_proxies_of_the_environment(steno, remote, speech):
+    out = steno.ok("transcribe", "--engine=gemini", "--gemini-url=http://gemini.example", "--gemini-api-key", KEY, speech(FOX),
+                   env={"http_proxy": remote.url})
+    assert out.split() == TEXT.split() and remote.requests[0].path.startswith("http://gemini.example/v1beta/")
+
+
+def test_nobody_there(steno, speech):
+    with RemoteServer(KEY).http.socket as s:
+        free = s.getsockname()[1]
+    failed = steno("transcribe", "--engine", "openai", "--openai-url", f"http://127.0.0.1:{free}/v1", speech(FOX), env=OFF)
+    assert failed.status == 1 and "openai: " in failed.err and "connect" in failed.err.lower()

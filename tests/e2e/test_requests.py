@@ -359,6 +359,27 @@ def test_a_wait_ends_in_time():
         s.close()
 
 
+def test_the_place_in_the_queue_ends_no_wait():
+    """It may be known before the job is, when reading is slow."""
+    s = Server(role="api", env={"STENO_FAULT": "db_read=sleep:150"})
+    until = time.monotonic() + 6  # the queue is looked at every 2 s
+
+    def client(_):
+        waits = []
+        while time.monotonic() < until:
+            began = time.monotonic()
+            answer = raw(s, **{"Prefer": "wait=1"})
+            waits.append((answer.status, answer.json["status"], time.monotonic() - began >= 1))
+        return waits
+
+    try:
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            waits = [w for some in pool.map(client, range(16)) for w in some]
+        assert set(waits) == {(202, "pending", True)}
+    finally:
+        s.close()
+
+
 def test_waiting_can_be_turned_off():
     s = Server("--wait-limit=0", role="api")
     try:

@@ -161,7 +161,7 @@ def test_requests_that_cannot_be_done(models):
         ("--temperature=1.5",): "'temperature' must be a number from 0 to 1",
         ("--seed=x",): "'seed' must be a whole number",
         ("--model=none", "--model-missing=error"): "there is no model 'none' here: use fixture.en, nano-multi, nano-turbo",
-        ("--engine-memory=1M",): "model 'fixture.en' needs",
+        ("--model-memory=1M",): "model 'fixture.en' needs",
     }.items():
         status, out, err = transcribe(models, *args, wav("02_one_word"))
         assert status in (1, 2) and out == "" and why in err, (args, status, err)
@@ -170,8 +170,8 @@ def test_requests_that_cannot_be_done(models):
 def test_fewer_windows_when_memory_is_short(models):
     """The same text, and a line that says why it is slow."""
     usual = transcribe(models, wav(LONG))[1]
-    need = int(re.search(r"needs (\d+) MB", transcribe(models, "--engine-memory=1M", wav("02_one_word"))[2]).group(1))
-    status, out, err = transcribe(models, f"--engine-memory={need + 2}M", wav(LONG))
+    need = int(re.search(r"needs (\d+) MB", transcribe(models, "--model-memory=1M", wav("02_one_word"))[2]).group(1))
+    status, out, err = transcribe(models, f"--model-memory={need + 2}M", wav(LONG))
     assert (status, out) == (0, usual)
     assert re.search(r"memory is short, 'fixture.en' runs \d chunks at a time instead of 8", err)
 
@@ -279,11 +279,11 @@ def test_more_models_than_there_is_room_for(models):
 
 
 def test_a_model_without_room_fails_with_a_reason(models):
-    server = Server(*QUICK, *EXACT, f"--model-path={models}", "--engine-memory=1M", "--max-attempts=2")
+    server = Server(*QUICK, *EXACT, f"--model-path={models}", "--model-memory=1M", "--max-attempts=2")
     try:
         ended = server.wait_job(submit(server, "02_one_word"))
         assert ended["status"] == "failed" and ended["attempt"] == 2
-        assert "needs" in ended["error"]["message"] and "raise engine_memory" in ended["error"]["message"]
+        assert "needs" in ended["error"]["message"] and "raise model_memory" in ended["error"]["message"]
     finally:
         server.close()
 

@@ -139,7 +139,12 @@ static void test_noise_in_a_pipe_is_dropped(void **state)
     int fd = open(path, O_WRONLY | O_NONBLOCK);
     assert_true(fd >= 0);
     static const char *const lines[] = {
-        "\n", "hello\n", "e1\tj\t1\n", "e9\tj\t1\ts\t{}\n", "e1\tj\t1\ts\t{}x\n", "\xff\xfe\x01\n"};
+        "\n",
+        "hello\n",
+        "{\"job_id\":\"j\"}\n",
+        "{\"job_id\":\"j\",\"seq\":1,\"type\":\"s\",\"data\":{}}x\n",
+        "\xff\xfe\x01\n",
+    };
     struct event got;
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         assert_int_equal(write(fd, lines[i], strlen(lines[i])), strlen(lines[i]));
@@ -158,9 +163,10 @@ static void test_noise_in_a_pipe_is_dropped(void **state)
     ok(broker_send_event(b, &event, e));
     gives(1, broker_next_event(b, LONG_MS, &got, e));
     /* An event in two pieces is one event. */
-    assert_int_equal(write(fd, "e1\tj2\t5\tsta", 11), 11);
+    static const char first[] = "{\"job_id\":\"j2\",\"seq\":5,\"type\":\"sta", rest[] = "te\",\"data\":{}}\n";
+    assert_int_equal(write(fd, first, strlen(first)), strlen(first));
     gives(0, broker_next_event(b, 0, &got, e));
-    assert_int_equal(write(fd, "te\t{}\n", 6), 6);
+    assert_int_equal(write(fd, rest, strlen(rest)), strlen(rest));
     gives(1, broker_next_event(b, LONG_MS, &got, e));
     assert_string_equal(got.job_id, "j2");
     assert_string_equal(got.type, "state");
@@ -268,6 +274,28 @@ static void test_ping_sees_a_lost_pipe(void **state)
     broker_close(b);
 }
 
+static void test_a_pipe_that_is_taken_away_is_made_anew(void **state)
+{
+    (void)state;
+    char tokens[400], events[400];
+    int64_t ms;
+    struct event got;
+    struct broker *b = open_broker(true, true);
+    assert_int_equal(names("tokens-", tokens), 1);
+    assert_int_equal(names("events-", events), 1);
+    assert_int_equal(unlink(tokens), 0);
+    assert_int_equal(unlink(events), 0);
+    gives(0, broker_wait(b, 0, e));
+    gives(0, broker_next_event(b, 0, &got, e));
+    ok(broker_ping(b, &ms, e));
+    ok(broker_send_token(b, &token, e));
+    ok(broker_send_event(b, &event, e));
+    gives(1, broker_wait(b, LONG_MS, e));
+    gives(1, broker_next_event(b, LONG_MS, &got, e));
+    broker_close(b);
+    assert_int_equal(names("tokens-", NULL) + names("events-", NULL), 0);
+}
+
 static void test_bad_folders(void **state)
 {
     (void)state;
@@ -331,6 +359,7 @@ int main(void)
         in_folder(test_a_full_pipe_takes_messages_again_later),
         in_folder(test_a_long_folder),
         in_folder(test_ping_sees_a_lost_pipe),
+        in_folder(test_a_pipe_that_is_taken_away_is_made_anew),
         in_folder(test_bad_folders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

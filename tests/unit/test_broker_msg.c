@@ -86,9 +86,10 @@ static void test_the_largest_event_fits(void **state)
     buf_clear(&b);
 }
 
-#define FORTY   "0123456789012345678901234567890123456789"
-#define BAD(s)  s, sizeof(s) - 1, false
-#define GOOD(s) s, sizeof(s) - 1, true
+#define EVENT(id, seq, type, data) "{\"job_id\":\"" id "\",\"seq\":" seq ",\"type\":\"" type "\",\"data\":" data "}"
+#define FORTY                      "0123456789012345678901234567890123456789"
+#define BAD(s)                     s, sizeof(s) - 1, false
+#define GOOD(s)                    s, sizeof(s) - 1, true
 
 static void test_malformed_events(void **state)
 {
@@ -98,36 +99,41 @@ static void test_malformed_events(void **state)
         size_t n;
         bool good;
     } rows[] = {
-        {GOOD("e1\tj\t1\ts\t{}")},
-        {GOOD("e1\tj\t-1\ts\t{\t}")},
+        {GOOD(EVENT("j", "1", "s", "{}"))},
+        {GOOD(EVENT("j", "-1", "s", "{\t}"))},
+        {GOOD(EVENT("j", "1", "s", "{\"data\":1,\"type\":\"x\",\"data\":{}}"))},
         {BAD("")},
-        {BAD("\t\t\t\t")},
-        {BAD("e1")},
-        {BAD("e1\tj\t1\ts")},
-        {BAD("e1\tj\t1\ts\t")},
-        {BAD("e1\tj\t1\ts\t{")},
-        {BAD("e1\tj\t1\ts\t[]")},
-        {BAD("e1\tj\t1\ts\t{}\n")},
-        {BAD("e1\tj\t1\ts\t{\n}")},
-        {BAD("e1\tj\t1\ts\t{}\0")},
-        {BAD("e1\tj\0\t1\ts\t{}")},
-        {BAD("e2\tj\t1\ts\t{}")},
-        {BAD("e\tj\t1\ts\t{}")},
-        {BAD("e11\tj\t1\ts\t{}")},
-        {BAD(" e1\tj\t1\ts\t{}")},
-        {BAD("e1\t\t1\ts\t{}")},
-        {BAD("e1\tj\t\ts\t{}")},
-        {BAD("e1\tj\t1\t\t{}")},
-        {BAD("e1\tj\tx\ts\t{}")},
-        {BAD("e1\tj\t1 \ts\t{}")},
-        {BAD("e1\tj\t1.5\ts\t{}")},
-        {BAD("e1\tj\t9223372036854775808\ts\t{}")},
-        {BAD("e1\tj\t00000000000000000000000000000000000001\ts\t{}")},
-        {BAD("e1\t" FORTY "\t1\ts\t{}")},
-        {BAD("e1\tj\t1\t" FORTY "\t{}")},
-        {BAD("e1\tj\x01\t1\ts\t{}")},
-        {BAD("e1\tj\xff\t1\ts\t{}")},
-        {BAD("e1\tj\t1\ts\t{\"\xff\"}")},
+        {BAD("{}")},
+        {BAD("e1\tj\t1\ts\t{}")},
+        {BAD("{\"job_id\":\"j\"")},
+        {BAD("{\"job_id\":\"j\",\"seq\":1,\"type\":\"s\"}")},
+        {BAD("{\"job_id\":\"j\",\"seq\":1,\"type\":\"s\",\"data\":")},
+        {BAD("{\"job_id\":\"j\",\"seq\":1,\"type\":\"s\",\"data\":}")},
+        {BAD("{\"job_id\":\"j\",\"seq\":1,\"type\":\"s\",\"data\":{}")},
+        {BAD("{\"seq\":1,\"job_id\":\"j\",\"type\":\"s\",\"data\":{}}")},
+        {BAD("{\"job_id\": \"j\",\"seq\":1,\"type\":\"s\",\"data\":{}}")},
+        {BAD(EVENT("j", "1", "s", "{"))},
+        {BAD(EVENT("j", "1", "s", "[]"))},
+        {BAD(EVENT("j", "1", "s", "{}") "\n")},
+        {BAD(EVENT("j", "1", "s", "{\n}"))},
+        {BAD(EVENT("j", "1", "s", "{}") "\0")},
+        {BAD(EVENT("j\0", "1", "s", "{}"))},
+        {BAD(" " EVENT("j", "1", "s", "{}"))},
+        {BAD(EVENT("", "1", "s", "{}"))},
+        {BAD(EVENT("j", "", "s", "{}"))},
+        {BAD(EVENT("j", "1", "", "{}"))},
+        {BAD(EVENT("j", "x", "s", "{}"))},
+        {BAD(EVENT("j", "1 ", "s", "{}"))},
+        {BAD(EVENT("j", "1.5", "s", "{}"))},
+        {BAD(EVENT("j", "9223372036854775808", "s", "{}"))},
+        {BAD(EVENT("j", "00000000000000000000000000000000000001", "s", "{}"))},
+        {BAD(EVENT(FORTY, "1", "s", "{}"))},
+        {BAD(EVENT("j", "1", FORTY, "{}"))},
+        {BAD(EVENT("j\x01", "1", "s", "{}"))},
+        {BAD(EVENT("j\"", "1", "s", "{}"))},
+        {BAD(EVENT("j\\", "1", "s", "{}"))},
+        {BAD(EVENT("j\xff", "1", "s", "{}"))},
+        {BAD(EVENT("j", "1", "s", "{\"\xff\"}"))},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct event got;
@@ -138,14 +144,17 @@ static void test_malformed_events(void **state)
             fail_msg("row %zu: '%s'", i, rows[i].msg);
         free(exact);
     }
+    static const char before[] = "{\"job_id\":\"j\",\"seq\":1,\"type\":\"s\",\"data\":";
+    enum { BEFORE = sizeof before - 1 };
     static char big[BROKER_MSG_MAX + 2];
     memset(big, ' ', sizeof big);
-    memcpy(big, "e1\tj\t1\ts\t{", 10);
+    memcpy(big, before, BEFORE);
+    big[BEFORE] = '{';
     struct event got;
-    big[10 + EVENT_JSON_MAX - 2] = '}';
-    assert_false(broker_event_decode(big, 10 + EVENT_JSON_MAX - 1, &got)); /* one byte too many */
-    big[10 + EVENT_JSON_MAX - 3] = '}';
-    assert_true(broker_event_decode(big, 10 + EVENT_JSON_MAX - 2, &got));
+    memcpy(big + BEFORE + EVENT_JSON_MAX - 1, "}}", 2);
+    assert_false(broker_event_decode(big, BEFORE + EVENT_JSON_MAX + 1, &got)); /* one byte too many */
+    memcpy(big + BEFORE + EVENT_JSON_MAX - 2, "}}", 2);
+    assert_true(broker_event_decode(big, BEFORE + EVENT_JSON_MAX, &got));
     assert_false(broker_event_decode(big, sizeof big, &got));
 }
 
@@ -153,7 +162,7 @@ static void test_noise(void **state)
 {
     (void)state;
     unsigned x = 7;
-    static const char good[] = "e1\t019a8f3e-7c1d\t123456\tprogress\t{\"text\":\"grün 🎙️\"}";
+    static const char good[] = EVENT("019a8f3e-7c1d", "123456", "progress", "{\"text\":\"grün 🎙️\"}");
     for (int i = 0; i < 200000; i++) {
         char msg[sizeof good];
         memcpy(msg, good, sizeof good);

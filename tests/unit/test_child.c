@@ -140,9 +140,11 @@ static int child_main(const char *mode)
 
 /* ---- the parent's end ---- */
 
+static struct buf *said; /* of the calls that follow; or NULL */
+
 static int start(const char *mode, int64_t limit_ms, struct child **ret, int *status, struct err *e)
 {
-    struct child_limits limits = {NULL, clock_mono_ms() + limit_ms};
+    struct child_limits limits = {.until_ms = clock_mono_ms() + limit_ms, .said = said};
     return child_start((const char *const[]){"fake", mode, NULL}, &limits, ret, status, e);
 }
 
@@ -161,7 +163,7 @@ static int call(struct child *c, size_t n, int64_t limit_ms, struct buf *ret, st
     int16_t *pcm = xcalloc(n + 1, sizeof *pcm);
     for (size_t i = 0; i < n; i++)
         pcm[i] = 2;
-    struct child_limits limits = {NULL, clock_mono_ms() + limit_ms};
+    struct child_limits limits = {.until_ms = clock_mono_ms() + limit_ms, .said = said};
     int rc = child_call(c, 77, pcm, n, &limits, ret, e);
     free(pcm);
     return rc;
@@ -189,6 +191,34 @@ static void test_questions_and_answers(void **state)
     }
     child_stop(c);
     child_free(c);
+}
+
+/* All that a child says before it ends is there for who looks for the reason, with its lines. */
+static void test_what_a_child_said(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *mode, *first, *last;
+    } rows[] = {
+        {"exits", "cannot do \x01 this", "this"},
+        {"chatty-exits", "x", "\nlast words\n"},
+        {"refuses", "", ""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct err e = ERR_INIT;
+        struct child *c = NULL;
+        int status;
+        struct buf b = BUF_INIT(20000);
+        said = &b;
+        assert_true(start(rows[i].mode, LONG_MS, &c, &status, &e) < 0);
+        said = NULL;
+        if (!str_starts(buf_str(&b), rows[i].first) || !strstr(buf_str(&b), rows[i].last))
+            fail_msg("%s said: '%s'", rows[i].mode, buf_str(&b));
+        assert_true(b.len <= 3000);
+        if (i == 1)
+            assert_true(b.len > 300); /* more than the sentence has */
+        buf_clear(&b);
+    }
 }
 
 static void test_children_that_do_not_start(void **state)
@@ -273,7 +303,7 @@ static void test_cancel_before_and_during(void **state)
     (void)state;
     struct err e = ERR_INIT;
     struct cancel cancel = {.flag = true};
-    struct child_limits limits = {&cancel, INT64_MAX};
+    struct child_limits limits = {.cancel = &cancel, .until_ms = INT64_MAX};
     struct child *c = NULL;
     int status;
     assert_int_equal(child_start((const char *const[]){"fake", "good", NULL}, &limits, &c, &status, &e), ERR_CANCELLED);
@@ -387,6 +417,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_questions_and_answers),
+        cmocka_unit_test(test_what_a_child_said),
         cmocka_unit_test(test_children_that_do_not_start),
         cmocka_unit_test(test_a_chatty_child_blocks_nothing),
         cmocka_unit_test(test_children_that_fail_later),

@@ -352,14 +352,19 @@ static void test_refused(void **state)
          .msg = "<dir>/my.ini:2: there is no section [stneo]; settings stand before any "
                 "section or in [steno]"},
         {.file = "lease", .msg = "<dir>/my.ini:1: expected 'name = value', '[section]' or '# comment'"},
-        {.file = "engine = gemini",
-         .msg = "<dir>/my.ini:1: engine = 'gemini' is wrong: allowed is auto, whisper, pocketsphinx or null"},
+        {.file = "engine = gemma",
+         .msg = "<dir>/my.ini:1: engine = 'gemma' is wrong: allowed is auto, whisper, pocketsphinx, gemini, openai or "
+                "null"},
         {.file = "database = mysql://root:geheim@h/d",
          .msg = "<dir>/my.ini:1: database has a wrong value: allowed is sqlite:, postgresql: or postgres:"},
         {.file = "broker = postgresql",
          .msg = "<dir>/my.ini:1: broker = postgresql without an address is the database, and that is not PostgreSQL"},
         {.file = "retry_base = 2h\nretry_cap = 1h",
          .msg = "<dir>/my.ini:1: retry_base is longer than retry_cap (<dir>/my.ini:2)"},
+        {.file = "keep_jobs = 30d\nkeep_results = 31d",
+         .msg = "<dir>/my.ini:2: keep_results is longer than keep_jobs (<dir>/my.ini:1), with which everything goes"},
+        {.file = "keep_jobs = 30d\nkeep_audio = forever",
+         .msg = "<dir>/my.ini:2: keep_audio is longer than keep_jobs (<dir>/my.ini:1), with which everything goes"},
         {.file = "decode_memory = 700M",
          .msg = "<dir>/my.ini:1: decode_memory = '700M' is wrong: allowed is 800M to 1024G; a bare number counts "
                 "megabytes"},
@@ -625,6 +630,26 @@ static void test_retry_cap_follows_another_systems_delay(void **state)
     assert_true(noted(c, "retry_cap is raised to retry_base"));
 }
 
+static void test_nothing_is_kept_longer_than_its_job(void **state)
+{
+    struct place *p = *state;
+    const struct conf *c = load(p);
+    assert_int_equal(c->keep_results, -1);
+    assert_int_equal(c->keep_jobs, -1);
+    assert_int_equal(c->keep_audio, 7 * CONF_DAY);
+    p->o.file = put(p, "my.ini", "keep_jobs = 1d\n");
+    c = load(p);
+    assert_int_equal(c->keep_results, CONF_DAY);
+    assert_int_equal(c->keep_audio, CONF_DAY);
+    assert_true(noted(c, "keep_results is lowered to keep_jobs"));
+    assert_true(noted(c, "keep_audio is lowered to keep_jobs"));
+    p->o.file = put(p, "my.ini", "keep_jobs = 30d\nkeep_results = 30d\n");
+    c = load(p);
+    assert_int_equal(c->keep_results, 30 * CONF_DAY);
+    assert_int_equal(c->keep_audio, 7 * CONF_DAY);
+    assert_null(conf_note(c, 0));
+}
+
 static void test_reload(void **state)
 {
     struct place *p = *state;
@@ -677,6 +702,7 @@ int main(void)
         TEST(test_parts_come_from_several_sources),
         TEST(test_parts_that_make_nothing),
         TEST(test_retry_cap_follows_another_systems_delay),
+        TEST(test_nothing_is_kept_longer_than_its_job),
         TEST(test_reload),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,16 +33,23 @@ static const struct system systems[] = {
      .values = {{"database", "postgresql://transcription:***@localhost/transcription"},
                 {"broker", "redis://localhost:6379/0"},
                 {"model", "tiny"},
+                {"model_pool_size", "1"},
+                {"model_pool_max_size", "2"},
                 {"worker_concurrency", "1"}},
      .notes = {":6: DATABASE_URL means database = postgresql://transcription:***@localhost/transcription",
                ":7: REDIS_URL means broker = redis://localhost:6379/0", ":2: WHISPER_MODEL_SIZE means model = tiny",
-               ":5: CELERY_CONCURRENCY means worker_concurrency = 1",
-               ": without effect here: MODEL_POOL_SIZE, MODEL_POOL_MAX_SIZE"}},
+               ":3: MODEL_POOL_SIZE means model_pool_size = 1", ":4: MODEL_POOL_MAX_SIZE means model_pool_max_size = 2",
+               ":5: CELERY_CONCURRENCY means worker_concurrency = 1"}},
     {.file = "conf-001-production.env",
-     .values = {{"model", "medium"}, {"worker_concurrency", "4"}, {"max_upload_size", "1000M"}},
-     .notes = {":2: WHISPER_MODEL_SIZE means model = medium", ":6: MAX_UPLOAD_SIZE_MB means max_upload_size = 1000M",
-               ":5: CELERY_CONCURRENCY means worker_concurrency = 4",
-               ": without effect here: MODEL_POOL_SIZE, MODEL_POOL_MAX_SIZE"}},
+     .values = {{"model", "medium"},
+                {"model_pool_size", "2"},
+                {"model_pool_max_size", "4"},
+                {"worker_concurrency", "4"},
+                {"max_upload_size", "1000M"}},
+     .notes = {":2: WHISPER_MODEL_SIZE means model = medium", ":3: MODEL_POOL_SIZE means model_pool_size = 2",
+               ":4: MODEL_POOL_MAX_SIZE means model_pool_max_size = 4",
+               ":6: MAX_UPLOAD_SIZE_MB means max_upload_size = 1000M",
+               ":5: CELERY_CONCURRENCY means worker_concurrency = 4"}},
     {.file = "conf-002.env",
      .values = {{"database", "sqlite:/d/stt.db"},
                 {"storage", "s3://stt-audio-files"},
@@ -73,6 +80,8 @@ static const struct system systems[] = {
                 {"model", "base"},
                 {"max_upload_size", "10M"},
                 {"job_time_limit", "25m"},
+                {"job_hard_time_limit", "30m"},
+                {"worker_max_jobs", "10"},
                 {"max_attempts", "4"},
                 {"retry_base", "1m"},
                 {"queue_normal", "audio_processing"},
@@ -89,16 +98,18 @@ static const struct system systems[] = {
           ":11: access_key of [aws] means s3_access_key = YOUR_ACCESS_KEY",
           ":12: secret_key of [aws] means s3_secret_key = ***", ":44: whisper_model of [file] means model = base",
           ":42: max_size_mb of [file] means max_upload_size = 10M",
+          ":30: worker_max_tasks_per_child of [celery] means worker_max_jobs = 10",
           ":32: task_soft_time_limit of [celery] means job_time_limit = 25m",
+          ":31: task_time_limit of [celery] means job_hard_time_limit = 30m",
           ":34: task_max_retries of [celery] means max_attempts = 4",
           ":33: task_default_retry_delay of [celery] means retry_base = 1m",
-          ": without effect here: ref_table of [database], task_time_limit of [celery], "
+          ": without effect here: ref_table of [database], "
           "retry_policy_max_retries of [celery], retry_policy_interval_start of [celery], retry_policy_interval_step "
           "of "
           "[celery], retry_policy_interval_max of [celery], routing_key of [celery], "
           "serialization_format of [celery], timezone of [celery], enable_utc of [celery], task_track_started of "
           "[celery], task_acks_late of [celery], worker_prefetch_multiplier of [celery], worker_disable_rate_limits of "
-          "[celery], worker_max_tasks_per_child of [celery], worker_autoscaler of [celery], allowed_audio_extensions "
+          "[celery], worker_autoscaler of [celery], allowed_audio_extensions "
           "of "
           "[file]"}},
 };
@@ -205,6 +216,8 @@ static void test_001_as_environment(void **state)
     assert_string_equal(c->database, "postgresql://transcription:transcription@postgres:5432/transcription");
     assert_string_equal(c->broker, "redis://redis:6379/0");
     assert_string_equal(c->model, "small");
+    assert_int_equal(c->model_pool_size, 2);
+    assert_int_equal(c->model_pool_max_size, 4);
     assert_int_equal(c->worker_concurrency, 2);
     assert_int_equal(c->max_upload_size, 1000 * CONF_MIB);
     conf_free(c);

@@ -399,6 +399,96 @@ static void test_cancel_is_seen_while_waiting(void **state)
     }
 }
 
+/* A child that is stopped, as by a machine that has no time for it, or that waits for ever. */
+static void test_a_silent_child_is_killed(void **state)
+{
+    (void)state;
+    struct cancel cancel = {0};
+    const struct {
+        struct decode_opts opts;
+        int code;
+        const char *sentence;
+    } ways[] = {
+        {{.stall_ms = 300, .time_ms = 600000}, ERR_TIMEOUT, "decode_stall_limit"},
+        {{.stall_ms = 600000, .time_ms = 300}, ERR_TIMEOUT, "decode_time_limit"},
+        {{.stall_ms = 600000, .time_ms = 600000, .cancel = &cancel}, ERR_CANCELLED, "cancelled"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+        struct decode_opts o = ways[i].opts;
+        struct decode *d = NULL;
+        struct err e = ERR_INIT;
+        int32_t pid = 0;
+        char path[64];
+        o.sandbox = SANDBOX_REQUIRE;
+        o.ffmpeg = fake;
+        make("trick", "pid", 3);
+        snprintf(path, sizeof path, "%s/trick", folder);
+        assert_int_equal(decode_open(path, &o, &d, &e), 0);
+        assert_int_equal(decode_read(d, (int16_t *)&pid, 2, &e), 2);
+        assert_int_equal(kill(pid, SIGSTOP), 0);
+        if (o.cancel)
+            cancel_set(&cancel);
+        int16_t sound[4];
+        assert_int_equal(decode_read(d, sound, ARRAY_LEN(sound), &e), ways[i].code);
+        assert_non_null(strstr(e.msg, ways[i].sentence));
+        decode_close(d);
+        assert_int_equal(kill(pid, 0), -1);
+        assert_int_equal(errno, ESRCH);
+    }
+    /* One that holds its end open and never ends is no better. */
+    make("trick", "close", 5);
+    struct run r = decode_file("trick", &(struct decode_opts){.ffmpeg = fake, .stall_ms = 300, .time_ms = 600000});
+    assert_int_equal(r.code, ERR_TIMEOUT);
+    assert_non_null(strstr(r.err.msg, "decode_stall_limit"));
+}
+
+/* The time that passes between two reads is the reader's. */
+static void test_a_slow_reader_is_no_stall(void **state)
+{
+    (void)state;
+    struct decode_opts o = {.ffmpeg = fake, .stall_ms = 2000, .time_ms = 600000};
+    struct decode *d = NULL;
+    struct err e = ERR_INIT;
+    char path[64];
+    int16_t sound[1];
+    make("trick", "odd", 3);
+    snprintf(path, sizeof path, "%s/trick", folder);
+    assert_int_equal(decode_open(path, &o, &d, &e), 0);
+    assert_int_equal(decode_read(d, sound, 1, &e), 1);
+    clock_sleep_ms(o.stall_ms + 100);
+    for (int i = 1; i < 4; i++)
+        assert_int_equal(decode_read(d, sound, 1, &e), 1);
+    assert_int_equal(decode_read(d, sound, 1, &e), 0);
+    decode_close(d);
+}
+
+/* What counts is the sound that comes, whatever the header says. */
+static void test_the_longest_recording(void **state)
+{
+    (void)state;
+    struct run whole = decode_file("speech.wav", &strict);
+    assert_true(whole.samples > 2 * S);
+    struct decode_opts o = strict;
+    o.max_samples = whole.samples;
+    struct run r = decode_file("speech.wav", &o);
+    assert_int_equal(r.code, 0);
+    assert_int_equal(r.samples, whole.samples);
+    o.max_samples = whole.samples - 1;
+    r = decode_file("speech.wav", &o);
+    assert_int_equal(r.code, ERR_TOO_LARGE);
+    assert_non_null(strstr(r.err.msg, "max_audio_length"));
+    /* Also where the header does not say how long it is, or says nonsense. */
+    shell("sox -n -r 16000 -c 1 -b 16 lies.wav synth 100 sine 300; ff -i lies.wav lies.flac;"
+          "ff -i lies.wav -f mp3 -write_xing 0 lies.mp3; ff -i lies.wav -f wav - | cat > streamed.wav");
+    o.max_samples = 10 * S;
+    static const char *const files[] = {"lies.wav", "lies.flac", "lies.mp3", "streamed.wav"};
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        r = decode_file(files[i], &o);
+        assert_int_equal(r.code, ERR_TOO_LARGE);
+        assert_true(r.samples <= o.max_samples);
+    }
+}
+
 static void test_closing_early_kills_the_child(void **state)
 {
     (void)state;
@@ -561,6 +651,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_the_child_is_caged),
         cmocka_unit_test(test_the_clock_runs_out),
         cmocka_unit_test(test_cancel_is_seen_while_waiting),
+        cmocka_unit_test(test_a_silent_child_is_killed),
+        cmocka_unit_test(test_a_slow_reader_is_no_stall),
+        cmocka_unit_test(test_the_longest_recording),
         cmocka_unit_test(test_closing_early_kills_the_child),
         cmocka_unit_test(test_the_child_dies_with_its_parent),
         cmocka_unit_test(test_the_child_looks_at_its_arguments),

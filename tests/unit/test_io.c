@@ -258,6 +258,21 @@ static void test_sync_and_free_space(void **state)
     assert_int_equal(io_free_bytes(in(p, "none"), &free_bytes, &p->err), ERR_NOT_FOUND);
 }
 
+static void test_room(void **state)
+{
+    struct place *p = *state;
+    const int64_t tera = (int64_t)1 << 40;
+    assert_int_equal(io_room(p->dir, 0, 0, &p->err), 0);
+    assert_int_equal(io_room(p->dir, 1, 0, &p->err), 0);
+    /* Too little now, which may pass: so much is to stay free. */
+    assert_int_equal(io_room(p->dir, 0, 4096 * tera, &p->err), ERR_BUSY);
+    assert_non_null(strstr(p->err.msg, "min_free_disk"));
+    /* More than the disk has. */
+    assert_int_equal(io_room(p->dir, 4096 * tera, 0, &p->err), ERR_TOO_LARGE);
+    assert_non_null(strstr(p->err.msg, "are needed"));
+    assert_int_equal(io_room(in(p, "none"), 0, 0, &p->err), ERR_NOT_FOUND);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -270,6 +285,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_cannot_be_removed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_remove_many, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sync_and_free_space, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_room, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

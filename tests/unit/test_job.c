@@ -80,13 +80,52 @@ static void test_other_words_are_refused(void **state)
     }
 }
 
+static void test_lists_of_queues(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *list;
+        size_t n;
+        enum job_queue v[QUEUE_COUNT];
+    } good[] = {
+        {"high", 1, {QUEUE_HIGH}},
+        {"retry,normal", 2, {QUEUE_RETRY, QUEUE_NORMAL}},
+        {" normal , high,  retry ", 3, {QUEUE_NORMAL, QUEUE_HIGH, QUEUE_RETRY}},
+        {"high,", 1, {QUEUE_HIGH}},
+    };
+    static const struct {
+        const char *list, *says;
+    } bad[] = {
+        {"", "no queue is named"},
+        {"high,low", "there is no queue 'low', only high, normal and retry"},
+        {"high,,retry", "there is no queue ''"},
+        {"high, retry,high", "the queue 'high' stands twice"},
+        {"normal high", "there is no queue 'normal high'"},
+        {"normalnormalnormalnormal", "there is no queue 'normalnormalnormalnormal'"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        struct err err = ERR_INIT;
+        struct job_queues q = {.n = 0};
+        assert_int_equal(job_queues_parse(good[i].list, &q, &err), 0);
+        assert_int_equal(q.n, good[i].n);
+        for (size_t k = 0; k < q.n; k++)
+            assert_int_equal(q.v[k], good[i].v[k]);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct err err = ERR_INIT;
+        struct job_queues q = {.n = 7};
+        assert_int_equal(job_queues_parse(bad[i].list, &q, &err), ERR_INVALID);
+        assert_non_null(strstr(err.msg, bad[i].says));
+        assert_int_equal(q.n, 7);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_step),
-        cmocka_unit_test(test_terminal_states),
-        cmocka_unit_test(test_words_round_trip),
-        cmocka_unit_test(test_other_words_are_refused),
+        cmocka_unit_test(test_every_step),       cmocka_unit_test(test_terminal_states),
+        cmocka_unit_test(test_words_round_trip), cmocka_unit_test(test_other_words_are_refused),
+        cmocka_unit_test(test_lists_of_queues),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "api/listen.h"
+#include "base/listen.h"
 
 #include "base/io.h"
 #include "base/macros.h"

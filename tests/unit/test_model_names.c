@@ -247,9 +247,49 @@ static void test_all_aliases_are_listed(void **state)
     assert_true(model_names_alias(NULL, n - 2, &alias) && !model_names_alias(NULL, n - 1, &alias));
 }
 
+static void test_the_next_smaller(void **state)
+{
+    (void)state;
+    const struct model_here here[] = {
+        model("base", 72.6, true, true),  model("base.en", 72.59, false, false), model("large", 1543, true, true),
+        model("turbo", 809, true, false), model("small.en", 241, false, false),  model("unknown", 0, true, true),
+        model("tiny", 37.2, true, true),  model("tiny.en", 37.1, false, false),
+    };
+    static const struct {
+        const char *name, *language, *task, *want;
+    } rows[] = {
+        /* In an unknown language one for many languages stays that. */
+        {"large", NULL, NULL, "turbo"},
+        {"turbo", NULL, "transcribe", "base"},
+        {"turbo", "en", "transcribe", "small.en"},
+        {"turbo", "de", "transcribe", "base"},
+        /* What cannot translate is no help there. */
+        {"large", NULL, "translate", "base"},
+        {"large", "de", "translate", "base"},
+        /* Of two as large the one of its own kind; when that is none, any. */
+        {"small.en", NULL, NULL, "base.en"},
+        {"small.en", "en", NULL, "base.en"},
+        {"base", NULL, NULL, "tiny"},
+        {"base.en", "en", NULL, "tiny.en"},
+        {"tiny", "en", NULL, "tiny.en"},
+        {"tiny", NULL, NULL, NULL},
+        {"tiny.en", NULL, NULL, NULL},
+        /* Whose size nobody knows, and who is not here. */
+        {"unknown", NULL, NULL, NULL},
+        {"medium", NULL, NULL, NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct model_wish w = {.name = "ignored", .language = rows[i].language, .task = rows[i].task};
+        const char *got = model_names_smaller(rows[i].name, &w, here, ARRAY_LEN(here));
+        if (!str_eq(got, rows[i].want))
+            fail_msg("row %zu: %s instead of %s", i, got ? got : "none", rows[i].want ? rows[i].want : "none");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_next_smaller),
         cmocka_unit_test(test_choices),
         cmocka_unit_test(test_other_names_count_by_parameters),
         cmocka_unit_test(test_an_alias_of_the_default),

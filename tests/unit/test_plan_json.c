@@ -46,6 +46,7 @@ static void assert_round_trip(const struct plan *p)
     assert_true(plan_same_header(p, &back));
     assert_int_equal(back.damaged, p->damaged);
     assert_true(str_eq(back.heard, p->heard));
+    assert_true(str_eq(back.instead_of, p->instead_of));
     assert_true(back.heard_probability == p->heard_probability);
     assert_int_equal(back.n_chunks, p->n_chunks);
     for (size_t i = 0; i < p->n_chunks; i++) {
@@ -71,6 +72,8 @@ static void test_round_trip(void **state)
     assert_round_trip(&soundless);
     const struct plan silent = {.input_sha256 = "ab", .engine = "e", .model = "m", .total_samples = 48000};
     assert_round_trip(&silent);
+    const struct plan replaced = {.input_sha256 = "ab", .engine = "e", .model = "m", .instead_of = "large \"one\""};
+    assert_round_trip(&replaced);
 }
 
 static void test_header_decides_whether_checkpoints_hold(void **state)

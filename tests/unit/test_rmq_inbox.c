@@ -123,10 +123,10 @@ static void test_interrupt(void **state)
 static void add_event(int seq, size_t size)
 {
     static char text[4096];
-    int n = snprintf(text, sizeof text, "e1\tj\t%d\tstate\t{}", seq);
+    int n = snprintf(text, sizeof text, "{\"job_id\":\"j\",\"seq\":%d,\"type\":\"state\",\"data\":{}}", seq);
     assert_true(n > 0 && (size_t)n < size && size < sizeof text);
-    memset(text + n - 1, ' ', size - (size_t)n);
-    text[size - 1] = '}';
+    memset(text + n - 2, ' ', size - (size_t)n);
+    memcpy(text + size - 2, "}}", 2);
     rmq_inbox_event(box, text, size);
 }
 

@@ -248,32 +248,41 @@ static void test_metrics_page(void **state)
     metrics_request(&m, 1, 202, 1);
     metrics_request(&m, 1, 299, 0);
     metrics_request(&m, 9999, 404, 0);
-    struct store_counts counts = {
-        .by_state = {[JOB_PENDING] = 3}, .ready = {[QUEUE_HIGH] = 2}, .oldest_pending_ms = 61005};
+    struct store_counts counts = {.by_state = {[JOB_PENDING] = 3},
+                                  .ready = {[QUEUE_HIGH] = 2},
+                                  .delayed_in = {[QUEUE_RETRY] = 9},
+                                  .oldest_in = {[QUEUE_HIGH] = 61005}};
+    const struct role_figures role = {.role = "api", .version = "1\"2\\3\n"};
     const int64_t depth[QUEUE_COUNT] = {[QUEUE_NORMAL] = 7}, no_depth[QUEUE_COUNT] = {-1, -1, -1};
-    const struct metrics_gauges g = {.version = "1\"2\\3\n",
+    const struct metrics_gauges g = {.role = &role,
                                      .in_flight = 4,
                                      .uploads = 5,
                                      .live = 6,
                                      .counts = &counts,
+                                     .workers = {[WORKERS_SILENT] = 8},
                                      .broker_up = true,
                                      .depth = depth};
     CLEANUP(buf_clear) struct buf b = BUF_INIT(1 << 20);
     metrics_write(&b, &m, &g);
     static const char *const lines[] = {
-        "\nsteno_build_info{version=\"1\\\"2\\\\3\\n\"} 1\n",
+        "\nsteno_build_info{version=\"1\\\"2\\\\3\\n\",role=\"api\"} 1\n",
         "\nsteno_up 1\n",
         "# TYPE steno_http_requests_total counter\n",
         "\nsteno_http_requests_total{method=\"POST\",route=\"/v1/jobs\",status=\"202\"} 2\n",
         "\nsteno_http_requests_total{method=\"POST\",route=\"/v1/jobs\",status=\"0\"} 1\n",
         "\nsteno_http_requests_total{method=\"\",route=\"none\",status=\"404\"} 1\n",
-        "\nsteno_http_request_seconds_total{method=\"POST\",route=\"/v1/jobs\"} 1.501\n",
+        "\nsteno_http_request_duration_seconds_bucket{method=\"POST\",route=\"/v1/jobs\",le=\"0.005\"} 2\n",
+        "\nsteno_http_request_duration_seconds_bucket{method=\"POST\",route=\"/v1/jobs\",le=\"2.5\"} 3\n",
+        "\nsteno_http_request_duration_seconds_sum{method=\"POST\",route=\"/v1/jobs\"} 1.501\n",
+        "\nsteno_http_request_duration_seconds_count{method=\"POST\",route=\"/v1/jobs\"} 3\n",
         "\nsteno_http_requests_in_flight 4\n",
         "\nsteno_uploads_in_flight 5\n",
         "\nsteno_live_connections 6\n",
         "\nsteno_jobs{state=\"pending\"} 3\n",
         "\nsteno_jobs_ready{queue=\"high\"} 2\n",
-        "\nsteno_jobs_oldest_pending_seconds 61.005\n",
+        "\nsteno_jobs_delayed{queue=\"retry\"} 9\n",
+        "\nsteno_jobs_oldest_wait_seconds{queue=\"high\"} 61.005\n",
+        "\nsteno_workers{state=\"silent\"} 8\n",
         "\nsteno_broker_up 1\n",
         "\nsteno_broker_depth{queue=\"normal\"} 7\n",
     };
@@ -286,7 +295,7 @@ static void test_metrics_page(void **state)
     METRICS(X)
 #undef X
     buf_reset(&b);
-    metrics_write(&b, &m, &(struct metrics_gauges){.version = "1", .depth = no_depth});
+    metrics_write(&b, &m, &(struct metrics_gauges){.role = &role, .depth = no_depth});
     assert_non_null(strstr(buf_str(&b), "\nsteno_up 0\n"));
     assert_null(strstr(buf_str(&b), "steno_jobs{"));
     assert_non_null(strstr(buf_str(&b), "\nsteno_broker_up 0\n"));

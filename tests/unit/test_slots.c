@@ -116,8 +116,8 @@ static void test_short_lane_does_not_wait_for_long_one(void **state)
     drain(short_lane, ARRAY_LEN(few));
     drain(long_lane, MANY + 1);
 
-    /* In turn, although all of the long lane was there first. */
-    static const int expect[] = {LONG, SHORT, LONG, SHORT, LONG, SHORT, LONG, LONG};
+    /* The one without a turn yet, then in turn, although all of the long lane was there first. */
+    static const int expect[] = {SHORT, LONG, SHORT, LONG, SHORT, LONG, LONG, LONG};
     for (size_t i = 0; i < ARRAY_LEN(expect); i++)
         assert_int_equal(journal.who[i], expect[i]);
     assert_int_equal(atomic_load(&journal.n), MANY + 3);
@@ -125,6 +125,44 @@ static void test_short_lane_does_not_wait_for_long_one(void **state)
     lane_close(short_lane);
     slots_free(s);
     free(many);
+}
+
+/* New lanes come before all that had a turn, in the order in which they came; then all take turns. */
+static void test_a_lane_without_a_turn_goes_first(void **state)
+{
+    (void)state;
+    enum { OLD = 4, NEW = 3, EACH = 3 };
+    struct slots *s = make(1);
+    struct lane *lanes[OLD + NEW], *first = lane_open(s);
+    struct gate gate;
+    struct journal journal = {0};
+    struct note notes[OLD + NEW][EACH];
+    for (int i = 0; i < OLD + NEW; i++) {
+        lanes[i] = lane_open(s);
+        for (int k = 0; k < EACH; k++)
+            notes[i][k] = (struct note){{.run = write_down}, &journal, i};
+    }
+    for (int i = 0; i < OLD; i++) {
+        lane_post(lanes[i], &notes[i][0].task);
+        drain(lanes[i], 1);
+    }
+    gate_init(&gate);
+    lane_post(first, &gate.task);
+    gate_wait_entered(&gate);
+    for (int i = 0; i < OLD + NEW; i++)
+        for (int k = i < OLD; k < EACH; k++)
+            lane_post(lanes[i], &notes[i][k].task);
+    gate_open(&gate);
+    drain(first, 1);
+    for (int i = 0; i < OLD + NEW; i++)
+        drain(lanes[i], i < OLD ? EACH - 1 : EACH);
+    static const int expect[] = {4, 5, 6, 0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4, 5, 6};
+    for (size_t i = 0; i < ARRAY_LEN(expect); i++)
+        assert_int_equal(journal.who[OLD + i], expect[i]);
+    for (int i = 0; i < OLD + NEW; i++)
+        lane_close(lanes[i]);
+    lane_close(first);
+    slots_free(s);
 }
 
 static void test_tasks_of_a_lane_start_in_order(void **state)
@@ -245,6 +283,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_short_lane_does_not_wait_for_long_one),
+        cmocka_unit_test(test_a_lane_without_a_turn_goes_first),
         cmocka_unit_test(test_tasks_of_a_lane_start_in_order),
         cmocka_unit_test(test_withdraw_takes_back_what_has_not_started),
         cmocka_unit_test(test_next_times_out),

@@ -15,8 +15,10 @@
 #include "speech.h"
 #include "transcript/format.h"
 #include "worker/board.h"
+#include "worker/job_internal.h"
 #include "worker/keeper.h"
 #include "worker/persist.h"
+#include "worker/places.h"
 #include "worker/sweeper.h"
 
 #include <dirent.h>
@@ -29,6 +31,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -95,7 +98,7 @@ static struct rig *rig_new_busy(int64_t busy_ms)
                                    .sweep_ms = 100,
                                    .drain_ms = PATIENCE_MS,
                                    .upload_max_age_ms = 3600000,
-                                   .keep_audio_ms = -1,
+                                   .retention = {-1, -1, -1},
                                    .retry = {.max_attempts = 3, .base_ms = 10, .cap_ms = 50},
                                    .decode = {.time_ms = PATIENCE_MS},
                                    .stop = &r->stop};
@@ -270,6 +273,34 @@ static int count_left_in_temp(struct rig *r)
         n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
     closedir(d);
     return n;
+}
+
+static void wait_until(struct rig *r, bool (*is)(struct rig *r))
+{
+    int64_t until = clock_mono_ms() + PATIENCE_MS;
+    while (!is(r)) {
+        assert_true(clock_mono_ms() < until);
+        clock_sleep_ms(LOOK_MS);
+    }
+}
+
+static bool says_what_it_holds(struct rig *r)
+{
+    return sql(r, "SELECT count(*) FROM workers WHERE info LIKE '%\"memory_bytes\":%' "
+                  "AND info NOT LIKE '%\"memory_bytes\":0%'") == 1;
+}
+
+/* Resident memory of this process. */
+static int64_t held_now(void)
+{
+    char text[128] = "";
+    long long pages = 0, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(f);
+    assert_non_null(fgets(text, sizeof text, f));
+    fclose(f);
+    assert_int_equal(sscanf(text, "%lld %lld", &pages, &resident), 2);
+    return resident * sysconf(_SC_PAGESIZE);
 }
 
 /* ---- tests ---- */
@@ -583,7 +614,7 @@ static void test_job_time_limit_counts_and_keeps_what_is_done(void **state)
 {
     (void)state;
     struct rig *r = rig_new();
-    r->opts.job_time_ms = 1;
+    r->opts.limits.soft_ms = 1;
     char id[ID_SIZE];
     submit(r, NULL, long_clip, NULL, id);
     start(r);
@@ -591,6 +622,287 @@ static void test_job_time_limit_counts_and_keeps_what_is_done(void **state)
     assert_string_equal(j.error_class, "timeout");
     assert_int_equal(j.attempt, 3);
     assert_non_null(strstr(j.error_message, "job_time_limit"));
+    rig_free(r);
+}
+
+static void test_the_time_limit_may_end_a_job(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    r->opts.limits = (struct job_limits){.soft_ms = 1, .fails = true};
+    char id[ID_SIZE];
+    submit(r, NULL, long_clip, NULL, id);
+    start(r);
+    struct job j = wait_for(r, id, is_failed);
+    assert_string_equal(j.error_class, "timeout");
+    assert_int_equal(j.attempt, 1);
+    assert_int_equal(sql(r, "SELECT count(*) FROM error_logs WHERE dead = 1"), 1);
+    rig_free(r);
+}
+
+/* A run that began so long ago. */
+static struct run *old_run(struct board *b, const char *id, int64_t age_ms)
+{
+    struct run *run = run_new();
+    run->claim = (struct claim){.id = id, .holder = "me", .fence = 1};
+    run->began_ms -= age_ms;
+    board_add(b, run);
+    return run;
+}
+
+static void test_limits_by_the_length_of_the_recording(void **state)
+{
+    (void)state;
+    enum { HOUR = 3600000 };
+    struct board *b;
+    board_new(&b);
+    struct run *young = old_run(b, "young", HOUR / 2), *old = old_run(b, "old", HOUR + 1000),
+               *longer = old_run(b, "longer", HOUR + 1000);
+    atomic_store(&longer->duration_ms, HOUR);
+    board_stop_overdue(b, &(struct job_limits){.factor = 2});
+    assert_int_equal(run_stopped(old), RUN_GOES_ON);
+    const struct job_limits l = {.soft_ms = HOUR, .factor = 2};
+    board_stop_overdue(b, &l);
+    assert_int_equal(run_stopped(young), RUN_GOES_ON);
+    assert_int_equal(run_stopped(old), RUN_TIMED_OUT);
+    assert_int_equal(run_stopped(longer), RUN_GOES_ON);
+    longer->began_ms -= HOUR;
+    board_stop_overdue(b, &l);
+    assert_int_equal(run_stopped(longer), RUN_TIMED_OUT);
+    struct run *all[] = {young, old, longer};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        assert_true(board_remove(b, all[i]));
+        run_free(all[i]);
+    }
+    board_free(b);
+}
+
+static void test_what_was_told_to_stop_and_goes_on_hangs(void **state)
+{
+    (void)state;
+    enum { PATIENCE = 60000 };
+    struct board *b;
+    board_new(&b);
+    struct run *goes_on = old_run(b, "goes on", 0), *told = old_run(b, "told", 0), *hangs = old_run(b, "hangs", 0),
+               *writes = old_run(b, "writes", 0);
+    const struct held ids[] = {{"told", 1}, {"hangs", 1}, {"writes", 1}};
+    assert_int_equal(board_hopeful(b, 0, 0), 4);
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+        assert_true(board_stop(b, &ids[i], RUN_LOST));
+    atomic_store(&writes->writing, true);
+    writes->stopped_ms -= PATIENCE;
+    assert_int_equal(board_hopeful(b, PATIENCE, 0), 3);
+    assert_false(board_has_stuck(b, PATIENCE)); /* it waits for the database */
+    hangs->stopped_ms -= PATIENCE;
+    assert_true(board_has_stuck(b, PATIENCE));
+    assert_int_equal(board_hopeful(b, PATIENCE, 0), 2);
+    /* Being told again gives it no more time. */
+    board_stop_all(b, RUN_HALTED);
+    assert_true(board_has_stuck(b, PATIENCE));
+    assert_int_equal(run_stopped(hangs), RUN_LOST);
+    assert_int_equal(run_stopped(goes_on), RUN_HALTED);
+    assert_int_equal(board_hopeful(b, PATIENCE, 0), 1);
+    assert_int_equal(board_hopeful(b, 0, PATIENCE), 1);
+
+    assert_true(board_remove(b, goes_on));
+    assert_true(board_remove(b, told));
+    struct run *left[2] = {board_abandon(b), board_abandon(b)};
+    assert_true((left[0] == hangs && left[1] == writes) || (left[0] == writes && left[1] == hangs));
+    assert_null(board_abandon(b));
+    assert_int_equal(board_count(b), 0);
+    assert_false(board_remove(b, hangs)); /* what its thread is told when it comes back */
+    struct run *all[] = {goes_on, told, hangs, writes};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        run_free(all[i]);
+    board_free(b);
+}
+
+/* Until the worker ends by itself. */
+static int wait_for_end(struct rig *r)
+{
+    pthread_join(r->thread, NULL);
+    r->running = false;
+    return r->rc;
+}
+
+/* What is in work ends in peace, and no more is taken. */
+static void test_a_worker_that_has_had_its_share_of_jobs(void **state)
+{
+    (void)state;
+    enum { JOBS = 5, SHARE = 3 };
+    struct rig *r = rig_new();
+    r->opts.max_jobs = SHARE;
+    r->opts.recycle_ms = PATIENCE_MS;
+    char id[JOBS][ID_SIZE];
+    for (int i = 0; i < JOBS; i++)
+        submit(r, i < 2 ? NULL : "null", i < 2 ? long_clip : short_clip, NULL, id[i]);
+    start(r);
+    assert_int_equal(wait_for_end(r), WORKER_AGAIN);
+    assert_int_equal(sql(r, "SELECT count(*) FROM jobs WHERE state = 'completed'"), SHARE);
+    assert_int_equal(sql(r, "SELECT count(*) FROM jobs WHERE state = 'pending' AND fence = 0"), JOBS - SHARE);
+    assert_int_equal(sql(r, "SELECT count(*) FROM workers"), 0);
+    assert_int_equal(count_left_in_temp(r), 0);
+    start(r);
+    for (int i = 0; i < JOBS; i++) {
+        struct job j = wait_for(r, id[i], is_completed);
+        assert_int_equal(j.fence, 1); /* none was handed back */
+        assert_int_equal(j.attempt, 1);
+        assert_result_is_sound(r, id[i]);
+    }
+    rig_free(r);
+}
+
+/* One that takes too long is handed back after the chunk it is at. */
+static void test_a_long_job_is_not_waited_for(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    r->engine.slots = 1;
+    r->opts.concurrency = 1;
+    r->opts.max_jobs = 1;
+    r->opts.recycle_ms = 0;
+    char id[ID_SIZE];
+    submit(r, NULL, long_clip, NULL, id);
+    start(r);
+    assert_int_equal(wait_for_end(r), WORKER_AGAIN);
+    struct job j = look(r, id);
+    assert_int_equal(j.state, JOB_PENDING);
+    assert_int_equal(j.attempt, 0);
+    r->opts.recycle_ms = PATIENCE_MS;
+    start(r);
+    assert_int_equal(wait_for_end(r), WORKER_AGAIN);
+    j = look(r, id);
+    assert_int_equal(j.state, JOB_COMPLETED);
+    assert_int_equal(j.fence, 2);
+    assert_result_is_sound(r, id);
+    rig_free(r);
+}
+
+static void test_a_worker_that_holds_too_much_memory(void **state)
+{
+    (void)state;
+    enum { BALLAST = 512 << 20 };
+    struct rig *r = rig_new();
+    r->opts.recycle_ms = PATIENCE_MS;
+    r->opts.max_memory_bytes = 1 << 20;
+    char id[ID_SIZE], next[ID_SIZE];
+    /* A limit that was exceeded before there was any job is none: a worker that ends at once helps nobody. */
+    start(r);
+    wait_until(r, says_what_it_holds);
+    for (int i = 0; i < 3; i++) {
+        submit(r, "null", short_clip, NULL, id);
+        wait_for(r, id, is_completed);
+    }
+    assert_int_equal(stop(r), WORKER_ENDED);
+
+    /* A fresh worker grows above it. */
+    r->opts.max_memory_bytes = held_now() + BALLAST / 2;
+    start(r);
+    char *ballast = malloc(BALLAST);
+    assert_non_null(ballast);
+    submit(r, "null", short_clip, NULL, id);
+    wait_for(r, id, is_completed);
+    memset(ballast, 1, BALLAST);
+    assert_int_equal(wait_for_end(r), WORKER_AGAIN);
+    assert_int_equal(ballast[BALLAST - 1], 1);
+
+    /* Still above, but young: it works for a while. */
+    r->opts.max_memory_bytes = held_now() - BALLAST / 4;
+    r->opts.memory_min_age_ms = 3600000;
+    r->opts.max_jobs = 2;
+    submit(r, "null", short_clip, NULL, next);
+    start(r);
+    wait_for(r, next, is_completed);
+    submit(r, "null", short_clip, NULL, next);
+    assert_int_equal(wait_for_end(r), WORKER_AGAIN);
+    assert_int_equal(look(r, next).state, JOB_COMPLETED);
+    free(ballast);
+    rig_free(r);
+}
+
+/* With all places taken nothing more is claimed: what waits can go to any other worker. */
+static void test_nothing_is_claimed_ahead(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    r->engine.slots = 1;
+    r->opts.concurrency = 1;
+    char id[ID_SIZE];
+    submit(r, NULL, long_clip, NULL, id);
+    start(r);
+    wait_for(r, id, has_progress);
+    for (int i = 0; i < 4; i++) {
+        char more[ID_SIZE];
+        submit(r, "null", short_clip, NULL, more);
+    }
+    for (struct job j = look(r, id); j.state == JOB_PROCESSING; j = look(r, id)) {
+        /* In one statement: the job may end between two. */
+        assert_int_not_equal(sql(r, "SELECT CASE WHEN (SELECT count(*) FROM jobs WHERE state = 'processing') > 1 "
+                                    "THEN 1 ELSE 0 END"),
+                             1);
+        clock_sleep_ms(LOOK_MS);
+    }
+    assert_int_equal(sql(r, "SELECT max(fence) FROM jobs"), 1);
+    rig_free(r);
+}
+
+static bool is_out_of_room(struct rig *r)
+{
+    return sql(r, "SELECT count(*) FROM workers WHERE info LIKE '%\"out_of_room\":true%'") == 1;
+}
+
+static void test_without_room_no_job_is_begun(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    r->opts.min_free_bytes = INT64_MAX / 2;
+    char id[ID_SIZE];
+    submit(r, "null", short_clip, NULL, id);
+    start(r);
+    wait_until(r, is_out_of_room);
+    assert_int_equal(look(r, id).fence, 0);
+    assert_int_equal(stop(r), 0);
+    r->opts.min_free_bytes = 1;
+    start(r);
+    wait_for(r, id, is_completed);
+    rig_free(r);
+}
+
+static bool was_handed_back_twice(const struct job *j)
+{
+    return j->fence >= 3;
+}
+
+/* A job whose length is known from an earlier attempt. */
+static void test_room_for_a_long_recording(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    r->opts.min_free_bytes = 1;
+    char id[ID_SIZE];
+    struct statvfs v;
+    assert_int_equal(statvfs(r->folder, &v), 0);
+    int64_t unit = (int64_t)v.f_frsize, free_bytes = (int64_t)v.f_bavail * unit, total = (int64_t)v.f_blocks * unit;
+    /* More than is free, less than there is: it may pass. 32 bytes a millisecond. */
+    CLEANUP(free_p)
+    char *busy = xasprintf("UPDATE jobs SET duration_ms = %lld", (long long)(free_bytes / 2 + total / 2) / 32);
+    submit(r, NULL, short_clip, NULL, id);
+    sql(r, busy);
+    start(r);
+    struct job j = wait_for(r, id, was_handed_back_twice);
+    assert_int_equal(stop(r), 0);
+    j = look(r, id);
+    assert_int_equal(j.state, JOB_PENDING);
+    assert_int_equal(j.attempt, 0);
+    assert_int_equal(sql(r, "SELECT count(*) FROM error_logs"), 0);
+    /* More than the whole disk: that will not pass, and ends the job. */
+    CLEANUP(free_p) char *never = xasprintf("UPDATE jobs SET duration_ms = %lld", (long long)(2 * total) / 32);
+    sql(r, never);
+    start(r);
+    j = wait_for(r, id, is_failed);
+    assert_int_equal(j.attempt, 3);
+    assert_string_equal(j.error_class, "unavailable");
+    assert_non_null(strstr(j.error_message, "are needed"));
     rig_free(r);
 }
 
@@ -715,6 +1027,45 @@ static void test_a_lost_answer_is_looked_up(void **state)
     }
 }
 
+/* A full disk beside other jobs uses up no attempt: they will give their room back. Alone it does. */
+static void test_who_fills_the_disk(void **state)
+{
+    (void)state;
+    for (int others = 0; others < 2; others++) {
+        struct rig *r = rig_new();
+        struct worker w;
+        char id[ID_SIZE];
+        worker_init(&w, r);
+        submit(r, "null", short_clip, NULL, id);
+        struct run *run = run_new(), *other = run_new();
+        const struct claim_opts claim = {.holder = "me", .lease_ms = 60000, .idle = true};
+        struct claimed claimed = {.arena = &run->arena};
+        assert_int_equal(store_claim(r->store, &claim, &claimed, 1, &r->err), 1);
+        run->job = claimed.job;
+        run->claim = (struct claim){.id = run->job.id, .holder = "me", .fence = run->job.fence};
+        other->claim = (struct claim){.id = "other", .holder = "me", .fence = 1};
+        board_add(w.board, run);
+        if (others)
+            board_add(w.board, other);
+        struct job_ctx c = {.w = &w, .r = run, .log = {.component = "test"}};
+        c.report = (struct pipeline_report){.stage = STAGE_DECODE, .no_room = true};
+        struct err why = ERR_INIT;
+        err_set(&why, ERR_UNAVAILABLE, "no room");
+        job_settle(&c, &why);
+        struct job j = look(r, id);
+        assert_int_equal(j.state, JOB_PENDING);
+        assert_int_equal(j.attempt, others ? 0 : 1);
+        assert_int_equal(sql(r, "SELECT count(*) FROM error_logs"), others ? 0 : 1);
+        if (others)
+            board_remove(w.board, other);
+        board_remove(w.board, run);
+        run_free(run);
+        run_free(other);
+        worker_clear(&w);
+        rig_free(r);
+    }
+}
+
 /* The same claim can be given out twice when the database server has crashed between. */
 static void test_a_job_that_is_claimed_again_ends_its_older_run(void **state)
 {
@@ -741,6 +1092,39 @@ static void test_a_job_that_is_claimed_again_ends_its_older_run(void **state)
 }
 
 #ifdef STENO_FAULTS
+static bool all_at_once(struct rig *r)
+{
+    return sql(r, "SELECT count(*) FROM jobs WHERE state = 'processing'") == 3;
+}
+
+static bool has_three_places(struct rig *r)
+{
+    return sql(r, "SELECT count(*) FROM workers WHERE info LIKE '%\"concurrency\":3,\"concurrency_min\":1,"
+                  "\"concurrency_now\":3,%'") == 1;
+}
+
+/* One at once, and another each second while jobs wait. Each is held back so that all can be in work together. */
+static void test_jobs_in_work_follow_the_queue(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    char id[4][ID_SIZE];
+    r->opts.concurrency_min = 1;
+    for (size_t i = 0; i < ARRAY_LEN(id); i++)
+        submit(r, "null", short_clip, NULL, id[i]);
+    assert_int_equal(setenv("STENO_FAULT", "job_merged=sleep:15000", 1), 0);
+    start(r);
+    wait_until(r, all_at_once);
+    wait_until(r, has_three_places);
+    assert_true(sql(r, "SELECT max(started_at) - min(started_at) FROM jobs WHERE state = 'processing'") >
+                2 * PLACES_GROW_MS - 200);
+    for (size_t i = 0; i < ARRAY_LEN(id); i++)
+        wait_for(r, id[i], is_completed);
+    assert_int_equal(stop(r), 0);
+    unsetenv("STENO_FAULT");
+    rig_free(r);
+}
+
 /* The broker only hints: with any of its operations failing, once or always, every job ends as it would anyway. */
 static void test_a_broker_that_fails(void **state)
 {
@@ -795,15 +1179,6 @@ static void test_a_database_that_fails_once(void **state)
 static bool is_announced(struct rig *r)
 {
     return sql(r, "SELECT count(*) FROM jobs WHERE state = 'pending' AND announced_at IS NOT NULL") == 1;
-}
-
-static void wait_until(struct rig *r, bool (*is)(struct rig *r))
-{
-    int64_t until = clock_mono_ms() + PATIENCE_MS;
-    while (!is(r)) {
-        assert_true(clock_mono_ms() < until);
-        clock_sleep_ms(LOOK_MS);
-    }
 }
 
 /* Whoever submitted it died before the wake-up, and no place is free to claim it. */
@@ -877,7 +1252,7 @@ static void test_recordings_go_when_their_time_has_come(void **state)
 {
     (void)state;
     struct rig *r = rig_new();
-    r->opts.keep_audio_ms = 0;
+    r->opts.retention.audio_ms = 0;
     char id[ID_SIZE], waits[ID_SIZE];
     submit(r, "null", short_clip, NULL, waits);
     sql(r, "UPDATE jobs SET run_after = run_after + 3600000");
@@ -1011,13 +1386,24 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_drain_hands_back_and_another_goes_on),
         cmocka_unit_test(test_drain_limit_cuts_running_chunks_off),
         cmocka_unit_test(test_job_time_limit_counts_and_keeps_what_is_done),
+        cmocka_unit_test(test_the_time_limit_may_end_a_job),
+        cmocka_unit_test(test_limits_by_the_length_of_the_recording),
+        cmocka_unit_test(test_what_was_told_to_stop_and_goes_on_hangs),
+        cmocka_unit_test(test_a_worker_that_has_had_its_share_of_jobs),
+        cmocka_unit_test(test_a_long_job_is_not_waited_for),
+        cmocka_unit_test(test_a_worker_that_holds_too_much_memory),
+        cmocka_unit_test(test_nothing_is_claimed_ahead),
+        cmocka_unit_test(test_without_room_no_job_is_begun),
+        cmocka_unit_test(test_room_for_a_long_recording),
         cmocka_unit_test(test_jobs_share_the_slots),
         cmocka_unit_test(test_a_claim_without_an_answer_is_handed_back),
         cmocka_unit_test(test_an_idle_worker_hands_back_too),
         cmocka_unit_test(test_a_lost_answer_is_looked_up),
+        cmocka_unit_test(test_who_fills_the_disk),
 #ifdef STENO_FAULTS
         cmocka_unit_test(test_a_broker_that_fails),
         cmocka_unit_test(test_a_database_that_fails_once),
+        cmocka_unit_test(test_jobs_in_work_follow_the_queue),
 #endif
         cmocka_unit_test(test_unannounced_jobs_are_announced),
         cmocka_unit_test(test_the_sweeper_puts_things_right),

@@ -3,8 +3,8 @@
  * Listening sockets from a setting: "127.0.0.1:8000, [::1]:8000, unix:/run/steno.sock". A host name gives a socket for
  * each of its addresses; "*" is any address.
  */
-#ifndef API_LISTEN_H
-#define API_LISTEN_H
+#ifndef BASE_LISTEN_H
+#define BASE_LISTEN_H
 
 #include "base/err.h"
 
