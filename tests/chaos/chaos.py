@@ -42,7 +42,7 @@ FLAGS = [
     f"--lease={LEASE_S}s", "--poll-interval=200ms", "--sweep-interval=300ms", "--retry-base=100ms", "--retry-cap=1s",
     "--max-attempts=100", "--max-deaths=6", "--death-pause=1s", "--alone-patience=2s", "--upload-time-limit=30s",
     "--worker-concurrency=4", "--engine-slots=4", "--drain-timeout=5s", "--s3-timeout=4s", "--s3-part-size=5M",
-    "--max-upload-size=16M", "--max-queue-size=30", "--engine=null", "--precision=f32", "--threads=1", "--log-level=debug",
+    "--max-upload-size=16M", "--max-queue-size=30", "--min-free-disk=0", "--engine=null", "--precision=f32", "--threads=1", "--log-level=debug",
 ]
 KILLERS = 1
 SPHINX = Path("/usr/share/pocketsphinx/model/en-us")
@@ -113,6 +113,8 @@ class Rig:
             self.parts, self.server, self.closing = cluster.parts, cluster, [cluster.close]
             self.programs = cluster.roles
         self.api = next(iter(self.programs.values()))
+        self.starved = False  # a worker was without memory
+        self.held, self.holding = set(), threading.Lock()
         self.watching = threading.Event()
         self.watcher = threading.Thread(target=self.watch, daemon=True)
         self.watcher.start()
@@ -133,11 +135,34 @@ class Rig:
         wait_for(f"{part.name} starts", started, 60)
 
     def watch(self):
-        """Remembers every process that belonged to this rig, so that none can be left behind unseen."""
+        """Remembers every process that belonged to this rig, so that none can be left behind unseen; restarts programs."""
         while not self.watching.wait(0.2):
+            with self.holding:
+                self.restart_dead()
             for server in list(self.programs.values()):
                 if server.process.poll() is None:
                     self.seen |= {(p, started(p)): c for p, c in faults.descendants(server.process.pid).items()}
+
+    def restart_dead(self):
+        """As an init system. What a fault holds down is its own to start again."""
+        for name, server in self.programs.items():
+            status = server.process.poll()
+            if status is None or name in self.held:
+                continue
+            if status != -signal.SIGKILL and not (self.starved and status == -signal.SIGABRT):  # poison; no memory
+                self.broken.append(f"{name} ended by itself, with status {status}")
+            try:
+                self.parts[name].up()
+            except AssertionError:
+                pass  # again the next time
+
+    def hold(self, name):
+        with self.holding:
+            self.held.add(name)
+
+    def let_go(self, name):
+        with self.holding:
+            self.held.discard(name)
 
     def strays(self):
         """Processes of ours that belong to nobody."""
@@ -149,7 +174,11 @@ class Rig:
             return False
         self.killers_sent += 1
         client = load.Client(self.api, self.ledger, self.kinds, rng, 0)
-        return bool(client.submit(self.kinds[load.KILLER], f"killer-{self.killers_sent}"))
+        patience = threading.Timer(20, client.ending.set)
+        patience.start()
+        sent = client.submit(self.kinds[load.KILLER], f"killer-{self.killers_sent}")
+        patience.cancel()
+        return bool(sent)
 
     def log_text(self):
         return [s.log() for s in self.programs.values()]
@@ -222,11 +251,6 @@ def calm(rig):
     """Nothing fails any more; everything that was stopped goes on."""
     for file in rig.fault_files.values():
         file.clear()
-    for part in rig.parts.values():
-        server = getattr(part, "server", None)
-        if server and server.process.poll() is not None:
-            rig.broken.append(f"{part.name} ended by itself, with status {server.process.returncode}")
-            rig.up(part)
 
 
 def settle(rig):
@@ -302,6 +326,8 @@ def followers(rig, state):
 
 def close(rig, result):
     """Ends all; whatever does not end well, or stays, is broken."""
+    for name in rig.programs:
+        rig.hold(name)
     for end in rig.closing:
         try:
             end()

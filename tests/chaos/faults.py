@@ -89,9 +89,11 @@ def kill_role(role):
         if server.role == "serve":
             return send(pid, signal.SIGKILL)  # the supervisor starts it again
         part = next(p for p in rig.parts.values() if getattr(p, "server", None) is server)
+        rig.hold(part.name)
         part.signal("KILL")
         time.sleep(rng.uniform(0.1, 3))
         rig.up(part)
+        rig.let_go(part.name)
         return True
 
     return fault
@@ -112,6 +114,7 @@ def stop_role(role):
 def kill_supervisor(rig, rng):
     part = rig.parts["serve"]
     family = descendants(part.server.process.pid)
+    rig.hold(part.name)
     part.signal("KILL")
     # What it started notices and ends by itself; then an init system starts it again.
     end = time.monotonic() + 60
@@ -121,6 +124,7 @@ def kill_supervisor(rig, rng):
             break
         time.sleep(0.05)
     rig.up(part)
+    rig.let_go(part.name)
     return True
 
 
@@ -147,6 +151,7 @@ def out_of_memory(rig, rng):
     found = pick(rig, rng, "worker")
     if not found:
         return False
+    rig.starved = True
     try:
         status = Path(f"/proc/{found[1]}/status").read_text()
         now = int(status.partition("VmSize:")[2].split()[0]) * 1024

@@ -326,6 +326,7 @@ class OldServer(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path.partition("?")[0].endswith("/events"):
             self.streams.append(self.path)
+            self.last_ids.append(self.headers.get("Last-Event-ID"))
             if self.how == "missing":
                 return self.answer(404, "application/problem+json", b'{"code":"no_such_route","detail":"no such route"}')
             if self.how == "page":
@@ -345,10 +346,12 @@ class OldServer(http.server.BaseHTTPRequestHandler):
         answer = server.getresponse()
         if self.how == "cut" and self.path.partition("?")[0].endswith("/events"):
             # Never more than one chunk.
-            whole = answer.read()
-            events = whole.split(b"\n\n")
-            n = next((i for i, e in enumerate(events) if b'"type":"chunk"' in e), len(events) - 1)
-            return self.answer(answer.status, answer.getheader("Content-Type"), b"\n\n".join(events[: n + 1]) + b"\n\nid: 99\ndata: {")
+            events, line = b"", b"-"
+            while line and b'"type":"chunk"' not in line:
+                line = answer.readline()
+                events += line
+            server.close()
+            return self.answer(answer.status, answer.getheader("Content-Type"), events + b"\nid: 99\ndata: {")
         return self.answer(answer.status, answer.getheader("Content-Type") or "", answer.read())
 
     do_GET = do_POST = pass_on
@@ -369,8 +372,8 @@ class OldServer(http.server.BaseHTTPRequestHandler):
 def old(whisper):
     made = []
 
-    def make(how):
-        handler = type("Old", (OldServer,), {"target": whisper, "how": how, "streams": [], "over": threading.Event()})
+    def make(how, target=whisper):
+        handler = type("Old", (OldServer,), {"target": target, "how": how, "streams": [], "last_ids": [], "over": threading.Event()})
         s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         s.daemon_threads = True
         threading.Thread(target=s.serve_forever, daemon=True).start()
@@ -398,14 +401,19 @@ def test_servers_without_events_are_asked(steno, whisper, old, how, streams):
     assert steno.ok("wait", "--server", url, job_id) == f"{job_id} completed\n"
 
 
-def test_streams_that_break_off_go_on_where_they_were(steno, whisper, old):
+def test_streams_that_break_off_go_on_where_they_were(steno, api, old):
     """Each stream has one chunk and breaks off in the middle of the next event: that one is asked for again."""
-    url, handler = old("cut")
-    text = steno.ok("transcribe", "--server", url, LONG)
-    job_id = whisper.sql("SELECT id FROM jobs ORDER BY created_at DESC, id DESC LIMIT 1")[0][0]
-    assert text == steno.ok("result", "--server", whisper.url, job_id)
-    assert handler.streams[0].endswith("?since=0")
-    assert not any("since" in path for path in handler.streams[1:])
+    url, handler = old("cut", api)
+    reader, text = start(steno, "transcribe", "--server", url, COMMANDS), ""
+    (job_id,) = the_job(api)
+    for i in range(4):
+        save_chunk(api, job_id, i, f"part {i}", 3 + i)
+        text += f"part {i}\n"
+        reader.wait_text(text)
+    fail(api, job_id, 7)
+    assert reader.end()[0] == FAILED
+    assert handler.streams[0].endswith("?since=0") and not any("since" in path for path in handler.streams[1:])
+    assert handler.last_ids == [None, "3", "4", "5", "6"]
 
 
 def test_a_server_that_has_no_room_for_streams(steno):

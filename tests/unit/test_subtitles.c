@@ -121,6 +121,12 @@ static void test_cues_by_word_times(void **state)
                            .words = &(struct word){0, 800, "abcdefgh", -1},
                            .n_words = 1},
          &(struct subtitle_opts){.max_line_width = 4, .max_line_count = 1}, "0-400 abcd\n400-800 efgh\n");
+    static const struct word letters[] = {{0, 100, "I", -1}, {200, 300, "a", -1}, {400, 500, "b", -1}};
+    const struct segment short_ones = {.start_ms = 0, .end_ms = 900, .text = "I a b", .words = letters, .n_words = 3};
+    look(&short_ones, &(struct subtitle_opts){.max_words_per_line = 1, .max_line_count = 1},
+         "0-100 I\n200-300 a\n400-500 b\n");
+    look(&short_ones, &(struct subtitle_opts){.max_words_per_line = 1, .max_line_count = 1, .highlight_words = 1},
+         "0-100 [I]\n200-300 [a]\n400-500 [b]\n");
 }
 
 static void test_words_are_highlighted(void **state)
