@@ -5,6 +5,7 @@
 #   make demo       speech to text in one command      make check     format, includes, linters, documents
 #   make install    PREFIX=/usr/local DESTDIR=         make bench     benchmarks
 #   make fuzz       short run of the fuzz targets      make faults    a cluster whose servers die and hang
+#   make chaos      whatever can go wrong, at random   make soak      20,000 jobs through one worker
 #   make api-docs   with the pages /docs, /redoc   make clean      removes the build folders
 
 PREFIX ?= /usr/local
@@ -16,7 +17,7 @@ FAULT_SECONDS ?= 600
 NINJA = ninja $(if $(JOBS),-j$(JOBS))
 LIST = packaging/apt-
 
-.PHONY: all demo test check bench fuzz faults install clean docs api-docs deps-build deps-demo deps-test deps-bench deps-check deps-fuzz
+.PHONY: all demo test check bench fuzz faults chaos soak release-with-faults install clean docs api-docs deps-build deps-demo deps-test deps-bench deps-check deps-fuzz
 
 all: deps-build build/build.ninja
 	$(NINJA) -C build
@@ -42,11 +43,20 @@ bench: deps-demo deps-test deps-bench
 fuzz: deps-fuzz
 	tools/fuzz.sh $(FUZZ_SECONDS)
 
-faults: deps-test
-	test -e build-release/build.ninja || meson setup build-release -Dtests=true -Dfaults=true -Dbuildtype=release $(MESON_FLAGS)
-	$(NINJA) -C build-release
+faults: deps-test release-with-faults
 	STENO_BIN=$(CURDIR)/build-release/steno STENO_TEST_LONG=$(FAULT_SECONDS) \
 		/usr/bin/python3 -m pytest -s -q -p no:cacheprovider tests/e2e/test_cluster_faults.py -k survives
+
+# At most ten minutes; CHAOS_FLAGS="--seed N" repeats a run.
+chaos: deps-test release-with-faults
+	STENO_BIN=$(CURDIR)/build-release/steno tests/chaos/chaos.py $(CHAOS_FLAGS)
+
+soak: deps-test release-with-faults
+	STENO_BIN=$(CURDIR)/build-release/steno tests/chaos/soak.py $(SOAK_FLAGS)
+
+release-with-faults:
+	test -e build-release/build.ninja || meson setup build-release -Dtests=true -Dfaults=true -Dbuildtype=release $(MESON_FLAGS)
+	$(NINJA) -C build-release
 
 # Only copies: run `make` before, so that nothing is compiled as root.
 install:

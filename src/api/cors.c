@@ -2,8 +2,10 @@
 #include "api/cors.h"
 
 #include "base/str.h"
+#include "base/words.h"
 
 #include <string.h>
+#include <strings.h>
 
 /* How long a browser may remember the answer to a preflight: Chromium's limit. */
 #define MAX_AGE_S "7200"
@@ -15,6 +17,9 @@
 #define ALLOWED                                                                                                 \
     "Authorization, Content-Type, Content-Disposition, Idempotency-Key, If-None-Match, Last-Event-ID, Prefer, " \
     "X-Request-Id"
+
+/* Between origins. */
+#define SEPARATORS ", "
 
 static bool origin_ok(const char *p, size_t n)
 {
@@ -32,23 +37,13 @@ static bool origin_ok(const char *p, size_t n)
     return false;
 }
 
-/* The next word of a list with commas; false at its end. */
-static bool next_origin(const char **p, const char **ret, size_t *ret_n)
-{
-    *p += strspn(*p, ", ");
-    *ret = *p;
-    *ret_n = strcspn(*p, ", ");
-    *p += *ret_n;
-    return *ret_n > 0;
-}
-
 int cors_check(const char *origins, struct err *err)
 {
     const char *one;
     size_t n;
     if (str_eq(origins, "*"))
         return 0;
-    for (const char *p = origins; next_origin(&p, &one, &n);)
+    for (const char *p = origins; words_next(&p, SEPARATORS, &one, &n);)
         if (!origin_ok(one, n))
             return err_set(
                 err, ERR_INVALID,
@@ -56,16 +51,6 @@ int cors_check(const char *origins, struct err *err)
                 "a path",
                 (int)MIN(n, (size_t)100), one);
     return 0;
-}
-
-static bool allowed(const char *origins, const char *origin)
-{
-    const char *one;
-    size_t n, len = strlen(origin);
-    for (const char *p = origins; next_origin(&p, &one, &n);)
-        if (n == len && strncasecmp(one, origin, n) == 0)
-            return true;
-    return false;
 }
 
 /* Says who may read the answer; false: nobody else. */
@@ -80,7 +65,7 @@ static bool allow_origin(struct answer *a, const char *origins, const char *orig
     }
     /* Caches must not give one origin's answer to another. */
     answer_header(a, "Vary", "Origin");
-    if (!origin || !allowed(origins, origin))
+    if (!origin || !words_have_ieq(origins, SEPARATORS, origin))
         return false;
     answer_header(a, "Access-Control-Allow-Origin", "%s", origin);
     return true;
@@ -95,9 +80,17 @@ void cors_answer(struct answer *a, const char *origins, const char *origin)
 void cors_preflight(struct answer *a, const char *origins, const char *origin, const char *methods)
 {
     /* The origin itself comes with cors_answer, as on every answer. */
-    if (!origins || !*origins || !origin || (strcmp(origins, "*") != 0 && !allowed(origins, origin)))
+    if (!origins || !*origins || !origin || (strcmp(origins, "*") != 0 && !words_have_ieq(origins, SEPARATORS, origin)))
         return;
     answer_header(a, "Access-Control-Allow-Methods", "%s", methods);
     answer_header(a, "Access-Control-Allow-Headers", ALLOWED);
     answer_header(a, "Access-Control-Max-Age", MAX_AGE_S);
+}
+
+bool cors_websocket(const char *origins, const char *origin, const char *host)
+{
+    const char *own = origin ? strstr(origin, "://") : NULL;
+    if (!origin || (own && host && strcasecmp(own + strlen("://"), host) == 0))
+        return true;
+    return origins && (strcmp(origins, "*") == 0 || words_have_ieq(origins, SEPARATORS, origin));
 }

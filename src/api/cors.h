@@ -17,5 +17,11 @@ int cors_check(const char *origins, struct err *err) MUST_CHECK;
 void cors_answer(struct answer *a, const char *origins, const char *origin);
 /* Adds the same for the question before a request: `methods` as in Allow. */
 void cors_preflight(struct answer *a, const char *origins, const char *origin, const char *methods);
+/*
+ * May a page of `origin` hold a WebSocket to us, who are called `host` (either NULL: was not sent)? Browsers ask nobody
+ * before they open one, and let every page read it. Pages of our own may, those that may read answers, and whatever is
+ * no browser.
+ */
+bool cors_websocket(const char *origins, const char *origin, const char *host);
 
 #endif

@@ -12,6 +12,7 @@
 #include "api/server.h"
 #include "api/wait.h"
 #include "base/str.h"
+#include "base/words.h"
 #include "storage/storage.h"
 #include "transcript/format.h"
 
@@ -155,13 +156,12 @@ int direct_config(struct request *rq, struct err *err)
     jw_int(&w, "max_concurrent_requests", o->direct_max);
     jw_seconds(&w, "timeout", o->direct_ms);
     jw_open(&w, "engines", '[');
-    for (const char *p = o->engine_names; *p;) {
-        size_t n = strcspn(p, ",");
-        const char *name = arena_dup(&rq->arena, p, n);
+    const char *names = o->engine_names, *one;
+    size_t n;
+    while (words_next(&names, ",", &one, &n)) {
+        const char *name = arena_dup(&rq->arena, one, n);
         if (name)
             jw_str(&w, NULL, name);
-        p += n;
-        p += strspn(p, ",");
     }
     jw_close(&w, ']');
     jw_close(&w, '}');

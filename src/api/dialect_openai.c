@@ -11,6 +11,7 @@
 #include "api/openai.h"
 #include "base/languages.h"
 #include "base/str.h"
+#include "base/words.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -121,30 +122,24 @@ static int wrong(struct form *f, const char *field, enum problem *ret_problem)
     return ERR_INVALID;
 }
 
-/* Is WORD in a list with commas (NULL: an empty one)? */
 static bool listed(const char *list, const char *word)
 {
-    size_t n = strlen(word);
-    for (const char *p = list; p && *p;) {
-        size_t len = strcspn(p, ",");
-        if (len == n && memcmp(p, word, n) == 0)
-            return true;
-        p += len + (p[len] == ',');
-    }
-    return false;
+    return words_have(list, ",", word);
 }
 
 /* Does a list hold nothing but words of another list? */
 static bool all_listed(const char *list, const char *words)
 {
-    for (const char *p = list; p && *p;) {
-        char one[32] = "";
-        size_t len = strcspn(p, ",");
-        if (len && len < sizeof one)
-            memcpy(one, p, len);
-        if (!listed(words, one))
+    const char *one;
+    size_t n;
+    while (words_next(&list, ",", &one, &n)) {
+        char word[32];
+        if (n >= sizeof word)
             return false;
-        p += len + (p[len] == ',');
+        memcpy(word, one, n);
+        word[n] = '\0';
+        if (!listed(words, word))
+            return false;
     }
     return true;
 }

@@ -137,7 +137,7 @@ int queue_status(struct request *rq, struct err *err)
 {
     struct store_counts c;
     struct store_pace pace;
-    int rc = store_counts(rq->api->o.store, &c, err);
+    int rc = store_counts(rq->api->o.store, true, &c, err);
     if (rc >= 0)
         rc = store_pace(rq->api->o.store, &pace, err);
     if (rc < 0)

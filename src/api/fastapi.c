@@ -2,11 +2,12 @@
 #include "api/fastapi.h"
 
 #include "base/str.h"
+#include "base/words.h"
 
 #include <ctype.h>
 #include <string.h>
 
-enum { ENDING_MAX = 16, ANSWER_MAX = 64 << 20 };
+enum { ANSWER_MAX = 64 << 20 };
 
 /* Of all that ffmpeg takes, what people call a recording or a film. */
 static const char media_endings[] =
@@ -62,28 +63,10 @@ const char *fastapi_refuse(struct refusal *r, struct buf *b)
     return "application/json";
 }
 
-static bool has_ending(const char *endings, const char *ending)
-{
-    size_t n = strlen(ending);
-    for (const char *p = endings; *p;) {
-        size_t len = strcspn(p, " ");
-        char one[ENDING_MAX];
-        if (len == n && n < sizeof one) {
-            memcpy(one, p, len);
-            one[len] = '\0';
-            if (str_ieq(one, ending))
-                return true;
-        }
-        p += len;
-        p += strspn(p, " ");
-    }
-    return false;
-}
-
 int fastapi_check_ending(const char *filename, const char *endings, enum problem *ret_problem, struct err *err)
 {
     const char *dot = strrchr(filename, '.');
-    if (dot && has_ending(endings, dot))
+    if (dot && words_have_ieq(endings, " ", dot))
         return 0;
     *ret_problem = PROBLEM_not_audio;
     return err_set(err, ERR_UNSUPPORTED, "Unsupported file format");

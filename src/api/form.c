@@ -3,6 +3,7 @@
 
 #include "api/dialect.h"
 #include "base/str.h"
+#include "base/words.h"
 #include "job/job.h"
 
 #include <ctype.h>
@@ -70,14 +71,8 @@ static int check_engine(const struct form *f, char **value, struct err *err)
         *value = NULL;
         return 0;
     }
-    size_t n = strlen(*value);
-    for (const char *p = f->engine_names; *p;) {
-        size_t len = strcspn(p, ",");
-        if (len == n && memcmp(p, *value, n) == 0)
-            return 0;
-        p += len;
-        p += strspn(p, ",");
-    }
+    if (words_have(f->engine_names, ",", *value))
+        return 0;
     return err_set(err, ERR_INVALID, "field 'engine' must be one of: auto,%s", f->engine_names);
 }
 

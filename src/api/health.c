@@ -98,7 +98,7 @@ static int ask_queue(struct health *h, struct health_report *ret, struct err *er
 {
     struct store_counts c;
     int64_t began = clock_mono_ms();
-    int rc = store_counts(h->o.store, &c, err);
+    int rc = store_counts(h->o.store, false, &c, err);
     ret->latency_ms = clock_mono_ms() - began;
     if (rc < 0)
         return rc;

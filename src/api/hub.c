@@ -91,7 +91,7 @@ static void *feed_main(void *arg)
     bool said = false;
     while (!atomic_load(&h->closing)) {
         struct err err = ERR_INIT;
-        int rc = broker_next_event(h->o.broker, -1, &e, &err);
+        int rc = broker_next_event(h->o.broker, LOOK_MS, &e, &err);
         if (rc > 0)
             pass_on(h, &e);
         if (rc < 0 && !said)

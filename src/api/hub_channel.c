@@ -197,7 +197,8 @@ static void on_queue(struct hub *h, struct post *p)
         if (!c || c->position == (int64_t)i)
             continue;
         c->position = (int64_t)i;
-        tell(c);
+        if (c->known) /* else the first look, which is under way, tells */
+            tell(c);
     }
     free(q);
 }

@@ -5,6 +5,7 @@
  */
 #include "api/live.h"
 
+#include "api/cors.h"
 #include "api/http.h"
 #include "api/live_conn.h"
 #include "api/server.h"
@@ -102,6 +103,11 @@ static int take_over(struct request *rq, const struct live_opts *o, struct err *
 int live_start(struct request *rq, const struct live_opts *o, struct err *err)
 {
     struct api *api = rq->api;
+    if (o->transport == LIVE_WEBSOCKET && !cors_websocket(api->o.cors_origins, rq->origin, rq->host))
+        return request_problem(rq, PROBLEM_foreign_origin,
+                               "pages of '%.100s' may not follow jobs here, which is '%.100s'; a proxy in between must "
+                               "pass the Host header on",
+                               rq->origin, rq->host ? rq->host : "");
     if (o->transport == LIVE_WEBSOCKET && shake_hands(rq))
         return 0;
     if (o->transport == LIVE_SSE)

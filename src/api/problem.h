@@ -23,6 +23,7 @@
     X(missing_field, 400, "Field missing", "send the field")                                           \
     X(malformed_json, 400, "Malformed JSON body", "send a JSON object")                                \
     X(bad_upload_url, 403, "Bad upload URL", "ask for a new one")                                      \
+    X(foreign_origin, 403, "Page of another origin", "name its origin in `cors_origins`")              \
     X(upload_not_found, 404, "No such upload", "ask for an upload URL first; it may have expired")     \
     X(no_such_route, 404, "No such page", "see GET / for what there is")                               \
     X(job_not_found, 404, "No such job", "check the id; purged jobs are gone")                         \

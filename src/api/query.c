@@ -3,6 +3,7 @@
 
 #include "api/percent.h"
 #include "base/str.h"
+#include "base/words.h"
 
 #include <string.h>
 
@@ -38,15 +39,7 @@ int query_parse(const char *raw, struct arena *a, struct query *ret, struct err 
 
 bool query_has_word(const char *words, const char *word)
 {
-    size_t n = strlen(word);
-    for (const char *p = words; *p;) {
-        size_t len = strcspn(p, " ");
-        if (len == n && memcmp(p, word, n) == 0)
-            return true;
-        p += len;
-        p += strspn(p, " ");
-    }
-    return false;
+    return words_have(words, " ", word);
 }
 
 int query_allow(const struct query *q, const char *names, struct err *err)

@@ -39,7 +39,7 @@ int route_queues(struct request *rq, struct err *err)
     struct figures f;
     int64_t latency_ms = 0;
     struct err away = ERR_INIT;
-    int rc = store_counts(rq->api->o.store, &f.counts, err);
+    int rc = store_counts(rq->api->o.store, false, &f.counts, err);
     if (rc < 0)
         return rc;
     bool up = health_broker(rq->api->o.broker, &latency_ms, f.depth, &away) >= 0;
@@ -85,7 +85,7 @@ static int set_paused(struct request *rq, bool paused, struct err *err)
     int64_t latency_ms = 0;
     struct err away = ERR_INIT;
     if (rc >= 0)
-        rc = store_counts(store, &f.counts, err);
+        rc = store_counts(store, false, &f.counts, err);
     if (rc < 0)
         return rc;
     if (health_broker(rq->api->o.broker, &latency_ms, f.depth, &away) < 0)

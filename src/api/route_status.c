@@ -101,7 +101,7 @@ int route_metrics(struct request *rq, struct err *err)
     struct err away = ERR_INIT;
     struct worker_row *workers = NULL;
     size_t n = 0;
-    bool up = store_counts(api->o.store, &counts, &away) >= 0 &&
+    bool up = store_counts(api->o.store, true, &counts, &away) >= 0 &&
               store_list_workers(api->o.store, &rq->arena, &workers, &n, &away) >= 0;
     if (!up)
         log_warn(&rq->log, "no figures of jobs: %s", away.msg);

@@ -191,6 +191,13 @@ static int bad_url(enum problem *ret_problem, struct err *err, const char *why)
     return err_set(err, ERR_INVALID, "%s", why);
 }
 
+static int other_size(const struct job_upload *u, int64_t size, enum problem *ret_problem, struct err *err)
+{
+    *ret_problem = PROBLEM_upload_missing;
+    return err_set(err, ERR_CONFLICT, "%lld bytes were announced, and %lld were put there: upload it again",
+                   (long long)u->size, (long long)size);
+}
+
 static int used(const char *id, enum problem *ret_problem, struct err *err)
 {
     *ret_problem = PROBLEM_upload_used;
@@ -234,24 +241,24 @@ int upload_url_admit(struct request *rq, enum problem *ret_problem, struct err *
 int upload_url_store(struct request *rq, struct storage_put *put, enum problem *ret_problem, struct err *err)
 {
     const struct job_upload *u = rq->signed_upload;
-    struct job_upload now;
     struct object_info info;
-    /* Meanwhile a job may have the object that came by an earlier upload: that must not be replaced under it. */
-    int rc = store_get_upload(rq->api->o.store, u->id, &rq->arena, &now, err);
-    if (rc >= 0 && now.used_at)
-        rc = used(u->id, ret_problem, err);
+    int rc = storage_put_seal(put, &info, err);
+    if (rc >= 0 && u->size >= 0 && u->size != info.size)
+        rc = other_size(u, info.size, ret_problem, err);
+    if (rc >= 0) {
+        /* Noted first: of several that come at the same time one is let through, and only its bytes can ever stand
+         * there, whenever a job takes them. */
+        rc = store_upload_comes(rq->api->o.store, u->id, info.sha256, err);
+        if (rc == ERR_CONFLICT)
+            *ret_problem = PROBLEM_upload_used;
+    }
     if (rc < 0) {
         storage_put_abort(put);
         return rc;
     }
-    rc = storage_put_commit(put, &info, err);
-    if (rc < 0) {
+    rc = storage_put_commit(put, NULL, err);
+    if (rc < 0)
         *ret_problem = PROBLEM_storage_unavailable;
-        return rc;
-    }
-    rc = store_upload_arrived(rq->api->o.store, u->id, info.sha256, err);
-    if (rc == ERR_CONFLICT)
-        *ret_problem = PROBLEM_upload_used;
     return rc;
 }
 
@@ -294,11 +301,8 @@ static int pin(struct request *rq, const struct job_upload *u, struct object_inf
         *ret_problem = PROBLEM_empty_file;
         return err_set(err, ERR_INVALID, "'%.100s' is empty: there is nothing to transcribe", u->filename);
     }
-    if (u->size >= 0 && u->size != info->size) {
-        *ret_problem = PROBLEM_upload_missing;
-        return err_set(err, ERR_CONFLICT, "%lld bytes were announced, and %lld were put there: upload it again",
-                       (long long)u->size, (long long)info->size);
-    }
+    if (u->size >= 0 && u->size != info->size)
+        return other_size(u, info->size, ret_problem, err);
     *ret_sum = *info->etag ? arena_printf(&rq->arena, STORAGE_ETAG_PREFIX "%s", info->etag) : u->etag;
     return *ret_sum ? 0 : err_set(err, ERR_NOMEM, "no memory for this request");
 }

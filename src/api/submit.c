@@ -208,7 +208,7 @@ int submit_admit(struct request *rq, enum problem *ret_problem, struct err *err)
     if (rc == ERR_BUSY)
         *ret_problem = PROBLEM_disk_full;
     if (rc >= 0 && max)
-        rc = store_counts(rq->api->o.store, &c, err);
+        rc = store_counts(rq->api->o.store, false, &c, err);
     if (rc >= 0 && max && c.by_state[JOB_PENDING] >= max) {
         *ret_problem = PROBLEM_queue_full;
         rc = err_set(err, ERR_BUSY, "%lld jobs wait already; try again later", (long long)c.by_state[JOB_PENDING]);

@@ -2,6 +2,7 @@
 #include "api/ws.h"
 
 #include "base/str.h"
+#include "base/words.h"
 
 #include <arpa/inet.h>
 #include <openssl/evp.h>
@@ -13,21 +14,9 @@
 /* ---- handshake ---- */
 
 static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+/* Between the words of a header. */
+#define SEPARATORS " \t,"
 enum { KEY_CHARS = 24, KEY_BYTES = 16, SHA1_BYTES = 20 };
-
-/* Is `word` one of the comma-separated words of a header? */
-static bool has_word(const char *header, const char *word)
-{
-    size_t n = strlen(word);
-    for (const char *p = header; p && *p;) {
-        p += strspn(p, " \t,");
-        size_t len = strcspn(p, " \t,");
-        if (len == n && strncasecmp(p, word, n) == 0)
-            return true;
-        p += len;
-    }
-    return false;
-}
 
 /* Base64 of 16 bytes. */
 static bool key_valid(const char *key)
@@ -40,7 +29,7 @@ static bool key_valid(const char *key)
 
 enum ws_verdict ws_accept(const struct ws_handshake *h, char ret_accept[WS_ACCEPT_SIZE])
 {
-    if (!has_word(h->upgrade, "websocket") || !has_word(h->connection, "upgrade"))
+    if (!words_have_ieq(h->upgrade, SEPARATORS, "websocket") || !words_have_ieq(h->connection, SEPARATORS, "upgrade"))
         return WS_NO_UPGRADE;
     if (!h->version || strcmp(h->version, "13") != 0)
         return WS_BAD_VERSION;

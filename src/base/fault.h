@@ -3,12 +3,18 @@
  * Fault hooks: named points where a test can kill, stop, delay or fail this program.
  *
  * They exist only in builds with -Dfaults=true; elsewhere FAULT_POINT(x) is the constant 0. The environment
- * variable STENO_FAULT holds "point=action[,point=action...]" with the actions
+ * variable STENO_FAULT holds "point=action[,point=action...]", or "@FILE": that stands in FILE, which is read each
+ * time, so that faults begin and end while the program runs (replace it by rename). The actions:
  *
  *   kill      SIGKILL to this process        stop      SIGSTOP to this process
  *   fail      the point returns an error     sleep:MS  waits that long
+ *   lost      storage_*: it is done, but said to have failed       cut   storage_write: done by half, then it fails
+ *   jump:MS   clock, db_clock: what they tell is off by so much
  *
- * "@N" behind an action fires it only when this process passes the point for the N-th time.
+ * "@N" behind an action fires it only when this process passes the point for the N-th time, "/N" each N-th time.
+ * "storage", "broker" and "db" stand for all points that begin so, and count their passes together. A point that is
+ * about something (storage_*: a key) can be narrowed: "storage_fetch(poison.wav)=kill" fires only where that is part
+ * of it.
  *
  * Each fires once per run of the test, not per process: STENO_FAULT_DIR names a folder where a fired fault
  * leaves a file "<point>", made with O_EXCL, and a fault whose file stands does not fire again. Without the folder it
@@ -18,6 +24,9 @@
 #define BASE_FAULT_H
 
 #include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
 
 /* The points of a job's life, in the order it passes them. Tests walk this list (`steno __faults` prints it). */
 #define FAULT_POINTS(X)                                                                                  \
@@ -51,11 +60,27 @@
     X(broker_ping)                                                                                \
     X(db_read)                                                                                    \
     X(db_write)                                                                                   \
-    X(db_ping)
+    X(db_ping)                                                                                    \
+    X(storage_put)                                                                                \
+    X(storage_write)                                                                              \
+    X(storage_commit)                                                                             \
+    X(storage_get)                                                                                \
+    X(storage_read)                                                                               \
+    X(storage_fetch)                                                                              \
+    X(storage_stat)                                                                               \
+    X(storage_delete)                                                                             \
+    X(storage_list)                                                                               \
+    X(storage_sweep)                                                                              \
+    X(storage_ping)
+
+/* What jumps. */
+#define FAULT_CLOCKS(X)                          \
+    X(clock)    /* of this process: wall time */ \
+    X(db_clock) /* of the database, as this process reads it */
 
 enum fault_point {
 #define X(name) FAULT_##name,
-    FAULT_POINTS(X) FAULT_OPERATIONS(X)
+    FAULT_POINTS(X) FAULT_OPERATIONS(X) FAULT_CLOCKS(X)
 #undef X
         FAULT_COUNT
 };
@@ -69,12 +94,29 @@ enum {
 
 const char *fault_name(enum fault_point p);
 
+enum fault_effect { FAULT_NONE, FAULT_FAIL, FAULT_LOST, FAULT_CUT };
+
 #ifdef STENO_FAULTS
-/* 0, or ERR_UNAVAILABLE with "injected fault at <point>" in err when the action is `fail`. */
-int fault_hit(enum fault_point p, struct err *err) MUST_CHECK;
-#define FAULT_POINT(name, err) fault_hit(FAULT_##name, err)
+/* Does what kills, stops and waits; the rest is the caller's to do. `about`: NULL when the point is about nothing. */
+enum fault_effect fault_look(enum fault_point p, const char *about);
+/* ERR_UNAVAILABLE, with "injected fault at <point>" in err. */
+int fault_strike(enum fault_point p, struct err *err);
+/* 0, or fault_strike for whatever else than FAULT_NONE. */
+int fault_hit(enum fault_point p, const char *about, struct err *err) MUST_CHECK;
+/* By how much a clock is off. */
+int64_t fault_jump_ms(enum fault_point p);
+/* Tests: counts passes from 0 again; whether a fault struck since the last call. */
+bool fault_reset(void);
+#define FAULT_LOOK(name, about)          fault_look(FAULT_##name, about)
+#define FAULT_STRIKE(name, err)          fault_strike(FAULT_##name, err)
+#define FAULT_POINT_AT(name, about, err) fault_hit(FAULT_##name, about, err)
+#define FAULT_JUMP_MS(name)              fault_jump_ms(FAULT_##name)
 #else
-#define FAULT_POINT(name, err) ((void)(err), 0)
+#define FAULT_LOOK(name, about)          ((void)(about), FAULT_NONE)
+#define FAULT_STRIKE(name, err)          ((void)(err), 0)
+#define FAULT_POINT_AT(name, about, err) ((void)(about), (void)(err), 0)
+#define FAULT_JUMP_MS(name)              0
 #endif
+#define FAULT_POINT(name, err) FAULT_POINT_AT(name, NULL, err)
 
 #endif

@@ -151,7 +151,7 @@ static int look_at_space(const char *path, struct space *ret, struct err *err)
 
 int io_free_bytes(const char *path, int64_t *ret, struct err *err)
 {
-    struct space s;
+    struct space s = {0};
     int rc = look_at_space(path, &s, err);
     if (rc == 0)
         *ret = s.free;
@@ -160,7 +160,7 @@ int io_free_bytes(const char *path, int64_t *ret, struct err *err)
 
 int io_room(const char *path, int64_t n, int64_t keep, struct err *err)
 {
-    struct space s;
+    struct space s = {0};
     int rc = look_at_space(path, &s, err);
     if (rc < 0 || n <= s.free - keep || s.total == 0) /* some file systems do not say */
         return rc;

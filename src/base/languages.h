@@ -110,5 +110,7 @@
 
 /* "english" for "en", "EN", "en-GB"; NULL: not in the table. */
 const char *language_name(const char *code);
+/* "en" for "en", "EN-gb", "English"; NULL: not in the table. */
+const char *language_code(const char *text);
 
 #endif

@@ -68,7 +68,7 @@ static void add_field(struct buf *b, bool json, const char *name, const char *va
         return;
     /* An id comes from outside at times; cut, so that a line always fits its buffer. */
     char cut[FIELD_MAX + 1];
-    size_t n = strnlen(value, FIELD_MAX + 1);
+    size_t n = strlen(value);
     n = n > FIELD_MAX ? utf8_floor(value, FIELD_MAX) : n;
     memcpy(cut, value, n);
     cut[n] = '\0';

@@ -103,23 +103,21 @@ static void remove_unfinished(const struct local_broker *l)
     closedir(d);
 }
 
-static int listen_open(struct local_broker *l, const char *kind, struct listener *ret, struct err *err)
+/* A pipe by this name, open for reading: the descriptor. */
+static int make_pipe(struct local_broker *l, const char *name, struct err *err)
 {
     for (int i = 0; i < OPEN_TRIES; i++) {
         char unfinished[64], random[17];
         unsigned char bytes[8];
         random_bytes(bytes, sizeof bytes);
         str_hex(bytes, sizeof bytes, random);
-        snprintf(unfinished, sizeof unfinished, NEW_PREFIX "%s%d-%s", kind, (int)getpid(), random);
-        snprintf(ret->name, sizeof ret->name, "%s%d-%s" SUFFIX, kind, (int)getpid(), random);
+        snprintf(unfinished, sizeof unfinished, NEW_PREFIX "%d-%s", (int)getpid(), random);
         if (mkfifoat(l->dir, unfinished, 0600) < 0)
             return fail(l, errno, "making a pipe", err);
         /* Also for writing: otherwise the pipe would be at its end whenever no sender has it open. */
         int fd = openat(l->dir, unfinished, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-        if (fd >= 0 && renameat(l->dir, unfinished, l->dir, ret->name) == 0) {
-            ret->fd = fd;
-            return 0;
-        }
+        if (fd >= 0 && renameat(l->dir, unfinished, l->dir, name) == 0)
+            return fd;
         int sys = errno;
         unlinkat(l->dir, unfinished, 0);
         close_fd(&fd);
@@ -127,6 +125,20 @@ static int listen_open(struct local_broker *l, const char *kind, struct listener
             return fail(l, sys, "opening a pipe", err);
     }
     return err_set(err, ERR_UNAVAILABLE, "cannot open a pipe in broker folder '%s'", l->folder);
+}
+
+static int listen_open(struct local_broker *l, const char *kind, struct listener *ret, struct err *err)
+{
+    char random[17];
+    unsigned char bytes[8];
+    random_bytes(bytes, sizeof bytes);
+    str_hex(bytes, sizeof bytes, random);
+    snprintf(ret->name, sizeof ret->name, "%s%d-%s" SUFFIX, kind, (int)getpid(), random);
+    int fd = make_pipe(l, ret->name, err);
+    if (fd < 0)
+        return fd;
+    ret->fd = fd;
+    return 0;
 }
 
 static void listen_close(struct local_broker *l, struct listener *n)
@@ -231,10 +243,44 @@ static int local_send_event(struct broker *b, const char *msg, size_t len, struc
     return send_all(of(b), events_kind, msg, len, err);
 }
 
+/* Is the pipe still where senders look for it? */
+static int check_listener(const struct local_broker *l, const struct listener *n, struct err *err)
+{
+    struct stat mine, there;
+    if (n->fd < 0)
+        return 0;
+    if (fstat(n->fd, &mine) < 0 || fstatat(l->dir, n->name, &there, AT_SYMLINK_NOFOLLOW) < 0)
+        return fail(l, errno, "looking for a pipe", err);
+    if (mine.st_ino != there.st_ino || mine.st_dev != there.st_dev)
+        return err_set(err, ERR_UNAVAILABLE, "somebody replaced a pipe in broker folder '%s'", l->folder);
+    return 0;
+}
+
+/*
+ * Whatever cleans folders may have taken the pipe away: nobody would reach us any more. The new one has the same name
+ * and the same descriptor, since local_ping looks at both from another thread.
+ */
+static int keep_listening(struct local_broker *l, const struct listener *n, struct err *err)
+{
+    struct err gone = ERR_INIT;
+    if (check_listener(l, n, &gone) >= 0)
+        return 0;
+    CLEANUP(close_fd) int fd = make_pipe(l, n->name, err);
+    if (fd < 0)
+        return fd;
+    if (dup3(fd, n->fd, O_CLOEXEC) < 0)
+        return fail(l, errno, "making a pipe again", err);
+    log_warn(&lc, "the pipe '%s' was taken away: made anew", n->name);
+    return 0;
+}
+
 static int local_wait(struct broker *b, int64_t timeout_ms, struct err *err)
 {
     struct local_broker *l = of(b);
-    int rc = waiter_wait(&l->tokens.waiter, l->tokens.fd, true, waiter_deadline(timeout_ms), err);
+    int rc = keep_listening(l, &l->tokens, err);
+    if (rc < 0)
+        return rc;
+    rc = waiter_wait(&l->tokens.waiter, l->tokens.fd, true, waiter_deadline(timeout_ms), err);
     if (rc != WAITER_READABLE)
         return rc < 0 ? rc : 0;
     /* All that is there is one wake-up. Bounded, should senders be faster than we are. */
@@ -276,6 +322,9 @@ static int local_next_event(struct broker *b, int64_t timeout_ms, struct event *
 {
     struct local_broker *l = of(b);
     int64_t until = waiter_deadline(timeout_ms);
+    int kept = keep_listening(l, &l->events, err);
+    if (kept < 0)
+        return kept;
     for (;;) {
         if (take_event(l, ret))
             return 1;
@@ -290,19 +339,6 @@ static int local_next_event(struct broker *b, int64_t timeout_ms, struct event *
         if (rc != WAITER_READABLE)
             return rc < 0 ? rc : 0;
     }
-}
-
-/* Is the pipe still where senders look for it? */
-static int check_listener(const struct local_broker *l, const struct listener *n, struct err *err)
-{
-    struct stat mine, there;
-    if (n->fd < 0)
-        return 0;
-    if (fstat(n->fd, &mine) < 0 || fstatat(l->dir, n->name, &there, AT_SYMLINK_NOFOLLOW) < 0)
-        return fail(l, errno, "looking for a pipe", err);
-    if (mine.st_ino != there.st_ino || mine.st_dev != there.st_dev)
-        return err_set(err, ERR_UNAVAILABLE, "somebody replaced a pipe in broker folder '%s'", l->folder);
-    return 0;
 }
 
 static int local_ping(struct broker *b, struct err *err)

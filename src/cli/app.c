@@ -198,7 +198,7 @@ static int open_broker(struct app *app, unsigned needs, struct err *err)
     return broker_open(&opts, &app->broker, err);
 }
 
-static int open_client(struct app *app, struct err *err)
+int app_open_client(struct app *app, struct err *err)
 {
     CLEANUP(free_p) char *url = NULL;
     int rc = server_url(app->conf, &url, err);
@@ -239,7 +239,7 @@ int app_open(struct app *app, struct err *err)
     if (rc >= 0 && needs & (NEED_BROKER | NEED_TOKENS | NEED_EVENTS))
         rc = open_broker(app, needs, err);
     if (rc >= 0 && needs & NEED_SERVER)
-        rc = open_client(app, err);
+        rc = app_open_client(app, err);
     return rc;
 }
 
@@ -259,6 +259,15 @@ const char *app_flag(const struct app *app, const char *name)
     return flags_get(app->flags, name);
 }
 
+const char *app_setting_given(const struct app *app, const char *name)
+{
+    size_t n = strlen(name);
+    for (size_t i = app->flags->n_conf; i-- > 0;)
+        if (strncmp(app->flags->conf[i], name, n) == 0 && app->flags->conf[i][n] == '=')
+            return app->flags->conf[i] + n + 1;
+    return NULL;
+}
+
 int app_flag_int(const struct app *app, const char *name, int64_t min, int64_t max, int64_t def, int64_t *ret,
                  struct err *err)
 {
@@ -275,6 +284,15 @@ int app_print(struct buf *text, struct err *err)
 {
     int rc = buf_check(text, "the output", err);
     return rc < 0 ? rc : io_write_all(STDOUT_FILENO, buf_str(text), text->len, err);
+}
+
+int app_print_headline(const char *file, struct err *err)
+{
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(8192);
+    buf_adds(&b, "==> ");
+    str_add_printable(&b, file);
+    buf_adds(&b, " <==\n");
+    return app_print(&b, err);
 }
 
 void app_complain(const struct cmd *cmd, const struct err *err)

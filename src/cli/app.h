@@ -62,6 +62,14 @@ void app_log_notes(const struct app *app);
 /* Writes the text to standard output. UNAVAILABLE when nobody can read it (a full disk, a closed pipe). */
 int app_print(struct buf *text, struct err *err) MUST_CHECK;
 
+/* "==> FILE <==" before what belongs to one of several files. */
+int app_print_headline(const char *file, struct err *err) MUST_CHECK;
+
+/* Makes app->client, as NEED_SERVER does: for commands that need a server only sometimes. */
+int app_open_client(struct app *app, struct err *err) MUST_CHECK;
+/* A setting as the command line has it; NULL when it does not stand there. `name` with underscores. */
+const char *app_setting_given(const struct app *app, const char *name);
+
 /*
  * Runs fn for each argument; one that fails is reported at once and the others still run. The exit status is that of
  * the first failure.

@@ -68,7 +68,7 @@ void bar_update(struct bar *b, int64_t done, int64_t total, const char *state)
         b->first_ms = now;
         b->first_done = done;
     }
-    if (b->drawn && now - b->last_ms < REDRAW_MS)
+    if (b->drawn && !b->eager && now - b->last_ms < REDRAW_MS)
         return;
     b->last_ms = now;
     CLEANUP(buf_clear) struct buf text = BUF_INIT(4096), line = BUF_INIT(8192);

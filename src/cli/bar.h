@@ -4,8 +4,8 @@
  *
  *     talk.mp3  [############............]  50%  0:30 of 1:00  12.1x  2.5 s left
  *
- * Redrawn at most ten times a second; removed at the end, so that what was printed before and after stays readable.
- * One thread at a time.
+ * Redrawn at most ten times a second, unless it is eager; removed at the end, so that what was printed before and after
+ * stays readable. One thread at a time.
  */
 #ifndef CLI_BAR_H
 #define CLI_BAR_H
@@ -20,6 +20,7 @@ struct bar {
     enum bar_unit unit;
     bool on;    /* standard error is a terminal */
     bool drawn; /* something stands on the line */
+    bool eager; /* every update is drawn: they are few, and after one nothing may come for long */
     int64_t last_ms;
     bool measuring;               /* the total is known: the two below are set */
     int64_t first_ms, first_done; /* from here the speed is measured, so that a resumed job does not look fast */

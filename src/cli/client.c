@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/client.h"
 
+#include "base/clock.h"
 #include "base/macros.h"
 #include "base/mem.h"
 #include "base/stop.h"
@@ -8,8 +9,10 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 enum {
@@ -18,6 +21,8 @@ enum {
     CONNECT_S = 10,
     /* A server that sends and takes nothing for this long is gone. An upload's answer comes after fsyncs. */
     STALL_S = 120,
+    /* An event stream begins at once; what is held back by something on the way is of no use. */
+    FIRST_EVENT_MS = 15000,
 };
 
 struct client {
@@ -25,6 +30,7 @@ struct client {
     char *prefix; /* for curl: "http://localhost" over a socket */
     char *socket; /* path or NULL */
     CURL *curl;
+    int stops; /* as many stops end nothing any more */
 };
 
 int client_open(const char *base, struct client **ret, struct err *err)
@@ -73,7 +79,9 @@ struct call {
     void *sink_arg;
     void (*progress)(int64_t sent, int64_t total, void *arg);
     void *progress_arg;
-    struct err err; /* from the sink */
+    const char *want; /* the media type that a good answer must have; NULL: any */
+    int64_t first_ms; /* when, by the monotonic clock, something of the body must be here; 0: whenever */
+    struct err err;   /* from the sink, or why we ended it */
     int rc;
 };
 
@@ -84,13 +92,27 @@ static long status_of(const struct call *call)
     return status;
 }
 
+static int check_type(struct call *call)
+{
+    const char *type = NULL;
+    size_t n = call->want ? strlen(call->want) : 0;
+    curl_easy_getinfo(call->c->curl, CURLINFO_CONTENT_TYPE, &type);
+    if (!n || (type && strncasecmp(type, call->want, n) == 0 && (!type[n] || strchr("; \t", type[n]))))
+        return 0;
+    return err_set(&call->err, ERR_UNSUPPORTED, "%s answers with '%s', not '%s'", call->c->base, type ? type : "",
+                   call->want);
+}
+
 static size_t on_body(char *data, size_t size, size_t n, void *arg)
 {
     struct call *call = arg;
     long status = status_of(call);
     n *= size;
     if (call->sink && status >= 200 && status < 300) {
-        call->rc = call->sink(data, n, call->sink_arg, &call->err);
+        call->first_ms = 0;
+        call->rc = check_type(call);
+        if (call->rc >= 0)
+            call->rc = call->sink(data, n, call->sink_arg, &call->err);
         return call->rc < 0 ? 0 : n;
     }
     buf_add(&call->body, data, n);
@@ -104,7 +126,9 @@ static int on_progress(void *arg, curl_off_t down_total, curl_off_t down, curl_o
     struct call *call = arg;
     if (call->progress && up_total > 0)
         call->progress(up, up_total, call->progress_arg);
-    return stop_requested() > 0;
+    if (call->first_ms && clock_mono_ms() > call->first_ms)
+        call->rc = err_set(&call->err, ERR_TIMEOUT, "%s does not answer", call->c->base);
+    return call->rc < 0 || stop_requested() > call->c->stops;
 }
 
 static int class_of_status(long status)
@@ -238,6 +262,33 @@ int client_stream(struct client *c, const char *path, client_sink sink, void *ar
     return rc;
 }
 
+int client_events(struct client *c, const struct client_events *e, struct err *err)
+{
+    struct call call = {.c = c,
+                        .body = BUF_INIT(MAX_PROBLEM),
+                        .sink = e->sink,
+                        .sink_arg = e->arg,
+                        .want = "text/event-stream",
+                        .first_ms = clock_mono_ms() + FIRST_EVENT_MS};
+    CLEANUP(free_p) char *last_id = xasprintf("Last-Event-ID: %s", e->last_id);
+    int rc = prepare(&call, NULL, e->path, err);
+    if (rc < 0)
+        return rc;
+    struct curl_slist *headers = curl_slist_append(NULL, "Accept: text/event-stream");
+    struct curl_slist *more = headers && *e->last_id ? curl_slist_append(headers, last_id) : headers;
+    curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(c->curl, CURLOPT_TIMEOUT_MS, (long)MIN(e->timeout_ms, LONG_MAX));
+    rc = headers && more ? perform(&call, err) : err_set(err, ERR_NOMEM, "no memory for a request");
+    curl_slist_free_all(headers);
+    buf_clear(&call.body);
+    return rc;
+}
+
+void client_last_words(struct client *c)
+{
+    c->stops = stop_requested();
+}
+
 static int check_file(const char *file, struct err *err)
 {
     struct stat st;
@@ -279,7 +330,7 @@ int client_upload(struct client *c, const struct client_upload *u, json_t **ret,
         if (ok == CURLE_OK)
             ok = curl_mime_filedata(part, u->file);
         if (ok == CURLE_OK)
-            ok = curl_mime_filename(part, base_name(u->file));
+            ok = curl_mime_filename(part, u->name ? u->name : base_name(u->file));
     }
     if (ok == CURLE_OK) {
         curl_easy_setopt(c->curl, CURLOPT_MIMEPOST, mime);

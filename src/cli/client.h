@@ -31,11 +31,28 @@ int client_call(struct client *c, const char *method, const char *path, json_t *
 typedef int (*client_sink)(const void *data, size_t n, void *arg, struct err *err);
 int client_stream(struct client *c, const char *path, client_sink sink, void *arg, struct err *err) MUST_CHECK;
 
+/*
+ * GET of server-sent events, the body as it comes, until the server ends it. UNSUPPORTED: it answers something else.
+ * TIMEOUT: the time is over, or the server said nothing at all for so long that it is gone.
+ */
+struct client_events {
+    const char *path;
+    const char *last_id; /* to go on after; "": from the beginning of what there is */
+    int64_t timeout_ms;  /* 0: as long as it takes */
+    client_sink sink;
+    void *arg;
+};
+int client_events(struct client *c, const struct client_events *e, struct err *err) MUST_CHECK;
+
+/* After a stop: what is asked of the server from here on is still done. The next stop ends it. */
+void client_last_words(struct client *c);
+
 struct client_field {
     const char *name, *value; /* a NULL value is left out */
 };
 struct client_upload {
     const char *path, *file; /* `file` is streamed from disk */
+    const char *name;        /* what the server is told it is called; NULL: the last part of `file` */
     const struct client_field *fields;
     size_t n_fields;
     void (*progress)(int64_t sent, int64_t total, void *arg); /* bytes; or NULL */

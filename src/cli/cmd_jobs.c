@@ -2,6 +2,7 @@
 /* steno status, wait, result, jobs, cancel: thin clients of the HTTP API. */
 #include "base/str.h"
 #include "cli/app.h"
+#include "cli/follow.h"
 #include "cli/job_view.h"
 #include "cli/output.h"
 #include "cli/transcript_get.h"
@@ -53,7 +54,7 @@ static int wait_for(struct app *app, const char *id, struct err *err)
         return err_set(err, ERR_INVALID, "--timeout takes a time such as 10m, not '%s'", timeout);
     json_t *json = NULL;
     struct job_view v;
-    int rc = job_view_wait(app->client, id, timeout_ms, &json, &v, err);
+    int rc = follow_job(app->client, id, &(struct follow_opts){.timeout_ms = timeout_ms}, &json, &v, err);
     if (rc < 0)
         return rc;
     bool completed = v.completed;

@@ -4,27 +4,17 @@
  * works on several at a time.
  */
 #include "base/mem.h"
-#include "base/str.h"
 #include "cli/app.h"
-#include "cli/bar.h"
-#include "cli/job_view.h"
-#include "cli/transcript_get.h"
+#include "cli/remote.h"
 #include "job/options.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 struct submit {
     struct app *app;
     struct transcript_form form;
     bool wait, several;
 };
-
-static void draw(int64_t sent, int64_t total, void *arg)
-{
-    bar_update(arg, sent, total, NULL);
-}
 
 /* *ret_id: caller frees. */
 static int upload(struct submit *s, const char *file, char **ret_id, struct err *err)
@@ -48,21 +38,10 @@ static int upload(struct submit *s, const char *file, char **ret_id, struct err 
         const char *value = app_flag(s->app, names[i].flag);
         fields[i] = (struct client_field){names[i].field, value && names[i].is_switch ? "true" : value};
     }
-    const char *slash = strrchr(file, '/');
-    struct bar bar;
-    bar_init(&bar, slash ? slash + 1 : file, BAR_BYTES);
-    struct client_upload u = {.path = "/v1/jobs",
-                              .file = file,
-                              .fields = fields,
-                              .n_fields = ARRAY_LEN(fields),
-                              .progress = draw,
-                              .arg = &bar};
+    const struct remote_file f = {.file = file, .fields = fields, .n_fields = ARRAY_LEN(fields)};
     json_t *json = NULL;
     struct job_view v;
-    int rc = client_upload(s->app->client, &u, &json, err);
-    bar_clear(&bar);
-    if (rc >= 0)
-        rc = job_view_read(json, &v, err);
+    int rc = remote_submit(s->app->client, &f, &json, &v, err);
     if (rc >= 0) {
         CLEANUP(buf_clear) struct buf b = BUF_INIT(1 << 20);
         if (app_has(s->app, "json")) {
@@ -80,33 +59,10 @@ static int upload(struct submit *s, const char *file, char **ret_id, struct err 
 
 static int wait_and_print(struct submit *s, const char *file, const char *id, struct err *err)
 {
-    json_t *json = NULL;
-    struct job_view v;
-    int rc = job_view_wait(s->app->client, id, 0, &json, &v, err);
-    if (rc < 0)
-        return rc;
-    if (!v.completed) {
-        err_set(err, ERR_INTERNAL, "'%s': job %s %s%s%s", file, id, v.status, v.error_message ? ": " : "",
-                v.error_message ? v.error_message : "");
-        app_complain(s->app->cmd, err);
-        json_decref(json);
-        return STATUS_JOB;
-    }
-    if (v.warning) {
-        struct err e = ERR_INIT;
-        err_set(&e, ERR_CORRUPT, "'%s': %s", file, v.warning);
-        app_complain(s->app->cmd, &e);
-    }
-    json_decref(json);
     const char *to = app_flag(s->app, "output");
-    if (s->several && !to) {
-        CLEANUP(buf_clear) struct buf b = BUF_INIT(8192);
-        buf_adds(&b, "==> ");
-        str_add_printable(&b, file);
-        buf_adds(&b, " <==\n");
-        rc = app_print(&b, err);
-    }
-    return rc < 0 ? rc : transcript_get(s->app->client, id, &s->form, to, s->several && to, file, err);
+    const struct remote_result r = {
+        .id = id, .file = file, .form = &s->form, .to = to, .folder = s->several && to, .headline = s->several && !to};
+    return remote_finish(s->app, &r, err);
 }
 
 /* Reports a failure of one file at once; the exit status it gives. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * steno transcribe: the worker's pipeline without a server. Files are done one after another, each with all engine
- * slots; a thread turns Ctrl-C into the cancel flag that decoder and engine look at.
+ * steno transcribe: the worker's pipeline without a server (with --server: transcribe_remote.c). Files are done one
+ * after another, each with all engine slots; a thread turns Ctrl-C into the cancel flag that decoder and engine look
+ * at.
  */
 #include "base/io.h"
 #include "base/mem.h"
@@ -9,8 +10,10 @@
 #include "base/str.h"
 #include "cli/app.h"
 #include "cli/bar.h"
+#include "cli/input.h"
 #include "cli/media.h"
 #include "cli/output.h"
+#include "cli/transcribe_remote.h"
 #include "cli/transcript_get.h"
 #include "cli/watcher.h"
 #include "worker/ask.h"
@@ -19,12 +22,8 @@
 #include "worker/slots.h"
 #include "worker/temp.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 struct session {
@@ -41,8 +40,7 @@ struct session {
     struct cancel cancel;
     struct arena arena; /* of the options' texts */
     struct job_options options, settings;
-    char **written; /* paths of output files so far */
-    size_t n_written;
+    struct outputs written;
 };
 
 /* One file in work. */
@@ -54,64 +52,6 @@ struct piece {
     struct bar bar;
     size_t printed; /* segments */
 };
-
-/* ---- input ---- */
-
-static int interrupted(struct err *err)
-{
-    return err_set(err, ERR_CANCELLED, "interrupted");
-}
-
-/* A pipe cannot be read by the decoder, which has to seek: all of it goes to a temporary file first. */
-static int spool(struct session *s, int from, const char *path, struct err *err)
-{
-    CLEANUP(close_fd) int to = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (to < 0)
-        return err_sys(err, errno, "cannot write '%s'", path);
-    char block[65536];
-    for (;;) {
-        struct pollfd fds[] = {{.fd = from, .events = POLLIN}, {.fd = stop_fd(), .events = POLLIN}};
-        if (poll(fds, 2, -1) < 0 && errno != EINTR)
-            return err_sys(err, errno, "waiting for input");
-        if (cancel_is_set(&s->cancel) || stop_requested())
-            return interrupted(err);
-        ssize_t n = read(from, block, sizeof block);
-        if (n == 0)
-            return 0;
-        if (n < 0 && errno != EINTR && errno != EAGAIN)
-            return err_sys(err, errno, "reading input");
-        int rc = n > 0 ? io_write_all(to, block, (size_t)n, err) : 0;
-        if (rc < 0)
-            return err_wrap(err, "keeping the input in '%s'", temp_path(s->temp));
-    }
-}
-
-/* *ret: a regular file with the recording, to be freed; *ret_temp: it is ours to remove. */
-static int find_input(struct session *s, const char *file, char **ret, bool *ret_temp, struct err *err)
-{
-    CLEANUP(close_fd) int fd = -1;
-    struct stat st;
-    *ret_temp = false;
-    int from = STDIN_FILENO;
-    if (strcmp(file, "-") != 0) {
-        if (stat(file, &st) < 0)
-            return err_sys(err, errno, "cannot read it");
-        if (S_ISDIR(st.st_mode))
-            return err_set(err, ERR_INVALID, "it is a folder, not a recording");
-        if (S_ISREG(st.st_mode)) {
-            *ret = xstrdup(file);
-            return 0;
-        }
-        from = fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        if (fd < 0)
-            return err_sys(err, errno, "cannot read it");
-    } else if (isatty(STDIN_FILENO)) {
-        return err_set(err, ERR_INVALID, "'-' reads a recording from standard input, but that is a terminal");
-    }
-    *ret = xasprintf("%s/input", temp_path(s->temp));
-    *ret_temp = true;
-    return spool(s, from, *ret, err);
-}
 
 /* ---- output ---- */
 
@@ -138,33 +78,7 @@ static void on_progress(void *arg, const struct progress *pr)
     bar_update(&p->bar, pr->done_ms, pr->total_ms, pr->stage == STAGE_DECODE ? "reading the recording ..." : NULL);
 }
 
-static int headline(const struct piece *p, struct err *err)
-{
-    CLEANUP(buf_clear) struct buf b = BUF_INIT(8192);
-    buf_adds(&b, "==> ");
-    str_add_printable(&b, p->file);
-    buf_adds(&b, " <==\n");
-    return app_print(&b, err);
-}
-
 /* ---- one file ---- */
-
-/* Neither a recording nor the transcript of another one may be lost by writing this one. */
-static int check_output(const struct piece *p, struct err *err)
-{
-    struct session *s = p->s;
-    struct stat in, out;
-    if (!p->out.path)
-        return 0;
-    if (stat(p->file, &in) == 0 && stat(p->out.path, &out) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
-        return err_set(err, ERR_INVALID, "the transcript would overwrite the recording: give another --output");
-    for (size_t i = 0; i < s->n_written; i++)
-        if (str_eq(s->written[i], p->out.path))
-            return err_set(err, ERR_INVALID, "'%s' was just written for another recording: give another --output",
-                           p->out.path);
-    s->written[s->n_written++] = xstrdup(p->out.path);
-    return 0;
-}
 
 static int run(struct piece *p, const char *path, struct err *err)
 {
@@ -198,9 +112,9 @@ static int transcribe_piece(struct piece *p, struct err *err)
     struct session *s = p->s;
     CLEANUP(free_p) char *path = NULL;
     bool ours = false;
-    int rc = find_input(s, p->file, &path, &ours, err);
+    int rc = input_find(p->file, temp_path(s->temp), &s->cancel, &path, &ours, err);
     if (rc == 0 && s->several && !s->to)
-        rc = headline(p, err);
+        rc = app_print_headline(p->file, err);
     if (rc == 0)
         rc = run(p, path, err);
     if (ours)
@@ -223,7 +137,7 @@ static int transcribe(struct session *s, const char *file, struct err *err)
     transcript_init(&p.transcript);
     int rc = output_open(&p.out, s->to, s->folder, file, format_info(s->form.format)->ending, err);
     if (rc == 0)
-        rc = check_output(&p, err);
+        rc = outputs_claim(&s->written, p.out.path, file, err);
     if (rc == 0)
         rc = transcribe_piece(&p, err);
     output_clear(&p.out);
@@ -235,12 +149,6 @@ static int transcribe(struct session *s, const char *file, struct err *err)
 }
 
 /* ---- all of them ---- */
-
-static bool is_folder(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
 
 /* What the flags ask for, and the settings behind them. */
 static int take_options(struct session *s, struct err *err)
@@ -284,9 +192,7 @@ static int session_open(struct session *s, struct err *err)
 
 static void session_close(struct session *s)
 {
-    for (size_t i = 0; i < s->n_written; i++)
-        free(s->written[i]);
-    free(s->written);
+    outputs_clear(&s->written);
     arena_clear(&s->arena);
     temp_close(s->temp);
     slots_free(s->slots);
@@ -315,8 +221,10 @@ int cmd_transcribe(struct app *app, int argc, char **argv, struct err *err)
                         .several = argc > 1,
                         .engine_opts = media_engine(app->conf),
                         .arena = ARENA_INIT};
-    s.written = xcalloc((size_t)argc, sizeof *s.written);
-    s.folder = s.to && (s.several || is_folder(s.to));
+    if (transcribe_remote_asked(app))
+        return transcribe_remote(app, argc, argv, err);
+    s.folder = output_is_folder(s.to, s.several);
+    outputs_init(&s.written, (size_t)argc);
     struct watcher watcher = WATCHER_INIT;
     int rc = transcript_form(app, &s.form, err), status = STATUS_OK;
     if (rc == 0)

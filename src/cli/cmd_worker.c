@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 enum {
-    MEMORY_MIN_AGE_MS = 5 * 60 * 1000, /* loading models again costs: not more often than this */
-    RECYCLE_MS = 10 * 60 * 1000,       /* one long job must not keep the other places empty for longer */
+    MEMORY_MIN_AGE_MS = 60 * 1000, /* loading models again costs: not more often than this */
+    RECYCLE_MS = 10 * 60 * 1000,   /* one long job must not keep the other places empty for longer */
 };
 
 /* Threads hang that use what is open: it stays open until the process is another one. */
@@ -28,12 +28,19 @@ static _Noreturn void leave_threads_behind(struct app *app)
 
 enum { SETTINGS_MAX = 32 << 10 }; /* of those that are told */
 
+/* All workers on a database share the limits of requests to remote engines. */
+static int take_request(void *arg, const char *name, int64_t per_minute, int64_t *ret_wait_ms, struct err *err)
+{
+    return store_take_request(arg, name, per_minute, ret_wait_ms, err);
+}
+
 int cmd_worker(struct app *app, int argc, char **argv, struct err *err)
 {
     (void)argc;
     (void)argv;
     const struct conf *c = app->conf;
     struct engine_opts engine = media_engine(c);
+    engine.rate = (struct engine_rate){.take = take_request, .arg = app->store};
     CLEANUP(arena_clear) struct arena arena = ARENA_INIT;
     struct job_options options;
     struct model_names names;

@@ -132,10 +132,14 @@ const struct cmd commands[] = {
     {"worker", "", "run jobs only",
      NEED_CONF | NEED_DATA | NEED_STORE | NEED_STORAGE | NEED_TOKENS | CMD_ROLE | CMD_ENGINE, NULL, cmd_worker,
      "SIGTERM lets running chunks finish for drain_timeout and hands the rest back; a second one hands back at once."},
-    {"transcribe", "FILE...", "transcribe recordings right here, without a server", NEED_CONF | CMD_ENGINE,
-     transcribe_flags, cmd_transcribe,
+    {"transcribe", "FILE...", "transcribe recordings right here, without a server (or, with --server, by one)",
+     NEED_CONF | CMD_ENGINE, transcribe_flags, cmd_transcribe,
      "FILE '-' reads standard input. Plain text is printed as it is finished; a file given with --output appears whole "
-     "or not at all. A recording that fails does not keep the others from being done; the exit status is 1 then."},
+     "or not at all. A recording that fails does not keep the others from being done; the exit status is 1 then. "
+     "With the flag --server a server does it: recordings are sent there, their texts are printed as they are "
+     "finished, and the jobs stay there like any others; Ctrl-C cancels those that have not ended. (The setting alone, "
+     "in a file "
+     "or in the environment, sends nothing away.)"},
 
     {"submit", "FILE...", "hand recordings to a server; prints the id of each job", NEED_CONF | NEED_SERVER,
      submit_flags, cmd_submit, NULL},

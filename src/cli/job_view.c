@@ -1,20 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/job_view.h"
 
-#include "base/clock.h"
-#include "base/mem.h"
-#include "base/stop.h"
 #include "base/str.h"
-#include "cli/bar.h"
 #include "job/job.h"
-
-#include <stdio.h>
-
-enum {
-    LOOK_MIN_MS = 150,
-    LOOK_MAX_MS = 1000,
-    AWAY_MS = 60000, /* so long a server may be away while we wait: a restart, an update */
-};
 
 static const char *text(const json_t *json, const char *name)
 {
@@ -84,58 +72,6 @@ int job_view_get(struct client *c, const char *id, json_t **ret, struct job_view
     }
     *ret = json;
     return 0;
-}
-
-static void draw(struct bar *bar, const struct job_view *v)
-{
-    char state[64] = "transcribing ...";
-    if (v->position > 0)
-        snprintf(state, sizeof state, "waiting: %lld before it ...", (long long)v->position);
-    else if (str_eq(v->status, "pending"))
-        snprintf(state, sizeof state, "waiting ...");
-    bar_update(bar, v->progress_ms, v->duration_ms, state);
-}
-
-int job_view_wait(struct client *c, const char *id, int64_t timeout_ms, json_t **ret, struct job_view *view,
-                  struct err *err)
-{
-    struct bar bar;
-    int64_t start = clock_mono_ms(), seen = start, pause = LOOK_MIN_MS;
-    int rc;
-    CLEANUP(free_p) char *label = NULL;
-    bar_init(&bar, id, BAR_AUDIO_MS);
-    for (;;) {
-        json_t *json = NULL;
-        rc = job_view_get(c, id, &json, view, err);
-        int64_t now = clock_mono_ms();
-        if (rc >= 0) {
-            seen = now;
-            if (!label && view->filename)
-                bar.label = label = xstrdup(view->filename);
-            if (view->ended) {
-                *ret = json;
-                break;
-            }
-            draw(&bar, view);
-            json_decref(json);
-        } else if (rc != ERR_CANCELLED && (!err_retryable(rc) || now - seen > AWAY_MS)) {
-            break;
-        } else {
-            bar_update(&bar, 0, 0, "the server is away, trying again ...");
-        }
-        if (stop_requested()) {
-            rc = err_set(err, ERR_CANCELLED, "interrupted; job %s goes on", id);
-            break;
-        }
-        if (timeout_ms && now - start >= timeout_ms) {
-            rc = err_set(err, ERR_TIMEOUT, "job %s has not ended yet", id);
-            break;
-        }
-        clock_sleep_ms(pause);
-        pause = MIN(pause + pause / 4, LOOK_MAX_MS);
-    }
-    bar_clear(&bar);
-    return rc;
 }
 
 static void add_line(struct buf *b, const char *name, const char *value)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A job as the API shows it, for the client commands: reading it, waiting for its end, printing it. */
+/* A job as the API shows it, for the client commands: reading it, printing it. */
 #ifndef CLI_JOB_VIEW_H
 #define CLI_JOB_VIEW_H
 
@@ -26,13 +26,6 @@ int job_view_read(const json_t *json, struct job_view *ret, struct err *err) MUS
 
 /* GET /v1/jobs/{id}; *ret (caller decrefs) holds the texts of *view. */
 int job_view_get(struct client *c, const char *id, json_t **ret, struct job_view *view, struct err *err) MUST_CHECK;
-
-/*
- * Waits for the end of a job with a progress bar on a terminal; bears a server that is away for a while. timeout_ms 0:
- * for ever. Errors: TIMEOUT, CANCELLED (Ctrl-C; the job goes on), those of the client.
- */
-int job_view_wait(struct client *c, const char *id, int64_t timeout_ms, json_t **ret, struct job_view *view,
-                  struct err *err) MUST_CHECK;
 
 /* Several lines about one job. */
 void job_view_add(struct buf *b, const struct job_view *v);

@@ -29,6 +29,16 @@ struct engine_opts media_engine(const struct conf *conf)
                                 .model_wait_ms = conf->model_acquire_timeout,
                                 .model_idle_ms = conf->model_idle_time,
                                 .slots = (unsigned)conf->engine_slots,
+                                .gemini = {.url = conf->gemini_url,
+                                           .key = conf->gemini_api_key,
+                                           .model = conf->gemini_model,
+                                           .per_minute = conf->gemini_rate},
+                                .openai = {.url = conf->openai_url,
+                                           .key = conf->openai_api_key,
+                                           .model = conf->openai_model,
+                                           .per_minute = conf->openai_rate},
+                                .ca_file = conf->remote_ca_file,
+                                .request_ms = conf->remote_timeout,
                                 .chunk_time_ms = CHUNK_TIME_MS};
 }
 

@@ -20,11 +20,28 @@ struct output {
  */
 int output_open(struct output *o, const char *to, bool folder, const char *input, const char *ending, struct err *err)
     MUST_CHECK;
+/* The path that output_open would write to; caller frees. NULL: standard output. */
+char *output_path(const char *to, bool folder, const char *input, const char *ending) MUST_CHECK;
 /* Fits client_stream and format_write; `arg` is the struct output. */
 int output_write(const void *data, size_t n, void *arg, struct err *err) MUST_CHECK;
 /* Lets the file appear. */
 int output_commit(struct output *o, struct err *err) MUST_CHECK;
 /* After output_open, whatever happened; removes what was not committed. */
 void output_clear(struct output *o);
+
+/* Is --output a folder: with several recordings always. */
+bool output_is_folder(const char *to, bool several);
+
+/* The files that one command writes, so that none is written twice. */
+struct outputs {
+    char **paths;
+    size_t n;
+};
+void outputs_init(struct outputs *all, size_t most);
+/* Neither a recording nor the transcript of another one may be lost by writing this one: INVALID. NULL: standard
+ * output.
+ */
+int outputs_claim(struct outputs *all, const char *path, const char *input, struct err *err) MUST_CHECK;
+void outputs_clear(struct outputs *all);
 
 #endif

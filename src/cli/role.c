@@ -47,10 +47,13 @@ int role_ready(const struct conf *conf, const char *const *addresses, const char
     for (size_t i = 0; direct[i]; i++)
         buf_addf(&text, ROLE_DIRECT "%s\n", direct[i]);
     int rc = buf_check(&text, "the list of addresses", err);
-    if (rc >= 0 && addresses[0])
-        rc = server_url_publish(conf, addresses[0], err);
     if (rc < 0)
         return rc;
+    /* A convenience for commands on this machine: a full disk is no reason not to serve. */
+    struct err unknown = ERR_INIT;
+    if (addresses[0] && server_url_publish(conf, addresses[0], &unknown) < 0)
+        log_warn(&lc, "commands on this machine will not find this server by themselves (use --server): %s",
+                 unknown.msg);
 
     int64_t fd;
     if (!env_int(ROLE_ENV_READY, &fd)) {

@@ -58,8 +58,8 @@ static void add_layout(struct buf *path, const struct subtitle_opts *o)
     }
 }
 
-int transcript_get(struct client *c, const char *id, const struct transcript_form *form, const char *to, bool folder,
-                   const char *input, struct err *err)
+int transcript_stream(struct client *c, const char *id, const struct transcript_form *form, client_sink sink, void *arg,
+                      struct err *err)
 {
     CLEANUP(buf_clear) struct buf path = BUF_INIT(4096);
     buf_adds(&path, "/v1/jobs/");
@@ -68,12 +68,16 @@ int transcript_get(struct client *c, const char *id, const struct transcript_for
     client_add_query(&path, "format", format_info(form->format)->name);
     add_layout(&path, &form->subtitles);
     int rc = buf_check(&path, "the id", err);
-    if (rc < 0)
-        return rc;
+    return rc < 0 ? rc : client_stream(c, buf_str(&path), sink, arg, err);
+}
+
+int transcript_get(struct client *c, const char *id, const struct transcript_form *form, const char *to, bool folder,
+                   const char *input, struct err *err)
+{
     struct output out;
-    rc = output_open(&out, to, folder, input, format_info(form->format)->ending, err);
+    int rc = output_open(&out, to, folder, input, format_info(form->format)->ending, err);
     if (rc >= 0)
-        rc = client_stream(c, buf_str(&path), output_write, &out, err);
+        rc = transcript_stream(c, id, form, output_write, &out, err);
     if (rc >= 0)
         rc = output_commit(&out, err);
     output_clear(&out);

@@ -56,6 +56,11 @@ static const struct conf_alias aliases[] = {
     {NULL, "CELERY_CONCURRENCY", ALIAS_COPY, "worker_concurrency", NULL, 0, 0, false},
     {NULL, "MAX_UPLOAD_SIZE_MB", ALIAS_MIB, "max_upload_size", NULL, 0, 0, false},
     {NULL, "MAX_QUEUE_SIZE", ALIAS_COPY, "max_queue_size", NULL, 0, 0, false},
+    {NULL, "GEMINI_API_KEY", ALIAS_COPY, "gemini_api_key", "used when `engine` is `gemini`", 0, 0, false},
+    {NULL, "GOOGLE_API_KEY", ALIAS_COPY, "gemini_api_key", "used when `engine` is `gemini`", 0, 0, false},
+    {NULL, "GEMINI_MODEL", ALIAS_COPY, "gemini_model", NULL, 0, 0, false},
+    {NULL, "OPENAI_API_KEY", ALIAS_COPY, "openai_api_key", "used when `engine` is `openai`", 0, 0, false},
+    {NULL, "OPENAI_BASE_URL", ALIAS_COPY, "openai_url", NULL, 0, 0, false},
     {NULL, "WORKER_TIMEOUT", ALIAS_SECONDS, "job_time_limit", "a bare number counts seconds", 0, 0, false},
 
     {"database", "host", ALIAS_PART, "database", "`postgresql://user:password@host:port/database` is put together",

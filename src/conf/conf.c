@@ -23,8 +23,8 @@
 enum { LIST_MAX = 1500 };
 
 /* Names of the environment that start with STENO_ and are no options; read elsewhere. */
-static const char *const other_names[] = {"STENO_CONFIG",    "STENO_SUPERVISED",    "STENO_READY_FD", "STENO_FAULT",
-                                          "STENO_FAULT_DIR", "STENO_STORAGE_FAULT", "STENO_OPENMP",   "STENO_REPLACED"};
+static const char *const other_names[] = {"STENO_CONFIG",    "STENO_SUPERVISED", "STENO_READY_FD", "STENO_FAULT",
+                                          "STENO_FAULT_DIR", "STENO_OPENMP",     "STENO_REPLACED"};
 
 struct slot {
     bool set;

@@ -44,7 +44,7 @@
       "`steno direct` takes `127.0.0.1:8001` then.")                                                                   \
     X("General", server, URL, "", 0, CONF_PATHS, 0, "http|https|unix", 0,                                              \
       "Server that `submit`, `status` and the other client commands talk to. When empty: the first address of "        \
-      "`listen`.")                                                                                                     \
+      "`listen`. `transcribe` uses one only when it stands on the command line.")                                      \
     X("General", metrics_listen, LIST, "", 0, CONF_TEXT, 0, NULL, 0,                                                   \
       "Addresses on which a worker gives out its figures for Prometheus, at `/metrics`. When empty: nowhere. The api " \
       "has its own at `/metrics` on `listen`. Workers on one machine need one each.")                                  \
@@ -115,9 +115,10 @@
     X("Back ends", s3_timeout, DURATION, "15s", 100, CONF_HOUR, CONF_SEC, NULL, 0,                                     \
       "How long the S3 server may be silent before a request is given up and tried again.")                            \
                                                                                                                        \
-    X("Transcription", engine, CHOICE, "auto", 0, 0, 0, "auto|whisper|pocketsphinx|null", 0,                                   \
-      "What turns speech into text for jobs that name no engine. `auto` takes the best one that is installed; `null` " \
-      "returns a fixed text at once, for load tests.")                                                                 \
+    X("Transcription", engine, CHOICE, "auto", 0, 0, 0, "auto|whisper|pocketsphinx|gemini|openai|null", 0,                    \
+      "What turns speech into text for jobs that name no engine. `auto` takes the best one that is installed, and "    \
+      "never one that sends recordings away: `gemini` and `openai` do, to another server. `null` returns a fixed "     \
+      "text at once, for load tests.")                                                                                 \
     X("Transcription", model, STRING, "", 0, CONF_TEXT, 0, NULL, 0,                                                    \
       "Model for jobs that name none, such as `base`. When empty: the engine's own.")                                  \
     X("Transcription", model_aliases, LIST, "", 0, CONF_PATHS, 0, NULL, 0,                                             \
@@ -154,7 +155,7 @@
       "listened to and the language of most of them counts for all.")                                                  \
     X("Transcription", engine_slots, INT, "auto", 1, 1024, 0, "auto=0", 0,                                             \
       "How many chunks the engine works on at the same time. `auto` is 8 for Whisper, which computes them together, "  \
-      "and one for each processor core for PocketSphinx.")                                                             \
+      "4 for Gemini and OpenAI, and one for each processor core for PocketSphinx.")                                    \
     X("Transcription", model_memory, BYTES, "auto", CONF_MIB, 16384 * CONF_GIB, CONF_MIB, "auto=0", 0,                 \
       "Most memory that the loaded Whisper models of a process may take together. `auto` is what the machine, or "     \
       "the control group, has left. When it is short, idle models go and fewer chunks run at the same time; a job "    \
@@ -171,6 +172,29 @@
       "nothing before the first job.")                                                                                 \
     X("Transcription", model_idle_time, DURATION, "10m", 100, 366 * CONF_DAY, CONF_SEC, "never=0", 0,                  \
       "After this time without use a Whisper model is unloaded and its memory given back; the next job loads it again.")\
+                                                                                                                       \
+    X("Remote engines", gemini_api_key, STRING, "", 0, CONF_TEXT, 0, NULL, CONF_SECRET,                                \
+      "API key for `engine = gemini`. When empty: that engine cannot be used.")                                        \
+    X("Remote engines", gemini_model, STRING, "", 0, 128, 0, NULL, 0,                                                  \
+      "Model of Gemini for jobs that name none, where `model` does not say. When empty: `gemini-flash-latest`.")       \
+    X("Remote engines", gemini_rate, INT, "unlimited", 1, 10000, 0, "unlimited=0", 0,                                  \
+      "Most requests a minute to Gemini, all workers on this database together. What Google allows depends on the "    \
+      "model and the plan.")                                                                                           \
+    X("Remote engines", gemini_url, URL, "", 0, CONF_PATHS, 0, "http|https", 0,                                        \
+      "Address of a server that speaks Gemini's API. When empty: Google's.")                                           \
+    X("Remote engines", openai_api_key, STRING, "", 0, CONF_TEXT, 0, NULL, CONF_SECRET,                                \
+      "API key for `engine = openai`. Servers of your own may need none.")                                             \
+    X("Remote engines", openai_model, STRING, "", 0, 128, 0, NULL, 0,                                                  \
+      "Model of that server for jobs that name none, where `model` does not say. When empty: `whisper-1`.")            \
+    X("Remote engines", openai_rate, INT, "unlimited", 1, 10000, 0, "unlimited=0", 0,                                  \
+      "Most requests a minute to that server, all workers on this database together.")                                 \
+    X("Remote engines", openai_url, URL, "", 0, CONF_PATHS, 0, "http|https", 0,                                        \
+      "Address of any server that speaks OpenAI's audio API, with its version, as `http://host:8000/v1`. When empty: " \
+      "OpenAI's.")                                                                                                     \
+    X("Remote engines", remote_timeout, DURATION, "2m", 100, CONF_HOUR, CONF_SEC, NULL, 0,                             \
+      "Longest time that one request to a remote engine may take; then it is tried again.")                            \
+    X("Remote engines", remote_ca_file, STRING, "", 0, CONF_PATHS, 0, NULL, 0,                                         \
+      "File with the certificates (PEM) to trust for remote engines. When empty: the system's.")                       \
                                                                                                                        \
     X("Uploads", max_upload_size, BYTES, "2G", 1, 16384 * CONF_GIB, CONF_MIB, NULL, 0,                                 \
       "Largest recording that is accepted.")                                                                           \

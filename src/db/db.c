@@ -156,7 +156,7 @@ int64_t db_now(struct db_tx *tx)
 
 int64_t db_clock(struct db *db)
 {
-    return db->clock ? db->clock(db->clock_arg) : db->ops->now(db);
+    return (db->clock ? db->clock(db->clock_arg) : db->ops->now(db)) + FAULT_JUMP_MS(db_clock);
 }
 
 int64_t db_col_int(const struct db_row *row, int col)

@@ -10,10 +10,8 @@
 
 #include <stdio.h>
 
-static const struct engine_ops *const engines[] = {&engine_whisper_ops, &engine_pocketsphinx_ops, &engine_null_ops};
-
-/* Names people will ask for that this build has not. */
-static const char *const not_built[] = {"gemini", "openai"};
+static const struct engine_ops *const engines[] = {&engine_whisper_ops, &engine_pocketsphinx_ops, &engine_gemini_ops,
+                                                   &engine_openai_ops, &engine_null_ops};
 
 static const struct log_ctx lc = {.component = "engine"};
 
@@ -31,10 +29,6 @@ static int unknown(const char *name, struct err *err)
     for (size_t i = 0; i < ARRAY_LEN(engines); i++)
         /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): the table has no NULL in that range */
         buf_addf(&names, ", %s", engines[i]->info.name);
-    for (size_t i = 0; i < ARRAY_LEN(not_built); i++)
-        if (str_eq(not_built[i], name))
-            return err_set(err, ERR_UNSUPPORTED, "the engine '%s' is not in this build: use auto%s", name,
-                           buf_str(&names));
     return err_set(err, ERR_UNSUPPORTED, "there is no engine '%.40s': use auto%s", name, buf_str(&names));
 }
 
@@ -207,7 +201,8 @@ int engine_models(struct engine *e, struct arena *a, struct engine_model **ret, 
 const struct engine_info *const *engine_list(void)
 {
     static const struct engine_info *const list[] = {&engine_whisper_ops.info, &engine_pocketsphinx_ops.info,
-                                                     &engine_null_ops.info, NULL};
+                                                     &engine_gemini_ops.info,  &engine_openai_ops.info,
+                                                     &engine_null_ops.info,    NULL};
     _Static_assert(ARRAY_LEN(list) == ARRAY_LEN(engines) + 1, "every engine is listed");
     return list;
 }

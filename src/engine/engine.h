@@ -8,8 +8,8 @@
  *
  * A chunk without words gives no segments. A segment without text that has a `suspect` marks speech that got none.
  * Errors of engine_run: INVALID / UNSUPPORTED (this request can never work: language, task, model), CANCELLED, NOMEM,
- * BUSY (no room for the model in time), TIMEOUT, CRASHED (the child died), UNAVAILABLE (remote engine, missing
- * program), CORRUPT (damaged model).
+ * BUSY (no room for the model in time; remote engine: too many requests), TIMEOUT, CRASHED (the child died),
+ * UNAVAILABLE (remote engine, missing program), TOO_LARGE (for the remote engine), CORRUPT (damaged model).
  */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
@@ -53,6 +53,23 @@ struct engine_info {
 
 struct engine;
 
+/* For engines that are a server elsewhere. Texts NULL or "": the engine's own, or none. */
+struct engine_server {
+    const char *url, *key;
+    const char *model;  /* the default one when engine_opts.model names none */
+    int64_t per_minute; /* most requests, tries included; 0: no limit */
+};
+
+/*
+ * Their limits of requests, where they are shared with other processes: kept by who opens the engine. take: one request
+ * more of the engine `name`; *ret_wait_ms: how long to wait with it. Any thread; blocks not for long. When it is NULL
+ * or fails, the engine counts for itself.
+ */
+struct engine_rate {
+    int (*take)(void *arg, const char *name, int64_t per_minute, int64_t *ret_wait_ms, struct err *err);
+    void *arg;
+};
+
 struct engine_opts {
     const char *name;        /* "auto": the best that is there */
     const char *model;       /* default model; NULL: the engine's own; an engine that has not that one does not open */
@@ -65,11 +82,16 @@ struct engine_opts {
     const char *precision; /* NULL: the fastest this processor has */
     unsigned threads;      /* 0: one for each processor */
     int beam_size;         /* for requests that name none; 0: the engine's own */
-    int64_t memory_bytes;  /* most that its models may take; 0: what the machine has left */
     /* For engines that keep models loaded. */
+    int64_t memory_bytes;             /* most that its models may take; 0: what the machine has left */
     unsigned models_kept, models_max; /* without use; at most; 0: 2 and 4 */
     int64_t model_wait_ms;            /* how long a call waits for room for its model; 0: for ever */
     int64_t model_idle_ms;            /* a model without use goes after this time; 0: never */
+    /* For engines that are a server elsewhere. */
+    struct engine_server gemini, openai;
+    const char *ca_file; /* certificates to trust (PEM); NULL or "": the system's */
+    int64_t request_ms;  /* longest one request may take; 0: the engine's own */
+    struct engine_rate rate;
 };
 
 enum { ENGINE_TEMPERATURES_MAX = 8 };
@@ -110,8 +132,8 @@ struct engine_language {
 
 /*
  * `opts` and its strings need live only for the call. Checks that the engine's files are there, starts nothing yet.
- * UNSUPPORTED (no such engine, or not in this build), INVALID (a model it has not), UNAVAILABLE (its files are
- * missing; with "auto": no engine is there at all).
+ * UNSUPPORTED (no such engine, or it has no key), INVALID (a model it has not), UNAVAILABLE (its files are missing;
+ * with "auto": no engine is there at all).
  */
 int engine_open(const struct engine_opts *opts, struct engine **ret, struct err *err) MUST_CHECK;
 void engine_close(struct engine *e); /* no call may be under way; NULL is fine */

@@ -36,6 +36,7 @@ struct engine_ops {
     int (*child_main)(int argc, char **argv);          /* NULL: has no children */
 };
 
-extern const struct engine_ops engine_pocketsphinx_ops, engine_whisper_ops, engine_null_ops;
+extern const struct engine_ops engine_pocketsphinx_ops, engine_whisper_ops, engine_null_ops, engine_gemini_ops,
+    engine_openai_ops;
 
 #endif

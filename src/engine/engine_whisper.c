@@ -57,12 +57,26 @@ static char *folder_of(const struct engine_opts *o)
     return o->model_path ? xstrdup(o->model_path) : o->data_folder ? xasprintf("%s/models", o->data_folder) : NULL;
 }
 
+struct first {
+    char *name;
+    struct err why_not; /* of the first that is none */
+};
+
+/* Other files of that ending may lie in the folder, PocketSphinx's for one. */
 static int first_model(const char *path, void *arg, struct err *err)
 {
     (void)err;
-    char **ret = arg;
-    if (!*ret)
-        *ret = xstrdup(path);
+    struct first *first = arg;
+    if (first->name)
+        return 0;
+    struct arena a = ARENA_INIT;
+    struct whisper_info info;
+    struct err why = ERR_INIT;
+    if (whisper_inspect(path, &a, &info, &why) == 0)
+        first->name = xstrdup(info.name);
+    else if (!first->why_not.code)
+        first->why_not = why;
+    arena_clear(&a);
     return 0;
 }
 
@@ -79,20 +93,22 @@ static int default_model(const struct engine_opts *o, const char *folder, char *
         *ret = xstrdup(o->model);
         return 0;
     }
-    rc = folder ? whisper_list_models(folder, first_model, &path, err) : 0;
-    if (rc == 0 && !path)
-        rc = err_set(err, ERR_UNAVAILABLE, "no Whisper model in '%s': get one with 'steno model pull base'",
-                     folder ? folder : "(no folder)");
-    if (rc < 0)
+    struct first first = {.why_not = ERR_INIT};
+    rc = folder ? whisper_list_models(folder, first_model, &first, err) : 0;
+    if (rc < 0) {
+        free(first.name);
         return rc;
-    struct arena a = ARENA_INIT;
-    struct whisper_info info;
-    rc = whisper_inspect(path, &a, &info, err);
-    if (rc == 0)
-        *ret = xstrdup(info.name);
-    arena_clear(&a);
-    free(path);
-    return rc;
+    }
+    if (first.name) {
+        *ret = first.name;
+        return 0;
+    }
+    if (first.why_not.code) {
+        *err = first.why_not;
+        return err->code;
+    }
+    return err_set(err, ERR_UNAVAILABLE, "no Whisper model in '%s': get one with 'steno model pull base'",
+                   folder ? folder : "(no folder)");
 }
 
 static int whisper_available(const struct engine_opts *opts, struct err *err)

@@ -143,8 +143,11 @@ int store_get_result(struct store *s, const char *id, struct arena *a, struct jo
 int store_add_upload(struct store *s, const struct job_upload *u, struct err *err) MUST_CHECK;
 int store_get_upload(struct store *s, const char *id, struct arena *a, struct job_upload *ret, struct err *err)
     MUST_CHECK;
-/* The object is there now. CONFLICT: a job has it already; NOT_FOUND. */
-int store_upload_arrived(struct store *s, const char *id, const char *etag, struct err *err) MUST_CHECK;
+/*
+ * The object with this sum is about to appear: the first one that says so is the upload's for good, and may say it
+ * again. CONFLICT: it came after another one, or a job has the upload already; NOT_FOUND.
+ */
+int store_upload_comes(struct store *s, const char *id, const char *etag, struct err *err) MUST_CHECK;
 /* Forgets uploads that expired before `before_ms` (wall clock) and became no job; their objects are nobody's then. */
 int store_drop_uploads(struct store *s, int64_t before_ms, struct err *err) MUST_CHECK;
 
@@ -191,7 +194,9 @@ struct store_counts {
     int64_t oldest_pending_ms;       /* the longest of those */
     int64_t paused_at[QUEUE_COUNT];  /* since when nothing is claimed from it; 0: it is served */
 };
-int store_counts(struct store *s, struct store_counts *ret, struct err *err) MUST_CHECK;
+/* `ended` too, or only what waits and runs (the others are 0): those grow with the history, and counting looks at each.
+ */
+int store_counts(struct store *s, bool ended, struct store_counts *ret, struct err *err) MUST_CHECK;
 struct store_pace {
     int64_t mean_ms;    /* work on a job, of those that were completed last; 0: there is none yet */
     int64_t processing; /* jobs in work now */
@@ -373,6 +378,12 @@ struct swept {
 /* Takes back jobs whose lease has run out (at most `max` a call, as everywhere below 1..1000). */
 int store_expire_leases(struct store *s, int max, struct arena *a, struct swept **ret, size_t *ret_n, struct err *err)
     MUST_CHECK;
+/*
+ * Puts right what was written while the clock was ahead: leases longer than anyone asks for (all workers have the same
+ * lease_ms), and waits that were counted from a time that has not come yet. Such jobs would be held up by as much as
+ * the clock was wrong. *ret_n: how many there were, at most 2 * `max`.
+ */
+int store_mend_times(struct store *s, int64_t lease_ms, int max, int *ret_n, struct err *err) MUST_CHECK;
 /* Due pending jobs whose wake-up was not sent, oldest first. */
 int store_unannounced(struct store *s, int max, struct arena *a, struct job **ret, size_t *ret_n, struct err *err)
     MUST_CHECK;
@@ -415,6 +426,13 @@ int store_give_up_audio(struct store *s, const char *id, struct err *err) MUST_C
 int store_drop_keys(struct store *s, struct err *err) MUST_CHECK;
 /* Forgets workers that were silent for longer. */
 int store_drop_workers(struct store *s, int64_t silent_ms, struct err *err) MUST_CHECK;
+
+/*
+ * Takes one token of the limit `name`, `per_minute` of which come a minute (base/rate.h), for all that share the
+ * database: *ret_wait_ms is how long to wait until it may be used.
+ */
+int store_take_request(struct store *s, const char *name, int64_t per_minute, int64_t *ret_wait_ms, struct err *err)
+    MUST_CHECK;
 
 /* ---- dead letters ---- */
 

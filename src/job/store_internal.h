@@ -7,7 +7,8 @@
  *   store_sweep.c    expired leases, what is left over       store_errors.c   dead letters
  *   store_view.c     a job for whoever polls                 store_keys.c     submissions that may be repeated
  *   store_queues.c   pause, resume                           store_retention.c  what is given up after a time
- *   store_row.c      rows to structs                         store.c          the shared helpers
+ *   store_rate.c     limits of requests                      store_row.c      rows to structs
+ *   store.c          the shared helpers
  *
  * Transaction functions may run again from the start, on another thread: they keep what they find in the struct
  * behind `arg`, and the public function copies it to `ret_` when the transaction is committed.

@@ -101,6 +101,7 @@ int store_pace(struct store *s, struct store_pace *ret, struct err *err)
 struct counts_call {
     struct store_counts counts;
     int64_t now;
+    bool ended;
 };
 
 static int on_state_count(const struct db_row *row, void *arg, struct err *err)
@@ -141,8 +142,11 @@ static int on_paused(const struct db_row *row, void *arg, struct err *err)
 static int counts_fn(struct db_tx *tx, void *arg, struct err *err)
 {
     struct counts_call *c = arg;
-    *c = (struct counts_call){.now = db_now(tx)};
-    int rc = db_query(tx, "SELECT state, count(*) FROM jobs GROUP BY state", DB_NO_ARGS, on_state_count, c, err);
+    *c = (struct counts_call){.now = db_now(tx), .ended = c->ended};
+    const char *sql = c->ended
+                          ? "SELECT state, count(*) FROM jobs GROUP BY state"
+                          : "SELECT state, count(*) FROM jobs WHERE state IN ('pending', 'processing') GROUP BY state";
+    int rc = db_query(tx, sql, DB_NO_ARGS, on_state_count, c, err);
     if (rc >= 0)
         rc = db_query(tx,
                       "SELECT queue_rank, count(CASE WHEN run_after <= $1 THEN 1 END), count(*), min(run_after) "
@@ -153,9 +157,9 @@ static int counts_fn(struct db_tx *tx, void *arg, struct err *err)
     return MIN(rc, 0);
 }
 
-int store_counts(struct store *s, struct store_counts *ret, struct err *err)
+int store_counts(struct store *s, bool ended, struct store_counts *ret, struct err *err)
 {
-    struct counts_call c;
+    struct counts_call c = {.ended = ended};
     int rc = db_read(s->db, counts_fn, &c, err);
     if (rc < 0)
         return rc;

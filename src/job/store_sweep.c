@@ -120,6 +120,69 @@ int store_expire_leases(struct store *s, int max, struct arena *a, struct swept 
     return 0;
 }
 
+/* ---- times a wrong clock left ---- */
+
+enum {
+    CLOCK_SLACK_MS = 10000, /* by so much clocks may differ */
+    LONG_LEASES = 4         /* so many times what is asked for is no lease */
+};
+
+struct mend_call {
+    int64_t lease_ms, max, found;
+};
+
+/* A job that waits was written when its wait began, by the same clock: that tells a wrong one from a long wait. */
+#define HELD_UP                                                                                                     \
+    "(SELECT id FROM jobs WHERE state = 'pending' AND announced_at IS NULL AND run_after > $1 AND updated_at > $2 " \
+    "ORDER BY run_after, id LIMIT $3)"
+#define HELD_LONG "(SELECT id FROM jobs WHERE state = 'processing' AND lease_until > $1 LIMIT $2)"
+
+static int find_wrong_fn(struct db_tx *tx, void *arg, struct err *err)
+{
+    struct mend_call *c = arg;
+    int64_t now = db_now(tx), n[2] = {0};
+    struct db_val max = db_int(c->max);
+    int rc = store_ints(tx, "SELECT count(*) FROM " HELD_UP " AS h",
+                        DB_ARGS(db_int(now), db_int(now + CLOCK_SLACK_MS), max), &n[0], 1, err);
+    if (rc >= 0)
+        rc = store_ints(tx, "SELECT count(*) FROM " HELD_LONG " AS h",
+                        DB_ARGS(db_int(now + LONG_LEASES * c->lease_ms), max), &n[1], 1, err);
+    c->found = n[0] + n[1];
+    return rc;
+}
+
+static int mend_fn(struct db_tx *tx, void *arg, struct err *err)
+{
+    struct mend_call *c = arg;
+    int64_t now = db_now(tx);
+    struct db_val max = db_int(c->max);
+    int64_t n = db_exec(tx,
+                        "UPDATE jobs SET run_after = $1 + (run_after - updated_at), updated_at = $1 "
+                        "WHERE state = 'pending' AND id IN " HELD_UP,
+                        DB_ARGS(db_int(now), db_int(now + CLOCK_SLACK_MS), max), err);
+    if (n < 0)
+        return err->code;
+    c->found = n;
+    n = db_exec(tx, "UPDATE jobs SET lease_until = $3 WHERE state = 'processing' AND id IN " HELD_LONG,
+                DB_ARGS(db_int(now + LONG_LEASES * c->lease_ms), max, db_int(now + c->lease_ms)), err);
+    c->found += MAX(n, 0);
+    return n < 0 ? err->code : 0;
+}
+
+int store_mend_times(struct store *s, int64_t lease_ms, int max, int *ret_n, struct err *err)
+{
+    struct mend_call c = {.lease_ms = lease_ms, .max = max};
+    int rc = store_limit_check(max, err);
+    if (rc >= 0)
+        rc = db_read(s->db, find_wrong_fn, &c, err);
+    if (rc >= 0 && c.found)
+        rc = db_write(s->db, DB_RELAXED, mend_fn, &c, err);
+    if (rc < 0)
+        return rc;
+    *ret_n = (int)c.found;
+    return 0;
+}
+
 /* ---- lists of jobs to see to ---- */
 
 struct jobs_call {

@@ -74,10 +74,10 @@ int store_get_upload(struct store *s, const char *id, struct arena *a, struct jo
     return 0;
 }
 
-int store_upload_arrived(struct store *s, const char *id, const char *etag, struct err *err)
+int store_upload_comes(struct store *s, const char *id, const char *etag, struct err *err)
 {
     struct db_stmt stmt = {
-        .sql = "UPDATE uploads SET etag = $2 WHERE id = $1 AND used_at IS NULL",
+        .sql = "UPDATE uploads SET etag = $2 WHERE id = $1 AND used_at IS NULL AND (etag IS NULL OR etag = $2)",
         .args = (const struct db_val[]){db_text(id), db_text(etag)},
         .n_args = 2,
     };
@@ -87,7 +87,12 @@ int store_upload_arrived(struct store *s, const char *id, const char *etag, stru
     CLEANUP(arena_clear) struct arena a = ARENA_INIT;
     struct job_upload there;
     rc = store_get_upload(s, id, &a, &there, err);
-    return rc < 0 ? rc : err_set(err, ERR_CONFLICT, "upload %s has become a job already", id);
+    if (rc < 0)
+        return rc;
+    return err_set(err, ERR_CONFLICT,
+                   there.used_at ? "upload %s has become a job already"
+                                 : "another recording came for upload %s before: ask for a URL for each",
+                   id);
 }
 
 int store_drop_uploads(struct store *s, int64_t before_ms, struct err *err)

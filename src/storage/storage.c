@@ -6,10 +6,10 @@
 #include "storage/storage_ops.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "storage/storage_fault.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -21,31 +21,13 @@ static const struct log_ctx lc = {.component = "storage"};
 
 static const struct storage_ops *const backends[] = {&storage_file_ops, &storage_s3_ops};
 
-/* Counts a failure that is the store's own. Returns rc. */
+/* Counts a failure that is the store's own, an injected one too. Returns rc. */
 static int tell(struct storage *s, enum storage_operation o, int rc)
 {
     if (rc < 0 && (err_retryable(rc) || rc == ERR_CORRUPT || rc == ERR_INTERNAL))
         atomic_fetch_add_explicit(&s->failures[o], 1, memory_order_relaxed);
     return rc;
 }
-
-#ifdef STENO_FAULTS
-static int with_faults(struct storage *s, struct storage **ret, struct err *err)
-{
-    const char *plan = getenv("STENO_STORAGE_FAULT");
-    if (plan && *plan)
-        return storage_fault_wrap(s, plan, ret, err);
-    *ret = s;
-    return 0;
-}
-#else
-static int with_faults(struct storage *s, struct storage **ret, struct err *err)
-{
-    (void)err;
-    *ret = s;
-    return 0;
-}
-#endif
 
 int storage_open_with(const struct storage_opts *o, struct storage **ret, struct err *err)
 {
@@ -60,7 +42,8 @@ int storage_open_with(const struct storage_opts *o, struct storage **ret, struct
         if (rc < 0)
             return rc;
         s->ops = backends[i];
-        return with_faults(s, ret, err);
+        *ret = s;
+        return 0;
     }
     if (!url[n])
         return err_set(err, ERR_INVALID, "a storage URL names its kind first, for example file:/absolute/folder");
@@ -91,7 +74,10 @@ int storage_put_begin(struct storage *s, const char *key, struct storage_put **r
         return err_set(err, ERR_NOMEM, "cannot start a SHA-256");
     }
     struct storage_put *p = NULL;
-    rc = tell(s, STORAGE_PUT, s->ops->put_begin(s, key, &p, err));
+    rc = FAULT_POINT_AT(storage_put, key, err);
+    if (rc == 0)
+        rc = s->ops->put_begin(s, key, &p, err);
+    rc = tell(s, STORAGE_PUT, rc);
     if (rc < 0) {
         EVP_MD_CTX_free(sha);
         return err_wrap(err, "cannot store '%s'", key);
@@ -103,6 +89,16 @@ int storage_put_begin(struct storage *s, const char *key, struct storage_put **r
     return 0;
 }
 
+static int write_piece(struct storage_put *p, const void *data, size_t n, struct err *err)
+{
+    enum fault_effect fault = FAULT_LOOK(storage_write, NULL);
+    if (fault == FAULT_NONE)
+        return p->storage->ops->put_write(p, data, n, err);
+    size_t part = fault == FAULT_CUT ? n / 2 : fault == FAULT_LOST ? n : 0;
+    int rc = part ? p->storage->ops->put_write(p, data, part, err) : 0;
+    return rc < 0 ? rc : FAULT_STRIKE(storage_write, err);
+}
+
 int storage_put_write(struct storage_put *p, const void *data, size_t n, struct err *err)
 {
     if (n == 0)
@@ -110,7 +106,7 @@ int storage_put_write(struct storage_put *p, const void *data, size_t n, struct 
     int rc = p->failed;
     if (rc < 0)
         return err_set(err, rc, "an earlier write of this object failed");
-    rc = tell(p->storage, STORAGE_PUT, p->storage->ops->put_write(p, data, n, err));
+    rc = tell(p->storage, STORAGE_PUT, write_piece(p, data, n, err));
     if (rc >= 0 && EVP_DigestUpdate(p->sha, data, n) != 1)
         rc = err_set(err, ERR_INTERNAL, "SHA-256 failed");
     if (rc < 0) {
@@ -121,25 +117,49 @@ int storage_put_write(struct storage_put *p, const void *data, size_t n, struct 
     return 0;
 }
 
-int storage_put_commit(struct storage_put *p, struct object_info *ret, struct err *err)
+/* Frees p. */
+static int commit(struct storage_put *p, struct err *err)
 {
-    struct object_info info = {.size = p->size};
+    enum fault_effect fault = FAULT_LOOK(storage_commit, NULL);
+    if (fault != FAULT_NONE && fault != FAULT_LOST) {
+        p->storage->ops->put_abort(p);
+        return FAULT_STRIKE(storage_commit, err);
+    }
+    int rc = p->storage->ops->put_commit(p, err);
+    if (rc < 0 || fault == FAULT_NONE)
+        return rc;
+    (void)FAULT_STRIKE(storage_commit, err);
+    return err->code = ERR_UNCERTAIN;
+}
+
+int storage_put_seal(struct storage_put *p, struct object_info *ret, struct err *err)
+{
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned n = 0;
-    if (p->failed) {
-        int rc = p->failed;
-        storage_put_abort(p);
-        return err_set(err, rc, "the object is not stored: a write of it failed");
+    if (p->failed)
+        return err_set(err, p->failed, "the object is not stored: a write of it failed");
+    if (p->sha) {
+        if (EVP_DigestFinal_ex(p->sha, digest, &n) != 1 || 2 * n + 1 != sizeof p->sha256)
+            return err_set(err, ERR_INTERNAL, "SHA-256 failed");
+        str_hex(digest, n, p->sha256);
+        EVP_MD_CTX_free(TAKE(p->sha));
     }
-    if (EVP_DigestFinal_ex(p->sha, digest, &n) != 1 || 2 * n + 1 != sizeof info.sha256) {
+    *ret = (struct object_info){.size = p->size};
+    memcpy(ret->sha256, p->sha256, sizeof ret->sha256);
+    return 0;
+}
+
+int storage_put_commit(struct storage_put *p, struct object_info *ret, struct err *err)
+{
+    struct object_info info;
+    int rc = storage_put_seal(p, &info, err);
+    if (rc < 0) {
         storage_put_abort(p);
-        return err_set(err, ERR_INTERNAL, "SHA-256 failed");
+        return rc;
     }
-    str_hex(digest, n, info.sha256);
-    EVP_MD_CTX_free(TAKE(p->sha));
     int64_t start = clock_mono_ms();
     struct storage *s = p->storage;
-    int rc = tell(s, STORAGE_PUT, s->ops->put_commit(p, err));
+    rc = tell(s, STORAGE_PUT, commit(p, err));
     if (rc < 0)
         return err_wrap(err, "cannot store the object");
     info.modified_ms = clock_wall_ms();
@@ -183,7 +203,10 @@ int storage_get_begin(struct storage *s, const char *key, int64_t offset, struct
         return err_set(err, ERR_INVALID, "cannot read '%s' from byte %lld", key, (long long)offset);
     struct object_info info = {0};
     struct storage_get *g = NULL;
-    rc = tell(s, STORAGE_GET, s->ops->get_begin(s, key, offset, &g, &info, err));
+    rc = FAULT_POINT_AT(storage_get, key, err);
+    if (rc == 0)
+        rc = s->ops->get_begin(s, key, offset, &g, &info, err);
+    rc = tell(s, STORAGE_GET, rc);
     if (rc < 0)
         return err_wrap(err, "cannot read '%s'", key);
     g->storage = s;
@@ -196,7 +219,9 @@ int storage_get_begin(struct storage *s, const char *key, int64_t offset, struct
 
 ssize_t storage_get_read(struct storage_get *g, void *data, size_t n, struct err *err)
 {
-    ssize_t got = g->storage->ops->get_read(g, data, n, err);
+    ssize_t got = FAULT_POINT(storage_read, err);
+    if (got == 0)
+        got = g->storage->ops->get_read(g, data, n, err);
     return got < 0 ? tell(g->storage, STORAGE_GET, (int)got) : got;
 }
 
@@ -258,7 +283,10 @@ int storage_fetch_checked(struct storage *s, const char *key, const char *sha256
     if (rc < 0)
         return rc;
     int64_t start = clock_mono_ms();
-    rc = tell(s, STORAGE_FETCH, s->ops->fetch(s, key, sha256 ? sha256 : "", path, err));
+    rc = FAULT_POINT_AT(storage_fetch, key, err);
+    if (rc == 0)
+        rc = s->ops->fetch(s, key, sha256 ? sha256 : "", path, err);
+    rc = tell(s, STORAGE_FETCH, rc);
     if (rc < 0)
         return err_wrap(err, "cannot fetch '%s'", key);
     log_debug(&lc, "fetched '%s' in %lld ms", key, (long long)(clock_mono_ms() - start));
@@ -271,7 +299,10 @@ int storage_stat(struct storage *s, const char *key, struct object_info *ret, st
     if (rc < 0)
         return rc;
     struct object_info info = {0};
-    rc = tell(s, STORAGE_STAT, s->ops->stat(s, key, &info, err));
+    rc = FAULT_POINT_AT(storage_stat, key, err);
+    if (rc == 0)
+        rc = s->ops->stat(s, key, &info, err);
+    rc = tell(s, STORAGE_STAT, rc);
     if (rc < 0)
         return err_wrap(err, "cannot look at '%s'", key);
     *ret = info;
@@ -283,7 +314,12 @@ int storage_delete(struct storage *s, const char *key, struct err *err)
     int rc = storage_key_check(key, err);
     if (rc < 0)
         return rc;
-    rc = tell(s, STORAGE_DELETE, s->ops->remove(s, key, err));
+    enum fault_effect fault = FAULT_LOOK(storage_delete, key);
+    if (fault == FAULT_NONE || fault == FAULT_LOST)
+        rc = s->ops->remove(s, key, err);
+    if (rc >= 0 && fault != FAULT_NONE)
+        rc = FAULT_STRIKE(storage_delete, err);
+    rc = tell(s, STORAGE_DELETE, rc);
     if (rc < 0)
         return err_wrap(err, "cannot delete '%s'", key);
     log_debug(&lc, "deleted '%s'", key);
@@ -321,13 +357,18 @@ int storage_list(struct storage *s, const char *prefix, storage_list_fn fn, void
             return err_wrap(err, "prefix");
     }
     struct listing l = {.fn = fn, .arg = arg};
-    int rc = s->ops->list(s, prefix, on_listed, &l, err);
+    int rc = FAULT_POINT_AT(storage_list, prefix, err);
+    if (rc == 0)
+        rc = s->ops->list(s, prefix, on_listed, &l, err);
     return l.ended ? rc : tell(s, STORAGE_LIST, rc);
 }
 
 int storage_sweep(struct storage *s, int64_t before_ms, int *ret_removed, struct err *err)
 {
-    int removed = 0, rc = tell(s, STORAGE_SWEEP, s->ops->sweep(s, before_ms, &removed, err));
+    int removed = 0, rc = FAULT_POINT(storage_sweep, err);
+    if (rc == 0)
+        rc = s->ops->sweep(s, before_ms, &removed, err);
+    rc = tell(s, STORAGE_SWEEP, rc);
     if (rc < 0)
         return err_wrap(err, "cannot sweep the storage");
     log_debug(&lc, "swept %d leftovers", removed);
@@ -338,7 +379,10 @@ int storage_sweep(struct storage *s, int64_t before_ms, int *ret_removed, struct
 int storage_ping(struct storage *s, int64_t *ret_ms, int64_t *ret_free_bytes, struct err *err)
 {
     int64_t start = clock_mono_ms(), free_bytes = -1;
-    int rc = tell(s, STORAGE_PING, s->ops->ping(s, &free_bytes, err));
+    int rc = FAULT_POINT(storage_ping, err);
+    if (rc == 0)
+        rc = s->ops->ping(s, &free_bytes, err);
+    rc = tell(s, STORAGE_PING, rc);
     if (rc < 0)
         return err_wrap(err, "storage");
     *ret_ms = clock_mono_ms() - start;

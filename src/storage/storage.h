@@ -81,6 +81,8 @@ void storage_close(struct storage *s); /* NULL is fine; no put or get may be ope
 /* Starts a streaming write. Overwrites at commit; two writers of one key: the later commit wins whole. */
 int storage_put_begin(struct storage *s, const char *key, struct storage_put **ret, struct err *err) MUST_CHECK;
 int storage_put_write(struct storage_put *p, const void *data, size_t n, struct err *err) MUST_CHECK;
+/* All was written: ret->size and ret->sha256 are what a commit would make appear. May be left out. */
+int storage_put_seal(struct storage_put *p, struct object_info *ret, struct err *err) MUST_CHECK;
 /* Makes the object appear, durably. Frees p, also on failure; then the object did not appear (UNCERTAIN: it may have).
  * `ret` may be NULL. */
 int storage_put_commit(struct storage_put *p, struct object_info *ret, struct err *err) MUST_CHECK;

@@ -22,7 +22,8 @@ struct storage_put {
     struct storage *storage;
     void *sha; /* running SHA-256 */
     int64_t size;
-    int failed; /* class of the first failed write */
+    int failed;                       /* class of the first failed write */
+    char sha256[STORAGE_SHA256_SIZE]; /* once sealed, which ends `sha` */
 };
 struct storage_get {
     struct storage *storage;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The text is cut into units, the least that can stand on a line; lines are filled with them greedily, and cues with
- * lines. Columns are counted per byte once, so that widths and shares of time are differences.
+ * lines. Columns are counted per byte once, so that widths and shares of time are differences. A segment may be a whole
+ * recording of many hours: every step is linear in it, or searches by halves.
  */
 #include "transcript/cues.h"
 
@@ -26,7 +27,8 @@ struct layout {
     size_t n;               /* bytes of the text */
     char *begins;           /* 1: a character begins at byte i */
     int *columns;           /* before byte i; n + 1 of them */
-    struct cue_line *words; /* where the timed words stand; NULL: they are not all there */
+    struct cue_line *words; /* where the timed words stand, in order; NULL: they are not all there */
+    size_t counted;         /* words that begin in the units so far */
     struct unit *units;
     size_t n_units;
     struct cue_line *lines;
@@ -73,32 +75,31 @@ static void find_words(struct layout *l)
 {
     size_t at = 0;
     for (size_t i = 0; i < l->s->n_words; i++) {
-        const char *found = strstr(l->s->text + at, l->s->words[i].text);
-        size_t from = found ? (size_t)(found - l->s->text) : 0;
-        bool skipped = !found || !*l->s->words[i].text;
-        for (size_t k = at; k < from && !skipped; k++)
-            skipped = !is_blank(l->s->text[k]);
-        if (skipped) {
+        const char *word = l->s->words[i].text;
+        size_t n = strlen(word);
+        while (is_blank(l->s->text[at]))
+            at++;
+        if (!n || strncmp(l->s->text + at, word, n) != 0) {
             free(l->words);
             l->words = NULL;
             return;
         }
-        at = from + strlen(l->s->words[i].text);
-        l->words[i] = (struct cue_line){from, at};
+        l->words[i] = (struct cue_line){at, at + n};
+        at += n;
     }
 }
 
 /* ---- units ---- */
 
-static int words_in(const struct layout *l, size_t from, size_t to)
+static int words_in(struct layout *l, size_t from, size_t to)
 {
-    int n = 0;
     if (!l->words)
         /* A word begins behind a blank; where none are written, each character counts. */
         return from == 0 || is_blank(l->s->text[from - 1]) || width(l, from, to) > 1;
-    for (size_t i = 0; i < l->s->n_words; i++)
-        n += l->words[i].from >= from && l->words[i].from < to;
-    return n;
+    size_t before = l->counted;
+    while (l->counted < l->s->n_words && l->words[l->counted].from < to)
+        l->counted++;
+    return (int)(l->counted - before);
 }
 
 static void add_unit(struct layout *l, size_t from, size_t to)
@@ -170,22 +171,35 @@ static int64_t share(int64_t start_ms, int64_t end_ms, int part, int whole)
     return whole > 0 ? start_ms + (end_ms - start_ms) * part / whole : start_ms;
 }
 
+/* The first timed word that ends behind the byte; n_words when none does. */
+static size_t word_behind(const struct layout *l, size_t at)
+{
+    size_t low = 0, high = l->s->n_words;
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+        if (l->words[mid].to > at)
+            high = mid;
+        else
+            low = mid + 1;
+    }
+    return low;
+}
+
 /* When the byte is reached, as the beginning (or the end) of what is shown. */
 static int64_t time_at(const struct layout *l, size_t at, bool end)
 {
     const struct segment *s = l->s;
     if (!l->words || !s->n_words)
         return share(s->start_ms, s->end_ms, l->columns[at], l->columns[l->n]);
-    int64_t last = s->start_ms;
-    for (size_t i = 0; i < s->n_words; i++) {
-        const struct cue_line *w = &l->words[i];
-        if (end ? at <= w->from : at < w->from)
-            return end ? last : s->words[i].start_ms;
-        if (end ? at <= w->to : at < w->to)
-            return share(s->words[i].start_ms, s->words[i].end_ms, width(l, w->from, at), width(l, w->from, w->to));
-        last = s->words[i].end_ms;
-    }
-    return end ? last : s->end_ms;
+    /* An end at the end of a word is that word's. */
+    size_t i = end && at ? word_behind(l, at - 1) : word_behind(l, at);
+    int64_t last = i ? s->words[i - 1].end_ms : s->start_ms;
+    if (i == s->n_words)
+        return end ? last : s->end_ms;
+    const struct cue_line *w = &l->words[i];
+    if (end ? at <= w->from : at < w->from)
+        return end ? last : s->words[i].start_ms;
+    return share(s->words[i].start_ms, s->words[i].end_ms, width(l, w->from, at), width(l, w->from, w->to));
 }
 
 /* ---- cues ---- */
@@ -205,12 +219,12 @@ static int give_words(struct layout *l, struct cue *c, cue_fn fn, void *arg, str
     size_t from = c->lines[0].from, to = c->lines[c->n_lines - 1].to;
     int64_t at = c->start_ms, end_ms = c->end_ms;
     int rc = 0;
-    for (size_t i = 0; i < l->s->n_words && rc >= 0; i++) {
+    for (size_t i = word_behind(l, from); i < l->s->n_words && l->words[i].from < to && rc >= 0; i++) {
         const struct cue_line *w = &l->words[i];
         const struct word *word = &l->s->words[i];
         size_t mark_from = MAX(w->from, from), mark_to = MIN(w->to, to);
         int64_t begin = MAX(word->start_ms, at), end = MIN(word->end_ms, end_ms);
-        if (mark_from >= mark_to || begin >= end)
+        if (begin >= end)
             continue;
         c->mark_from = c->mark_to = 0;
         if (begin > at)

@@ -53,6 +53,30 @@ static int with_default(const struct engine_opts *own, const struct model_names 
     return engine_open(&opts, e, err);
 }
 
+/*
+ * Models of a server that tells no list: any that the engine lets pass, which are the one that is asked for and those
+ * that aliases of the settings lead to.
+ */
+static int choose_unlisted(struct engine *e, const struct model_names *names, const struct model_wish *wish,
+                           struct arena *a, const char **ret_model, const char **ret_warning, struct err *err)
+{
+    static const struct engine_request any = {.task = "transcribe"};
+    size_t n = 0, n_aliases = names ? names->n_aliases : 0;
+    struct model_here *here = arena_alloc(a, (n_aliases + 2) * sizeof *here);
+    const char *standard = arena_strdup(a, engine_model(e, &any)); /* the caller may close the engine */
+    if (!here || !standard)
+        return err_set(err, ERR_NOMEM, "no memory for a list of models");
+    here[n++] = (struct model_here){.name = standard, .multilingual = true, .can_translate = true, .standard = true};
+    for (size_t i = 0; i <= n_aliases; i++) {
+        const char *name = i < n_aliases ? names->aliases[i].target : wish->name;
+        struct err no = ERR_INIT;
+        if (name && *name && !str_eq(name, MODEL_AUTO) &&
+            engine_check(e, &(struct engine_request){.task = "transcribe", .model = name}, &no) == 0)
+            here[n++] = (struct model_here){.name = name, .multilingual = true, .can_translate = true};
+    }
+    return model_names_choose(names, wish, here, n, a, ret_model, ret_warning, err);
+}
+
 int choose_open(const struct engine_opts *opts, const struct model_names *names, const struct model_wish *wish,
                 struct arena *a, struct engine **ret, const char **ret_warning, struct err *err)
 {
@@ -83,11 +107,8 @@ int choose_model(struct engine *e, const struct model_names *names, const struct
     size_t n = 0;
     struct err why = ERR_INIT;
     int rc = engine_models(e, a, &v, &n, &why);
-    if (rc == ERR_UNSUPPORTED) { /* its server knows */
-        *ret_model = wish->name;
-        *ret_warning = NULL;
-        return 0;
-    }
+    if (rc == ERR_UNSUPPORTED)
+        return choose_unlisted(e, names, wish, a, ret_model, ret_warning, err);
     if (rc < 0) {
         *err = why;
         return rc;

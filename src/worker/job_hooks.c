@@ -234,9 +234,12 @@ int job_complete_held(struct job_ctx *c, const struct job_result *r, struct err 
 {
     struct whole_args a = {&c->held, r};
     int rc = persist(c->w, c->r, JOB_COMPLETED, write_whole, &a, &c->seq, err);
-    if (rc == 0 && c->held.has_chunk)
-        worker_event(c->w, c->r->claim.id, c->seq - 1, "chunk", c->held.event);
-    return rc;
+    if (rc < 0 || !c->held.has_chunk)
+        return rc;
+    counters_add(&c->w->counts, COUNT_chunks, 1);
+    log_debug(&c->log, "plan and its one chunk saved with the result, fence %" PRId64, c->r->claim.fence);
+    worker_event(c->w, c->r->claim.id, c->seq - 1, "chunk", c->held.event);
+    return 0;
 }
 
 /* Runs on a slot thread: reads only what is fixed while the pipeline runs. */

@@ -177,7 +177,8 @@ void job_settle_stuck(struct worker *w, struct run *r)
 {
     struct job_ctx c = {.w = w, .r = r, .log = {.component = "worker", .job_id = r->claim.id}, .seq = r->job.seq};
     struct err why = ERR_INIT;
-    c.report.stage = (enum pipeline_stage)atomic_load(&r->stage);
+    int stage = atomic_load(&r->stage);
+    c.report.stage = stage == RUN_NOT_BEGUN ? STAGE_CHECK : (enum pipeline_stage)stage;
     if (run_stopped(r) == RUN_TIMED_OUT)
         err_set(&why, ERR_TIMEOUT,
                 "not done within %.0f s (job_time_limit), and hanging so that it could not be stopped "

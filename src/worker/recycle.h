@@ -3,8 +3,8 @@
  * When a worker's process shall be replaced by a fresh one: after so many jobs, above a limit of memory, or because a
  * job hangs that was told to stop. The keeper looks, the claiming thread acts.
  *
- * Memory counts once a job has ended and the process is some minutes old: a limit that is too small for one job must
- * not become a loop. Above the limit before the first job, the limit is dropped with a warning.
+ * Memory counts once a job has ended and the process is some time old (worker_opts): a limit that is too small for one
+ * job must not become a loop. Above the limit before the first job, the limit is dropped with a warning.
  */
 #ifndef WORKER_RECYCLE_H
 #define WORKER_RECYCLE_H

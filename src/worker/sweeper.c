@@ -47,6 +47,15 @@ static int expire_leases(struct worker *w, struct err *err)
     return rc;
 }
 
+static int mend_times(struct worker *w, struct err *err)
+{
+    int mended = 0;
+    int rc = store_mend_times(w->o->store, w->o->lease_ms, BATCH, &mended, err);
+    if (mended)
+        log_warn(&w->log, "the clock was ahead and was set back: put the times of %d jobs right", mended);
+    return rc;
+}
+
 static int drop_workers(struct worker *w, struct err *err)
 {
     return store_drop_workers(w->o->store, WORKER_SILENT_MS, err);
@@ -131,8 +140,9 @@ static const struct step {
     int (*run)(struct worker *w, struct err *err);
     bool deep;
 } steps[] = {
-    {expire_leases, false},    {tokens_sweep, false}, {drop_workers, false}, {drop_keys, false},
-    {retain, false},           {drop_uploads, true},  {drop_orphans, true},  {drop_unfinished_writes, true},
+    {mend_times, true},        {expire_leases, false}, {tokens_sweep, false},
+    {drop_workers, false},     {drop_keys, false},     {retain, false},
+    {drop_uploads, true},      {drop_orphans, true},   {drop_unfinished_writes, true},
     {drop_temp_folders, true},
 };
 

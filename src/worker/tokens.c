@@ -32,7 +32,7 @@ static int count_missing(struct worker *w, const int64_t depth[QUEUE_COUNT], int
                          struct err *err)
 {
     struct store_counts counts;
-    int rc = store_counts(w->o->store, &counts, err);
+    int rc = store_counts(w->o->store, false, &counts, err);
     for (int q = 0; rc == 0 && q < QUEUE_COUNT; q++)
         missing[q] = counts.paused_at[q] ? 0 : counts.ready[q] - depth[q];
     return rc;

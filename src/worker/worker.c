@@ -34,7 +34,7 @@
 enum {
     LOOK_MS = 200,
     STOP_MS = 10000, /* a job that was told to stop and has not by then hangs; a second is the rule */
-    LEAVE_MS = 5000, /* for keeper and sweeper, when something hangs that they may need too */
+    LEAVE_MS = 2000, /* for keeper and sweeper, when something hangs that they may need too */
 };
 
 static bool stopping(const struct worker *w)
@@ -155,16 +155,14 @@ static struct taken count_taken(const struct worker *w)
     return t;
 }
 
-static void claim_loop(struct worker *w, struct pool *jobs)
+static void claim_loop(struct worker *w, struct pool *jobs, struct places *places)
 {
     struct outage outage = {0}, shortage = {0};
-    struct places places;
     size_t last = 0; /* how many jobs the last claim brought */
-    places_init(&places, w->o->concurrency_min, w->o->concurrency, clock_mono_ms());
     while (!claims_end(w) && recycle_left(w, 1)) {
-        atomic_store(&w->places_now, places.now);
+        atomic_store(&w->places_now, places->now);
         struct taken taken = count_taken(w);
-        size_t n = places_free(&places, taken.ordinary, clock_mono_ms());
+        size_t n = places_free(places, taken.ordinary, clock_mono_ms());
         bool small = n == 0;
         if (small)
             n = w->o->short_place && !taken.kept;
@@ -184,11 +182,11 @@ static void claim_loop(struct worker *w, struct pool *jobs)
         }
         outage_over(&outage, &w->log, "looking for work");
         if (!small)
-            places_claimed(&places, taken.ordinary, last, clock_mono_ms());
+            places_claimed(places, taken.ordinary, last, clock_mono_ms());
         /* Most wake-ups are not for short jobs: they are for workers that have room. So it looks by itself. */
         if (rc == 0 && small)
             board_wait(w->board, taken.all, LOOK_MS);
-        else if (rc == 0 && taken.ordinary < places.now && broker_wait(w->o->broker, w->o->poll_ms, &err) < 0)
+        else if (rc == 0 && taken.ordinary < places->now && broker_wait(w->o->broker, w->o->poll_ms, &err) < 0)
             pause_claims(w, w->o->poll_ms); /* without the broker there is still looking */
     }
 }
@@ -291,7 +289,10 @@ static void join_within(pthread_t t, int64_t ms)
 static int run(struct worker *w, struct pool *jobs, struct err *err)
 {
     pthread_t keeper, sweeper;
+    struct places places;
     size_t hang = 0;
+    places_init(&places, w->o->concurrency_min, w->o->concurrency, clock_mono_ms());
+    atomic_store(&w->places_now, places.now);
     int rc = thread_start(&keeper, "keeper", keeper_main, w, err);
     if (rc < 0)
         return rc;
@@ -300,7 +301,7 @@ static int run(struct worker *w, struct pool *jobs, struct err *err)
         struct warm_up models = {.started = false};
         if (greet(w))
             warm_up_start(&models, w);
-        claim_loop(w, jobs);
+        claim_loop(w, jobs, &places);
         warm_up_end(&models);
         if (!stopping(w))
             let_jobs_end(w);

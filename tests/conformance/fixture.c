@@ -13,8 +13,8 @@
 
 /* In an order in which foreign keys allow dropping. */
 static const char *const tables[] = {
-    "submission_keys",   "paused_queues", "chunks", "results", "error_logs", "uploads", "workers", "jobs",
-    "schema_migrations", "t_child",       "t_many", "t", /* of the tests */
+    "request_rates", "submission_keys",   "paused_queues", "chunks", "results", "error_logs", "uploads", "workers",
+    "jobs",          "schema_migrations", "t_child",       "t_many", "t", /* of the tests */
 };
 
 static _Atomic int64_t test_clock;

@@ -242,7 +242,7 @@ static int call_counts(struct store *s, const struct ids *id, const struct claim
     (void)id;
     (void)c;
     struct store_counts counts;
-    return store_counts(s, &counts, err);
+    return store_counts(s, true, &counts, err);
 }
 
 static int call_cancel(struct store *s, const struct ids *id, const struct claim *c, struct err *err)

@@ -7,9 +7,9 @@
 #include "store_open.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/io.h"
 #include "base/mem.h"
-#include "storage/storage_fault.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -110,8 +110,8 @@ static void check(struct storage *s, const char *plan, const char *path, const s
     assert_int_equal(removed, 0);
 }
 
-/* Every plan "kind:1", "kind:2" ... until the life is over before the fault strikes. */
-static void each(const char *kind)
+/* Every plan "storage=fail@1", "storage=fail@2" ... until the life is over before the fault strikes. */
+static void each(const char *plan_start)
 {
     char path[100];
     snprintf(path, sizeof path, "%s/fetched", folder);
@@ -119,63 +119,64 @@ static void each(const char *kind)
     int n = 1;
     for (; struck; n++) {
         char plan[32];
-        snprintf(plan, sizeof plan, "%s:%d", kind, n);
-        struct storage *s = NULL, *inner = NULL;
+        snprintf(plan, sizeof plan, "%s@%d", plan_start, n);
+        struct storage *s = NULL;
         struct said said = {0};
-        ok(store_open(folder, &inner, e));
-        ok(storage_put_bytes(inner, "a/kept", "old", 3, e));
-        ok(storage_put_bytes(inner, "a/dropped", "x", 1, e));
-        ok(storage_fault_wrap(inner, plan, &s, e));
+        ok(store_open(folder, &s, e));
+        ok(storage_put_bytes(s, "a/kept", "old", 3, e));
+        ok(storage_put_bytes(s, "a/dropped", "x", 1, e));
+        fault_reset();
+        assert_int_equal(setenv("STENO_FAULT", plan, 1), 0);
         live(s, path, &said);
-        struck = storage_fault_struck(s);
-        check(inner, plan, path, &said);
+        unsetenv("STENO_FAULT");
+        struck = fault_reset();
+        check(s, plan, path, &said);
         bool failed = said.put < 0 || said.stat < 0 || said.get < 0 || said.fetch < 0 || said.list < 0 || said.del < 0;
         if (failed != struck)
             fail_msg("%s: struck %d, failed %d", plan, struck, failed);
         storage_close(s);
     }
     /* begin, writes, commit, and more behind them; reads come in pieces of any size. */
-    assert_true(n > PIECES + (strcmp(kind, "cut") == 0 ? 0 : 8));
+    assert_true(n > PIECES + (strcmp(plan_start, "storage_write=cut") == 0 ? 0 : 8));
 }
 
 static void test_not_done(void **state)
 {
     (void)state;
-    each("fail");
+    each("storage=fail");
 }
 
 static void test_answer_lost(void **state)
 {
     (void)state;
-    each("lost");
+    each("storage=lost");
 }
 
 static void test_write_cut(void **state)
 {
     (void)state;
-    each("cut");
+    each("storage_write=cut");
 }
 
-static void test_plans(void **state)
+static void test_some_of_them(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "fail", "fail:", "fail:0", "fail:x", "sometimes:3", "fail:1,cut:2"};
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        struct storage *inner = NULL, *s = NULL;
-        struct err err = ERR_INIT;
-        ok(store_open(folder, &inner, e));
-        assert_int_equal(storage_fault_wrap(inner, bad[i], &s, &err), ERR_INVALID);
-    }
-    struct storage *inner = NULL, *s = NULL;
+    struct storage *s = NULL;
     int failed = 0;
-    ok(store_open(folder, &inner, e));
-    ok(storage_fault_wrap(inner, "every:3", &s, e));
+    ok(store_open(folder, &s, e));
+    fault_reset();
+    assert_int_equal(setenv("STENO_FAULT", "storage=fail/3", 1), 0);
     for (int i = 0; i < 9; i++) {
         struct err err = ERR_INIT;
         failed += storage_delete(s, "a/none", &err) < 0;
     }
     assert_int_equal(failed, 3);
-    assert_int_equal(storage_fault_count(s), 9);
+    assert_int_equal(setenv("STENO_FAULT", "storage_delete(bad)=fail", 1), 0);
+    struct err err = ERR_INIT;
+    assert_int_equal(storage_delete(s, "a/bad one", &err), ERR_UNAVAILABLE);
+    assert_non_null(strstr(err.msg, "injected fault at storage_delete"));
+    ok(storage_delete(s, "a/none", e));
+    unsetenv("STENO_FAULT");
     storage_close(s);
 }
 
@@ -213,7 +214,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_not_done),
         cmocka_unit_test(test_answer_lost),
         cmocka_unit_test(test_write_cut),
-        cmocka_unit_test(test_plans),
+        cmocka_unit_test(test_some_of_them),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -535,7 +535,7 @@ static void test_counts(void **state)
     struct err e = ERR_INIT;
     struct store_counts k;
     int64_t seq;
-    OK(store_counts(f->store, &k, &e));
+    OK(store_counts(f->store, true, &k, &e));
     assert_int_equal(k.by_state[JOB_PENDING] + k.delayed + k.oldest_pending_ms + k.ready[QUEUE_HIGH], 0);
     completed(f);
     failed(f);
@@ -552,7 +552,7 @@ static void test_counts(void **state)
     submit(f, QUEUE_NORMAL);
     submit(f, QUEUE_RETRY);
     pass(1000);
-    OK(store_counts(f->store, &k, &e));
+    OK(store_counts(f->store, true, &k, &e));
     assert_int_equal(k.by_state[JOB_PENDING], 4);
     assert_int_equal(k.by_state[JOB_PROCESSING], 1);
     assert_int_equal(k.by_state[JOB_COMPLETED], 1);
@@ -568,6 +568,10 @@ static void test_counts(void **state)
     assert_int_equal(k.oldest_in[QUEUE_HIGH], 0);
     assert_int_equal(k.oldest_in[QUEUE_NORMAL], 1500);
     assert_int_equal(k.oldest_in[QUEUE_RETRY], 1000);
+    OK(store_counts(f->store, false, &k, &e));
+    assert_int_equal(k.by_state[JOB_PENDING], 4);
+    assert_int_equal(k.by_state[JOB_PROCESSING], 1);
+    assert_int_equal(k.by_state[JOB_COMPLETED] + k.by_state[JOB_FAILED] + k.by_state[JOB_CANCELLED], 0);
 }
 
 /* Pages through everything while jobs are added; each of the first `n` must come once, newest first. */

@@ -98,7 +98,8 @@ static void call_everything(struct fixture *f, enum job_order order)
         OK(position_of(s, id, &seq, &e));
         OK(store_view(s, id, false, a, &view, &e));
         OK(store_view(s, id, true, a, &view, &e));
-        OK(store_counts(s, &counts, &e));
+        OK(store_counts(s, true, &counts, &e));
+        OK(store_counts(s, false, &counts, &e));
         OK(store_mark_announced(s, id, &e));
         OK(store_not_announced(s, id, &e));
         OK(store_claim(s, &(struct claim_opts){.holder = "w", .lease_ms = 1000, .idle = true}, &claimed, 1, &e));

@@ -60,7 +60,7 @@ static void test_a_paused_queue_waits(void **state)
     assert_int_equal(OK(store_pause_queue(f->store, QUEUE_NORMAL, &e)), 1);
     pass(10);
     assert_int_equal(OK(store_pause_queue(f->store, QUEUE_NORMAL, &e)), 0);
-    OK(store_counts(f->store, &k, &e));
+    OK(store_counts(f->store, false, &k, &e));
     assert_int_equal(k.paused_at[QUEUE_NORMAL], 1000001); /* the first time counts */
     assert_int_equal(k.paused_at[QUEUE_HIGH] + k.paused_at[QUEUE_RETRY], 0);
     assert_int_equal(k.ready[QUEUE_NORMAL], 1);
@@ -94,7 +94,7 @@ static void test_a_paused_queue_waits(void **state)
     assert_int_equal(OK(store_resume_queue(f->store, QUEUE_NORMAL, &e)), 1);
     assert_int_equal(OK(store_resume_queue(f->store, QUEUE_NORMAL, &e)), 0);
     assert_string_equal(claim(f, "w").id, normal.id);
-    OK(store_counts(f->store, &k, &e));
+    OK(store_counts(f->store, false, &k, &e));
     assert_int_equal(k.paused_at[QUEUE_NORMAL], 0);
 }
 
@@ -175,7 +175,7 @@ static void test_transcripts_are_given_up(void **state)
     struct ids b = transcribed(f), busy = submit(f, QUEUE_NORMAL);
     planned(f, "w2", 3);
     struct store_counts unused;
-    OK(store_counts(f->store, &unused, &e));
+    OK(store_counts(f->store, false, &unused, &e));
     OK(store_drop_results(f->store, 1000000, 10, &f->arena, &v, &n, &e));
     assert_int_equal(n, 0);
     CLEANUP(free_p) char *key = xasprintf("results/%s/1/transcription.json", a.id);

@@ -226,7 +226,7 @@ static void *live(void *arg)
         struct swept *swept;
         size_t n;
         struct claimed claimed = {.arena = &a};
-        bool go_on = good_or_lost(store_counts(r->s, &k, &e), &e, "counts") &&
+        bool go_on = good_or_lost(store_counts(r->s, true, &k, &e), &e, "counts") &&
                      good_or_lost(store_expire_leases(r->s, 5, &a, &swept, &n, &e), &e, "expire") &&
                      k.by_state[JOB_PENDING] + k.by_state[JOB_PROCESSING] > 0;
         if (go_on && random_below(10) == 0) {

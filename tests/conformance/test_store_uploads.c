@@ -41,8 +41,9 @@ static void test_an_upload_is_kept_and_used_once(void **state)
     assert_int_equal(got.used_at, 0);
     assert_null(got.etag);
 
-    OK(store_upload_arrived(f->store, id, "ff", &e));
-    OK(store_upload_arrived(f->store, id, "ee", &e));
+    OK(store_upload_comes(f->store, id, "ee", &e));
+    OK(store_upload_comes(f->store, id, "ee", &e));
+    FAILS(ERR_CONFLICT, "another recording", store_upload_comes(f->store, id, "ff", &e));
     OK(store_get_upload(f->store, id, &f->arena, &got, &e));
     assert_string_equal(got.etag, "ee");
     assert_int_equal(got.size, 5);
@@ -54,7 +55,7 @@ static void test_an_upload_is_kept_and_used_once(void **state)
     assert_int_equal(got.used_at, 1000010);
     assert_int_equal(got.size, 7);
     assert_string_equal(got.etag, "etag:\"1\"");
-    FAILS(ERR_CONFLICT, "has become a job", store_upload_arrived(f->store, id, "dd", &e));
+    FAILS(ERR_CONFLICT, "has become a job", store_upload_comes(f->store, id, "ee", &e));
 
     int64_t seq;
     OK(store_cancel(f->store, id, &seq, &e));
@@ -86,7 +87,7 @@ static void test_unknown_and_doubled(void **state)
     id_new(other);
     FAILS(ERR_NOT_FOUND, "no upload", store_get_upload(f->store, id, &f->arena, &got, &e));
     FAILS(ERR_NOT_FOUND, "no upload", store_get_upload(f->store, "../x", &f->arena, &got, &e));
-    FAILS(ERR_NOT_FOUND, "no upload", store_upload_arrived(f->store, id, "ff", &e));
+    FAILS(ERR_NOT_FOUND, "no upload", store_upload_comes(f->store, id, "ff", &e));
     u.size = -1;
     u.content_type = NULL;
     OK(store_add_upload(f->store, &u, &e));

@@ -540,6 +540,37 @@ static void test_ends_leave_no_claim(void **state)
     check_lost(f, &c);
 }
 
+/* ---- a clock that was wrong ---- */
+
+static void test_times_of_a_clock_that_was_ahead_are_put_right(void **state)
+{
+    enum { HOUR = 3600000, LEASE = 30000 };
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    int64_t seq;
+    int n;
+    struct ids waits = submit(f, QUEUE_NORMAL);
+    struct claim c = claim(f, "w");
+    OK(store_retry_later(f->store, &c, &a_failure, HOUR, &seq, &e));
+    pass(2 * HOUR); /* ahead from here */
+    struct ids held = submit(f, QUEUE_HIGH);
+    pass(1);
+    struct ids later = submit(f, QUEUE_HIGH);
+    claim(f, "dead");
+    c = claim(f, "w");
+    OK(store_retry_later(f->store, &c, &a_failure, 5000, &seq, &e));
+    pass(-2 * HOUR - 1);
+
+    OK(store_mend_times(f->store, LEASE, 10, &n, &e));
+    assert_int_equal(n, 2);
+    assert_int_equal(get(f, held.id).lease_until, fixture_clock() + LEASE);
+    assert_int_equal(get(f, later.id).run_after, fixture_clock() + 5000);
+    assert_int_equal(get(f, waits.id).run_after, fixture_clock() + HOUR); /* a long wait is none of this */
+    OK(store_mend_times(f->store, LEASE, 10, &n, &e));
+    assert_int_equal(n, 0);
+    FAILS(ERR_INVALID, "1 to 1000", store_mend_times(f->store, LEASE, 0, &n, &e));
+}
+
 /* ---- the poison guard ---- */
 
 /* The lease of whatever is in work runs out; one job must be swept. */
@@ -725,6 +756,7 @@ int main(void)
         T(test_three_deaths_without_progress_dead_letter),
         T(test_progress_clears_deaths),
         T(test_planning_again_is_no_progress),
+        T(test_times_of_a_clock_that_was_ahead_are_put_right),
         T(test_a_renewed_lease_is_not_swept),
     };
     return cmocka_run_group_tests(tests, fixture_setup_group, fixture_teardown_group);

@@ -137,7 +137,8 @@ class Folder:
         self.root = data / "objects"
 
     def objects(self):
-        return sorted(str(p.relative_to(self.root)) for p in self.root.rglob("*") if p.is_file())
+        # Not with rglob, which fails when a folder vanishes meanwhile.
+        return sorted(os.path.relpath(os.path.join(at, n), self.root) for at, _, names in os.walk(self.root) for n in names)
 
     def read(self, key):
         return (self.root / key).read_bytes()

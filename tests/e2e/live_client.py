@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Clients of live updates: a WebSocket and an event stream, each read by a thread of its own, and raw frames."""
+"""
+Clients of live updates (a WebSocket and an event stream, each read by a thread of its own, and raw frames), and what
+they are told of.
+"""
 
 import base64
 import json
 import os
 import socket
+import sqlite3
 import struct
 import sys
 import threading
@@ -12,6 +16,7 @@ import threading
 sys.path.append("/usr/lib/python3/dist-packages")
 import websocket  # noqa: E402
 
+from backends import POSTGRES  # noqa: E402
 from steno_server import wait_for  # noqa: E402
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
@@ -174,3 +179,32 @@ class RawSocket:
 
     def close(self):
         self.socket.close()
+
+
+def execute(server, *statements):
+    """Changes rows behind the server's back, in one transaction, and sends no event."""
+    if POSTGRES:
+        import psycopg2
+
+        db = psycopg2.connect(server.backends.database.url, options="-c search_path=steno")
+        mark = "%s"
+    else:
+        db = sqlite3.connect(f"{server.data}/steno.db", timeout=60)
+        mark = "?"
+    cursor = db.cursor()
+    for query, *args in statements:
+        cursor.execute(query.replace("?", mark), args)
+    db.commit()
+    db.close()
+
+
+def save_chunk(server, job_id, idx, text, seq, of=4):
+    """What a worker leaves that has finished a chunk of one second, the job's `seq`-th event."""
+    segments = json.dumps({"segments": [{"start": idx, "end": idx + 1, "text": text}]})
+    execute(
+        server,
+        ("INSERT INTO chunks (job_id, idx, start_sample, end_sample, fence, result, engine_ms, finished_at, seq) "
+         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", job_id, idx, idx * 16000, idx * 16000 + 16000, 1, segments, 0, 0, seq),
+        ("UPDATE jobs SET state = 'processing', seq = ?, chunks_done = chunks_done + 1, chunks_total = ?, duration_ms = ?, "
+         "progress_ms = ? WHERE id = ?", seq, of, of * 1000, idx * 1000 + 1000, job_id),
+    )

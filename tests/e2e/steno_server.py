@@ -28,7 +28,7 @@ TERMINAL = ("completed", "failed", "cancelled")
 QUICK = ["--poll-interval=200ms", "--sweep-interval=1s", "--lease=3s", "--retry-base=100ms", "--retry-cap=500ms"]
 
 
-def wait_for(what, condition, timeout=60.0):
+def wait_for(what, condition, timeout=60.0, pause=0.02):
     """Waits until condition() is true and returns what it gave. Time-outs are for broken programs, not for slow machines."""
     end = time.monotonic() + timeout
     while True:
@@ -37,7 +37,7 @@ def wait_for(what, condition, timeout=60.0):
             return value
         if time.monotonic() > end:
             raise AssertionError(f"{what}: not within {timeout} s")
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 def clean_env():
@@ -280,8 +280,9 @@ class Steno:
     def start(self, *args, env=None, **kw):
         return subprocess.Popen([STENO, *map(str, args)], cwd=self.folder, env=self.env(env), **kw)
 
-    def on_terminal(self, *args, until=None, sig=None, timeout=300):
-        """Runs with a terminal as standard error. `sig` is sent once `until` was seen there. (Done, seconds after it)."""
+    def on_terminal(self, *args, until=None, sig=None, steps=(), timeout=300):
+        """Runs with a terminal as standard error. `sig` is sent once `until` was seen there. (Done, seconds after it).
+        `steps`: (pattern, what to do when it was seen), one after another."""
         master, slave = pty.openpty()
         process = self.start(*args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=slave)
         os.close(slave)
@@ -295,9 +296,14 @@ class Steno:
             if piece == b"":
                 break
             seen += piece or b""
+            while steps and re.search(steps[0][0], seen.decode(errors="replace")):
+                steps[0][1]()
+                steps = steps[1:]
             if sig and sent is None and until.encode() in seen:
                 process.send_signal(sig)
                 sent = time.monotonic()
+        else:
+            process.kill()
         out = process.stdout.read().decode()
         process.stdout.close()
         status = process.wait(timeout=10)

@@ -9,18 +9,17 @@ STENO_TEST_SEED repeats an order. All servers are this file's own.
 import os
 import random
 import shutil
-import signal
 import subprocess
 import tempfile
 import threading
 import time
-from difflib import SequenceMatcher
 from pathlib import Path
 
 import pytest
-from backends import Backends, Postgres, RabbitMQ, Redis, S3Folder
-from real_server import RealServer, installed
-from steno_server import ROOT, TERMINAL, Server, wait_for
+import promises
+from cluster import Cluster
+from real_server import installed
+from steno_server import ROOT, TERMINAL, wait_for
 
 LONG_S = float(os.environ.get("STENO_TEST_LONG", 0))
 HANG_S = 20
@@ -30,6 +29,7 @@ SENTENCES = [
     "the quick brown fox jumps over the lazy dog",
     "the engineers measured the temperature of the water in the river at seven places on the same day",
 ]
+SPOKEN = promises.Says(" ".join(SENTENCES))
 FLAGS = [
     "--engine=null", "--lease=5s", "--poll-interval=300ms", "--sweep-interval=500ms", "--retry-base=100ms",
     "--retry-cap=1s", "--alone-patience=2s", "--death-pause=10m", "--worker-concurrency=4", "--engine-slots=2",
@@ -48,78 +48,11 @@ def speech_wav():
     shutil.rmtree(folder)
 
 
-class Role:
-    """An api or a worker as a part of the cluster: the same verbs as RealServer."""
-
-    def __init__(self, name, **kw):
-        self.name, self.server = name, Server(*FLAGS, **kw)
-        if name == "api":
-            self.server.listen = f"{self.server.host}:{self.server.port}"  # after a restart too
-
-    def up(self):
-        self.server.start()
-
-    def down(self):
-        assert self.server.stop(timeout=120) == 0, self.server.log()[-3000:]
-
-    def signal(self, name):
-        self.server.process.send_signal(getattr(signal, "SIG" + name))
-        if name == "KILL":
-            self.server.process.wait()
-
-    def close(self):
-        if self.server.process.poll() is None:
-            self.server.process.send_signal(signal.SIGCONT)
-        self.server.close()
-
-
-class Cluster:
-    def __init__(self, broker):
-        names = ("postgres", broker, "s3")
-        self.parts = {}
-        starting = [threading.Thread(target=self.start_server, args=(n,)) for n in names]
-        for t in starting:
-            t.start()
-        for t in starting:
-            t.join()
-        try:
-            assert set(self.parts) == set(names), "not all servers start"
-            said = {k: v for p in self.parts.values() for k, v in p.vars.items()}
-            queue = Redis("cluster", said["REDIS_URL"]) if broker == "redis" else RabbitMQ("cluster", said["AMQP_URL"])
-            self.backends = Backends(None, Postgres(None, "cluster", said["POSTGRES_URL"]), queue,
-                                     S3Folder(None, "cluster", said))
-            for name in ("api", "worker1", "worker2"):
-                self.parts[name] = Role(name, role=name.rstrip("12"), backends=self.backends)
-            self.api = self.parts["api"].server
-        except BaseException:
-            self.close()
-            raise
-
-    def start_server(self, name):
-        self.parts[name] = RealServer(name)
-
-    def sql(self, query, *args):
-        return self.backends.database.sql(query, args)
-
-    def health(self):
-        return self.api.ask("GET", "/admin/health").json
-
-    def close(self):
-        errors = []
-        for name in sorted(self.parts, key=lambda n: n in ("postgres", "redis", "rabbitmq", "s3")):
-            try:
-                self.parts[name].close()
-            except BaseException as e:
-                errors.append(e)
-        if errors:
-            raise errors[0]
-
-
 @pytest.fixture(scope="module", params=["redis", "rabbitmq"])
 def cluster(request):
     if not installed("postgres", request.param, "s3"):
         pytest.skip(f"no PostgreSQL, {request.param} or S3 server is installed")
-    c = Cluster(request.param)
+    c = Cluster(request.param, FLAGS)
     yield c
     c.close()
 
@@ -206,29 +139,14 @@ def wait_all_ended(cluster):
         return wait_for("the end of all jobs", ended, PATIENCE_S)
     except AssertionError:
         print(cluster.sql("SELECT * FROM jobs WHERE state NOT IN ('completed','failed','cancelled')"))
-        for name in ("api", "worker1", "worker2"):
-            print(name, cluster.parts[name].server.log()[-4000:])
+        for name, server in cluster.roles.items():
+            print(name, server.log()[-4000:])
         raise
 
 
 def assert_whole(cluster, ids):
-    """Each has one result, of its last claim, with every chunk of the plan, and its whole transcript is in storage."""
-    jobs = {r[0]: r[1:] for r in cluster.sql("SELECT id, chunks_done, chunks_total, fence, audio_key FROM jobs")}
-    chunks = dict(cluster.sql("SELECT job_id, count(*) FROM chunks GROUP BY job_id"))
-    results = dict(cluster.sql("SELECT job_id, fence FROM results"))
-    for job_id in ids:
-        done, total, fence, audio = jobs[job_id]
-        assert done == total == chunks[job_id] > 0, (job_id, done, total, chunks[job_id])
-        assert results[job_id] == fence, (job_id, fence, results[job_id])
-        answer = cluster.api.ask("GET", f"/v1/jobs/{job_id}/transcript?format=verbose_json")
-        assert answer.status == 200, answer
-        transcript = answer.json
-        assert transcript["coverage"]["covered"] == transcript["coverage"]["speech"], transcript["coverage"]
-        if audio.endswith("/speech.wav"):
-            heard = SequenceMatcher(None, transcript["text"].split(), " ".join(SENTENCES).split()).ratio()
-            assert heard > 0.75, transcript["text"]
-        else:
-            assert transcript["engine"] == "null" and transcript["text"], transcript
+    spoken = {j for (j,) in cluster.sql("SELECT id FROM jobs WHERE filename = 'speech.wav'")}
+    promises.must(promises.whole(cluster, {j: SPOKEN if j in spoken else promises.NULL for j in ids}), promises.once(cluster))
 
 
 def test_every_accepted_job_survives(cluster, speech_wav):

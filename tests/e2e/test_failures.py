@@ -7,6 +7,7 @@ Needs a program built with -Dfaults=true, as `make test` does.
 import json
 import re
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -55,18 +56,51 @@ def seen_everywhere(server, steno, error):
 
 
 def test_each_class_is_tried_again_by_its_rule(steno):
-    s = Server(*QUICK, "--engine=null", "--retry-policy=timeout: 9, unavailable: 3 x 50ms..100ms none", env=FAILS)
+    """As often, and after waits as long, as its rule says."""
+    rule = "--retry-policy=timeout: 9, unavailable: 5 x 200ms..500ms none"
+    s = Server(*QUICK, "--engine=null", rule, env=FAILS)
     try:
-        job = failed_job(s)
-        errors = errors_of(s, job)
+        errors = errors_of(s, failed_job(s))
         assert [(e["code"], e["attempt"], e["dead"]) for e in errors] == [
-            ("unavailable", 1, False), ("unavailable", 2, False), ("unavailable", 3, True)]
+            ("unavailable", attempt, attempt == 5) for attempt in range(1, 6)]
         told = [line.partition("retry: ")[2] for line in s.log().splitlines() if "retry: " in line]
         assert [t.partition(":")[0] for t in told] == [
-            "attempt 1 of 3 failed at engine (unavailable), next in 0.1 s",
-            "attempt 2 of 3 failed at engine (unavailable), next in 0.1 s"]
-        assert "retry_policy = timeout: 9, unavailable: 3 x 50ms..100ms none" in steno.ok(
-            "config", "print", "--retry-policy=timeout: 9, unavailable: 3 x 50ms..100ms none")
+            f"attempt {attempt} of 5 failed at engine (unavailable), next in {wait} s"
+            for attempt, wait in [(1, 0.2), (2, 0.4), (3, 0.5), (4, 0.5)]]
+        at = [datetime.fromisoformat(e["created_at"]) for e in errors]
+        gaps = [(b - a).total_seconds() for a, b in zip(at, at[1:])]
+        assert all(gap >= wait for gap, wait in zip(gaps, [0.2, 0.4, 0.5, 0.5])), gaps
+        assert rule[2:].replace("retry-policy=", "retry_policy = ") in steno.ok("config", "print", rule)
+    finally:
+        s.close()
+
+
+@pytest.mark.parametrize("jitter, attempts", [("equal", 12), ("full", 25)])
+def test_the_jitter_of_a_class(jitter, attempts):
+    """Waits are drawn: at least half of the longest one, or anything. (With `none`, each is the longest: above.)"""
+    s = Server(*QUICK, "--engine=null", f"--retry-policy=unavailable: {attempts} x 400ms..400ms {jitter}", env=FAILS)
+    try:
+        assert len(errors_of(s, failed_job(s))) == attempts
+        waits = [float(w) for w in re.findall(r"next in (\d\.\d+) s", s.log())]
+        assert len(waits) == attempts - 1 and max(waits) <= 0.4
+        assert min(waits) >= 0.2 if jitter == "equal" else min(waits) < 0.2
+        assert min(waits) < 0.4
+    finally:
+        s.close()
+
+
+def test_a_failed_attempt_waits_in_the_retry_queue():
+    s = Server(*QUICK, "--engine=null", "--retry-policy=unavailable: 2 x 1h..1h none", env=FAILS)
+    try:
+        job = s.submit(SOUND).json["id"]
+        wait_for("it failed once", lambda: s.job(job)["queue"] == "retry")
+        shown = s.job(job)
+        assert (shown["status"], shown["attempt"], shown["error"]["code"]) == ("pending", 1, "unavailable")
+        queues = {q["name"]: q for q in s.ask("GET", "/v1/queues").json["queues"]}
+        assert [(n, q["ready"], q["delayed"]) for n, q in queues.items()] == [
+            ("high", 0, 0), ("normal", 0, 0), ("retry", 0, 1)]
+        (error,) = errors_of(s, shown)
+        assert not error["dead"] and s.ask("GET", "/v1/errors").json["errors"] == [], "no dead letter yet"
     finally:
         s.close()
 

@@ -15,10 +15,11 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from difflib import SequenceMatcher
 from pathlib import Path
 
+import promises
 import pytest
+from promises import must
 from steno_server import STENO, TERMINAL, Server, clean_env, role_pid, wait_for
 
 # Everything that is a matter of patience in real life, made short. The pause after a second death of a worker on one
@@ -109,58 +110,21 @@ def said(server, job_id):
     return answer.json
 
 
-def alike(text, sentences):
-    return SequenceMatcher(None, text.split(), " ".join(sentences).split()).ratio()
-
-
 def assert_whole(server, job_id, sentences):
-    """A completed job: one result, every chunk saved, and all that was spoken is in it."""
-    job = server.sql("SELECT chunks_done, chunks_total, fence FROM jobs WHERE id = ?", job_id)[0]
-    assert job[0] == job[1] > 0
-    assert server.sql("SELECT count(*) FROM chunks WHERE job_id = ?", job_id)[0][0] == job[1]
-    assert server.sql("SELECT fence FROM results WHERE job_id = ?", job_id) == [(job[2],)]
-    t = said(server, job_id)
-    if sentences:
-        assert t["coverage"]["covered"] == t["coverage"]["speech"] > 1, t["coverage"]
-        assert alike(t["text"], sentences) > 0.75, t["text"]
-    else:
-        assert t["engine"] == "null"
+    """`sentences`: what is spoken; None: for the null engine."""
+    must(promises.whole(server, {job_id: promises.Says(" ".join(sentences)) if sentences else promises.NULL}))
 
 
 def assert_nothing_twice(server):
-    """No chunk went to the engine again once its checkpoint was saved, and never twice under one claim."""
-    saved, called = {}, set()
-    pattern = re.compile(r" worker: (checkpoint|engine call for chunk) (\d+)(?: saved)?, fence (\d+) job_id=(\S+)")
-    for kind, idx, fence, job in pattern.findall(server.log()):
-        key = (job, int(idx))
-        if kind == "checkpoint":
-            saved[key] = int(fence)
-        else:
-            assert key not in saved, f"chunk {idx} of {job} was saved under fence {saved[key]}, then run under {fence}"
-            assert (*key, fence) not in called, f"chunk {idx} of {job} was run twice under fence {fence}"
-            called.add((*key, fence))
-    # The line may be lost with its process right after the commit; the row is not.
-    rows = {(job, idx): fence for job, idx, fence in server.sql("SELECT job_id, idx, fence FROM chunks")}
-    for job, idx, fence in called:
-        assert int(fence) <= rows.get((job, idx), int(fence)), f"chunk {idx} of {job} was run after it was saved"
-    assert called
+    calls, broken = promises.engine_calls(server, [server.log()])
+    must(broken, promises.once(server))
+    assert calls
 
 
 def wait_swept(server):
     """Storage and temp folder hold what rows point to, and nothing else."""
-
-    def wanted():
-        return sorted(k for (k,) in server.sql("SELECT audio_key FROM jobs UNION SELECT result_key FROM results"))
-
-    def clean():
-        left = [p for p in (server.data / "tmp").glob(".steno-*/work/*")]
-        return server.objects() == wanted() and not left
-
-    try:
-        wait_for("the sweep", clean, 60)
-    except AssertionError:
-        print(set(server.objects()) ^ set(wanted()), list((server.data / "tmp").rglob("*")))
-        raise
+    must(promises.wait_none("the sweep", lambda: promises.objects_left(server) + promises.temp_left([server.data])),
+         promises.leases_left(server))
 
 
 class Storm(threading.Thread):

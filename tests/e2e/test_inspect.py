@@ -38,7 +38,7 @@ def serve(*flags, **kw):
 
 def test_jobs_in_work(tmp_path, inspect, look):
     # Each of the first two jobs stays in its chunk; the third has no place.
-    s = serve(env={"STENO_FAULT": "chunk_transcribed=sleep:15000"})
+    s = serve("--short-job-size=off", env={"STENO_FAULT": "chunk_transcribed=sleep:15000"})
     try:
         ids = [s.submit(SOUND).json["id"] for _ in range(3)]
         worker = wait_for("both are told", lambda: len((w := look(s, "active"))["active"]) == 2 and w)

@@ -9,6 +9,8 @@ import os
 import shutil
 import signal
 import subprocess
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,54 @@ def long_silence(tmp_path):
 # ---- time ----
 
 
+def test_the_time_limit_stops_an_attempt_and_another_follows(speech):
+    """Stopped cleanly: nothing hangs, so nothing is replaced."""
+    s = Server(*QUICK, "--engine=pocketsphinx", "--job-time-limit=8s", "--max-attempts=20",
+               env={"STENO_FAULT": "plan_saved=sleep:10000@1"})
+    try:
+        pid = wait_for("the worker", lambda: role_pid(s, "worker"))
+        job = s.wait_job(s.submit(speech("the weather was good").read_bytes(), "talk.wav").json["id"], 300)
+        assert job["status"] == "completed" and job["attempt"] >= 2
+        first = s.sql("SELECT error_class, dead, attempt, message FROM error_logs ORDER BY attempt")[0]
+        assert first[:3] == ("timeout", 0, 1)
+        assert "not done within 8 s" in first[3] and "hanging" not in first[3]
+        assert info(s)["replaced"] == 0 and role_pid(s, "worker") == pid
+    finally:
+        s.close()
+
+
+def test_the_time_limit_of_another_service_may_fail_a_job(tmp_path, speech):
+    """In the middle of the engine's work; nothing of that goes on."""
+    text = "every session of the parliament began with a long speech about the weather and the harvest of the year"
+    once, talk = speech(text), tmp_path / "talk.wav"
+    subprocess.run(["sox", once, talk, "repeat", "200"], check=True)
+    s = Server(*QUICK, "--engine=pocketsphinx", "--job-time-policy=fail", env={"WORKER_TIMEOUT": "5"})
+    try:
+        began = time.monotonic()
+        job = s.wait_job(s.submit(talk.read_bytes(), "talk.wav").json["id"])
+        assert (job["status"], job["attempt"], job["error"]["code"]) == ("failed", 1, "timeout")
+        assert "not done within 5 s" in job["error"]["message"]
+        assert time.monotonic() - began >= 5
+        assert s.sql("SELECT dead FROM error_logs") == [(1,)]
+        wait_for("its place is free", lambda: workers(s)[0]["running"] == 0)
+        assert info(s)["replaced"] == 0
+        assert "WORKER_TIMEOUT means job_time_limit = 5s" in s.log()
+    finally:
+        s.close()
+
+
+@pytest.mark.parametrize("factor", [0, 100])
+def test_a_long_recording_may_have_more_time(speech, factor):
+    """A hundred times its length is enough for an attempt that sleeps; as long as any other is not."""
+    s = Server(*QUICK, "--engine=pocketsphinx", "--job-time-limit=6s", f"--job-time-factor={factor}", "--job-time-policy=fail",
+               env={"STENO_FAULT": "plan_saved=sleep:8000"})
+    try:
+        job = s.wait_job(s.submit(speech("the weather was good").read_bytes(), "talk.wav").json["id"])
+        assert (job["status"], job["attempt"]) == ("completed" if factor else "failed", 1)
+    finally:
+        s.close()
+
+
 def test_a_job_that_hangs_costs_one_attempt_and_a_new_process(tmp_path):
     s = Server(*QUICK, "--engine=null", "--job-time-limit=5s", "--job-hard-time-limit=6s",
                env=hanging(tmp_path / "faults", "job_merged"))
@@ -91,7 +141,7 @@ def test_a_job_that_hangs_costs_one_attempt_and_a_new_process(tmp_path):
         replaced(s, 1)
         assert role_pid(s, "worker") == pid and f"worker (pid {pid})" not in s.log(), "the supervisor has not noticed"
         (row,) = s.sql("SELECT error_class, stage, dead, message FROM error_logs")
-        assert row[:3] == ("timeout", "engine", 0) and "job_hard_time_limit" in row[3]
+        assert row[:3] == ("timeout", "merge", 0) and "job_hard_time_limit" in row[3]
         assert len(workers(s)) == 1, "no row of the old one is left"
         assert open_files(pid) <= files + 2
         wait_for("its temporary folder is swept", lambda: len(list((s.data / "tmp").glob(".steno-*"))) == 1)
@@ -243,6 +293,76 @@ def test_an_upload_larger_than_the_room_that_is_left(tmp_path):
         s.close()
 
 
+def test_a_worker_without_room_leaves_jobs_to_others(tmp_path):
+    api = Server(*QUICK, role="api")
+    full = Server(*QUICK, "--engine=null", "--min-free-disk=16384G", role="worker", data=api.data)
+    other = None
+    try:
+        wait_for("it says so", lambda: info(api)["out_of_room"])
+        job = api.submit(SOUND).json["id"]
+        wait_for("it has looked again", lambda: info(api)["claimed"] == 0)
+        other = Server(*QUICK, "--engine=null", role="worker", data=api.data)
+        assert api.wait_job(job)["attempt"] == 1
+        both = wait_for("both", lambda: len(w := workers(api)) == 2 and all(x["info"] for x in w) and w)
+        told = {w["pid"]: w["info"] for w in both}
+        assert told[full.process.pid]["claimed"] == 0 and told[full.process.pid]["out_of_room"]
+        assert not told[other.process.pid]["out_of_room"]
+    finally:
+        if other:
+            other.close()
+        full.close()
+        api.close()
+
+
+# ---- jobs in work ----
+
+
+def in_work(server, jobs):
+    return [j for j in jobs if server.job(j)["status"] == "processing"]
+
+
+def started(server, job):
+    return datetime.fromisoformat(server.job(job)["started_at"].replace("Z", "+00:00"))
+
+
+# Without the place that is kept for short jobs, which these are; with it, it comes on top.
+@pytest.mark.parametrize("short, wanted", [("off", 2), ("1M", 3)])
+def test_a_worker_has_so_many_jobs_in_work_and_none_ahead(short, wanted):
+    s = Server(*QUICK, "--engine=null", "--worker-concurrency=2", f"--short-job-size={short}",
+               env={"STENO_FAULT": "job_merged=sleep:3000"})
+    try:
+        jobs = [s.submit(SOUND).json["id"] for _ in range(6)]
+        most = 0
+        while s.job(jobs[-1])["status"] != "completed":
+            most = max(most, s.sql("SELECT count(*) FROM jobs WHERE state = 'processing'")[0][0])
+        assert most == wanted
+    finally:
+        s.close()
+
+
+def test_jobs_in_work_grow_with_the_queue_and_go_back():
+    s = Server(*QUICK, "--engine=null", "--worker-concurrency=3", "--worker-concurrency-min=2",
+               "--short-job-size=off", env={"STENO_FAULT": "job_merged=sleep:8000"})
+
+    def places():
+        i = info(s)
+        return i["concurrency_min"], i["concurrency_now"], i["concurrency"]
+
+    try:
+        assert wait_for("it is ready", places) == (2, 2, 3)
+        jobs = [s.submit(SOUND).json["id"] for _ in range(4)]
+        wait_for("a third one", lambda: len(in_work(s, jobs)) == 3)
+        wait_for("it says so", lambda: places() == (2, 3, 3))
+        third = sorted(started(s, j) for j in in_work(s, jobs))
+        assert (third[2] - third[1]).total_seconds() >= 0.9, "other workers come first"
+        assert s.job(jobs[3])["status"] == "pending", "not more than the most"
+        for j in jobs:
+            assert s.wait_job(j)["status"] == "completed"
+        wait_for("with nothing to do it gives one up", lambda: places() == (2, 2, 3), 90)
+    finally:
+        s.close()
+
+
 # ---- workers that replace themselves ----
 
 
@@ -273,6 +393,45 @@ def test_a_fresh_process_has_nothing_of_the_old_one(tone):
             files.append(open_files(pid))
             assert zombies(pid) == 0
         assert max(files) <= min(files) + 2, files
+    finally:
+        s.close()
+
+
+def test_the_names_of_another_service(tmp_path):
+    config = tmp_path / "config.ini"
+    config.write_text("[celery]\nworker_max_tasks_per_child = 2\ntask_soft_time_limit = 70\ntask_time_limit = 80\n")
+    s = Server(*QUICK, "--engine=null", "--config", str(config))
+    try:
+        for _ in range(5):
+            assert s.wait_job(s.submit(SOUND).json["id"])["status"] == "completed"
+        replaced(s, 2)
+        told = info(s)["settings"]
+        assert (told["worker_max_jobs"], told["job_time_limit"], told["job_hard_time_limit"]) == ("2", "70s", "80s")
+    finally:
+        s.close()
+
+
+def test_a_fresh_process_when_it_holds_too_much():
+    """The sanitizer keeps what was freed, so that any job makes the process larger. It does so once a minute at most."""
+    s = Server(*QUICK, "--engine=null")
+    try:
+        bare = wait_for("its size", lambda: info(s)["memory_bytes"])
+    finally:
+        s.close()
+    s = Server(*QUICK, "--engine=null", f"--worker-max-memory={bare + bare // 4}B")
+    try:
+        pid = wait_for("the worker", lambda: role_pid(s, "worker"))
+
+        def one_more():
+            s.submit(SOUND)
+            time.sleep(0.1)
+            return info(s)["replaced"]
+
+        assert wait_for("a fresh process", one_more, 150) == 1
+        wait_for("all jobs end", lambda: s.sql("SELECT DISTINCT state FROM jobs") == [("completed",)])
+        assert s.sql("SELECT max(fence), max(attempt) FROM jobs") == [(1, 1)], "nothing was handed back"
+        assert role_pid(s, "worker") == pid and "this process will be replaced" in s.log()
+        assert "before its first job" not in s.log()
     finally:
         s.close()
 

@@ -9,14 +9,13 @@ import re
 import shutil
 import signal
 import socket
-import sqlite3
 import tempfile
 import time
 from pathlib import Path
 
 import pytest
-from backends import POSTGRES, Backends
-from live_client import BINARY, CLOSE, PING, PONG, TEXT, RawSocket, Socket, Stream, frame
+from backends import Backends
+from live_client import BINARY, CLOSE, PING, PONG, TEXT, RawSocket, Socket, Stream, execute, frame
 from steno_server import FIXTURE, QUICK, STENO, Server, alive, role_pid, wait_for
 
 SOUND = b"RIFF\x24\0\0\0WAVE" + bytes(100)
@@ -53,23 +52,6 @@ def submit(server, data=SOUND, name="a.wav", **fields):
     answer = server.submit(data, name, fields)
     assert answer.status == 202, answer
     return answer.json["id"]
-
-
-def execute(server, *statements):
-    """Changes rows behind the server's back, in one transaction, and sends no event."""
-    if POSTGRES:
-        import psycopg2
-
-        db = psycopg2.connect(server.backends.database.url, options="-c search_path=steno")
-        mark = "%s"
-    else:
-        db = sqlite3.connect(f"{server.data}/steno.db", timeout=60)
-        mark = "?"
-    cursor = db.cursor()
-    for query, *args in statements:
-        cursor.execute(query.replace("?", mark), args)
-    db.commit()
-    db.close()
 
 
 def live(server):

@@ -37,7 +37,7 @@ def check_life(lines, job_id, request_id):
     submitted = [r for r in lines if r.get("request_id") == request_id]
     assert {"api", "worker", "storage", "broker", "engine"} <= {r["component"] for r in submitted}
     messages = " ".join(r["message"] for r in submitted)
-    for part in ("accepted, ", "claimed: attempt 1", "plan saved", "checkpoint 0 saved", "completed: ", "fetched 'uploads/"):
+    for part in ("accepted, ", "claimed: attempt 1", "saved with the result", "completed: ", "fetched 'uploads/"):
         assert part in messages, part
     return about
 
@@ -77,7 +77,7 @@ def test_a_request_id_from_the_answer_through_api_and_worker(speech):
         accepted = [r for r in records(api) if r.get("request_id") == request_id]
         assert all(r.get("job_id") == job_id for r in done), done
         for lines, parts in ((accepted, ("accepted, ", "token sent", "POST /v1/jobs 202")),
-                             (done, ("claimed: attempt 1", "the child said: ", "checkpoint 0 saved", "completed: "))):
+                             (done, ("claimed: attempt 1", "the child said: ", "saved with the result", "completed: "))):
             messages = [r["message"] for r in lines]
             for part in parts:
                 assert any(part in m for m in messages), (part, messages)
@@ -97,7 +97,7 @@ def test_the_same_as_text():
         wait_for("its last line", lambda: "completed: " in s.log())
         lines = [line for line in s.log().splitlines() if not NOT_A_LOG.match(line)]
         assert all(re.match(r"\S+Z (error|warn |info |debug) [\w ]+: ", line) for line in lines), lines
-        for part in ("accepted, ", "claimed: attempt 1", "checkpoint 0 saved", "completed: ", "token sent"):
+        for part in ("accepted, ", "claimed: attempt 1", "saved with the result", "completed: ", "token sent"):
             (line,) = [x for x in lines if part in x]
             assert line.endswith(f" job_id={job_id} request_id=r-1"), line
     finally:

@@ -12,6 +12,7 @@ import uuid
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
+from dialects import recording, whisper_models
 from steno_server import QUICK, ROOT, STENO, Server, clean_env, role_pid, wait_for
 
 SOUND = b"RIFF\x24\0\0\0WAVE" + bytes(100)
@@ -190,6 +191,34 @@ def test_lost_and_expired_leases(tmp_path):
         s.close()
 
 
+def test_models_in_memory(tmp_path):
+    """Each of the pool's figures; in bytes and seconds."""
+    listed = set(re.findall(r"^\| `(steno_model_pool_\w+)", (ROOT / "docs" / "metrics.md").read_text(), re.M))
+    s = Server(*QUICK, *whisper_models(tmp_path), "--model=small", "--metrics-listen=127.0.0.1:0")
+    try:
+        for model in ("small", "small", "base"):
+            assert s.wait_job(s.submit(recording("02_one_word"), fields={"model": model}).json["id"])["status"] == "completed"
+        w = wait_for("all is told", lambda: (p := page_of(worker_url(s)))("steno_worker_jobs_completed_total") == 3
+                     and p("steno_model_pool_misses_total") >= 2 and p)
+        check_page(w)
+        assert {n for n in w.names() if n.startswith("steno_model_pool_")} <= listed
+        assert w("steno_model_pool_hits_total") >= 1 and w("steno_model_pool_models") == 2 <= w("steno_model_pool_models_max")
+    finally:
+        s.close()
+
+
+def test_deaths(tmp_path):
+    """Two workers die on a job, and the third counts what they could not."""
+    s = serve("--max-deaths=2", env={"STENO_FAULT": "chunk_transcribed=kill"})
+    try:
+        job = s.submit(SOUND).json["id"]
+        assert s.wait_job(job)["status"] == "failed"
+        told = wait_for("it is counted", lambda: (p := page_of(worker_url(s))) if worker_url(s) else None)
+        assert told("steno_worker_jobs_poisoned_total") == 1 and told("steno_worker_leases_expired_total") >= 1
+    finally:
+        s.close()
+
+
 def test_the_number_of_series_is_bounded(whole):
     """No label holds what a client makes up."""
     def series(url):
@@ -245,7 +274,7 @@ def test_a_unix_socket(tmp_path):
 
 
 def test_storage_that_fails_is_counted():
-    s = serve(env={"STENO_STORAGE_FAULT": "every:2"})
+    s = serve(env={"STENO_FAULT": "storage=fail/2"})
     try:
         for _ in range(4):
             s.submit(SOUND)

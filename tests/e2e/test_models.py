@@ -154,6 +154,17 @@ def test_a_default_that_is_missing_and_must_not(models):
         server.close()
 
 
+def test_the_first_model_is_the_default(tmp_path):
+    """Not the first file: PocketSphinx's models end in .bin too."""
+    (tmp_path / "another-lm.bin").write_bytes(b"not for Whisper")
+    (tmp_path / "ggml-base.en.bin").symlink_to(FIXTURE / "fixture.bin")
+    server = Server(*QUICK, *EXACT, f"--model-path={tmp_path}")
+    try:
+        assert run(server) == (None, "base.en", None)
+    finally:
+        server.close()
+
+
 def test_aliases_that_are_none():
     for role in ("api", "worker"):
         done = subprocess.run([STENO, role, "--model-aliases=whisper-1", "--listen=127.0.0.1:0", "--data=data"],

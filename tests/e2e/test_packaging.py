@@ -105,6 +105,8 @@ def test_systemd_unit(unit, tmp_path):
     program, role = service["ExecStart"].split()
     assert program == "/usr/bin/steno" and role in commands()
     assert int(service["TimeoutStopSec"]) > drain_timeout()
+    # A file of settings that a unit speaks of is one that it gives to the program.
+    assert set(re.findall(r"/etc/steno/\S+", unit.read_text())) == {service["EnvironmentFile"].removeprefix("-")}
     name, value = service["Environment"].split("=", 1)
     assert name == "STENO_DATA" and value == "/var/lib/" + service["StateDirectory"]
     if shutil.which("systemd-analyze"):
@@ -124,7 +126,7 @@ def test_supervisord(tmp_path):
         assert int(section["stopwaitsecs"]) > drain_timeout()
 
 
-def test_prometheus():
+def test_prometheus(tmp_path):
     folder = PACKAGING / "prometheus"
     for args in (["rules", "alerts.yml"], ["config", "prometheus.yml"]):
         run = subprocess.run(["promtool", "check", *args], cwd=folder, capture_output=True, text=True, check=False)
@@ -132,7 +134,13 @@ def test_prometheus():
     # An alert on a figure that nobody gives out would never fire.
     known = set(re.findall(r"^\| `(\w+)`", subprocess.run([STENO, "__metrics"], capture_output=True, text=True, check=True).stdout, re.M))
     rules = yaml.safe_load((folder / "alerts.yml").read_text())["groups"][0]["rules"]
-    used = {name for rule in rules for name in re.findall(r"\b(?:steno|process)_\w+", rule["expr"])}
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    asked = re.findall(r"\| `([^`]+)`", re.search(r"^\| question \| expression \|\n(.*?)\n\n", operations, re.M | re.S)[1])
+    records = {"groups": [{"name": "asked", "rules": [{"record": f"asked:{i}", "expr": e} for i, e in enumerate(asked)]}]}
+    (tmp_path / "asked.yml").write_text(yaml.safe_dump(records))
+    run = subprocess.run(["promtool", "check", "rules", tmp_path / "asked.yml"], capture_output=True, text=True, check=False)
+    assert asked and run.returncode == 0, run.stdout + run.stderr
+    used = {name for e in asked + [rule["expr"] for rule in rules] for name in re.findall(r"\b(?:steno|process)_\w+", e)}
     assert used and {re.sub(r"_(sum|count|bucket)$", "", n) for n in used} <= known
     jobs = {j["job_name"] for j in yaml.safe_load((folder / "prometheus.yml").read_text())["scrape_configs"]}
     assert set(re.findall(r'job="([^"]+)"', str(rules))) <= jobs

@@ -5,6 +5,7 @@ import concurrent.futures
 import json
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import time
@@ -358,6 +359,27 @@ def test_a_wait_ends_in_time():
         s.close()
 
 
+def test_the_place_in_the_queue_ends_no_wait():
+    """It may be known before the job is, when reading is slow."""
+    s = Server(role="api", env={"STENO_FAULT": "db_read=sleep:150"})
+    until = time.monotonic() + 6  # the queue is looked at every 2 s
+
+    def client(_):
+        waits = []
+        while time.monotonic() < until:
+            began = time.monotonic()
+            answer = raw(s, **{"Prefer": "wait=1"})
+            waits.append((answer.status, answer.json["status"], time.monotonic() - began >= 1))
+        return waits
+
+    try:
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            waits = [w for some in pool.map(client, range(16)) for w in some]
+        assert set(waits) == {(202, "pending", True)}
+    finally:
+        s.close()
+
+
 def test_waiting_can_be_turned_off():
     s = Server("--wait-limit=0", role="api")
     try:
@@ -463,6 +485,32 @@ def test_listed_origins(listed_server):
             assert ("allow-methods" in cors(answer)) == (yes and method == "OPTIONS")
             assert answer.headers["vary"] == "Origin"
     assert listed_server.ask("GET", "/v1/jobs").headers["vary"] == "Origin"
+
+
+def handshake(server, path, **headers):
+    """The answer to a WebSocket's beginning, as a browser sends it; its socket is closed at once."""
+    key = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    with socket.create_connection((server.host, server.port), timeout=30) as s:
+        lines = [f"GET {path} HTTP/1.1", *[f"{k}: {v}" for k, v in ({"Host": f"{server.host}:{server.port}"} | key | headers).items()]]
+        s.sendall("\r\n".join([*lines, "", ""]).encode())
+        return int(s.makefile("rb").readline().split()[1])
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs/x/ws", "/ws/x", "/api/v1/job/ws/x"])
+def test_websockets_of_other_origins(server, open_server, listed_server, path):
+    """A browser lets every page open one, and read it: it is the server that has to refuse."""
+    for s in (server, open_server, listed_server):
+        own = f"{s.host}:{s.port}"
+        assert handshake(s, path) == 101
+        for origin in (f"http://{own}", f"https://{own}", f"HTTP://{own}".upper()):
+            assert handshake(s, path, Origin=origin) == 101, origin
+        for origin in ("https://a.example", "http://localhost:3000"):
+            assert handshake(s, path, Origin=origin) == (403 if s is server else 101), origin
+        for origin in ("null", "", f"http://{own}0", f"http://{s.host}", f"http://x@{own}", f"http://{own}/", own, "https://a.example.evil.test"):
+            assert handshake(s, path, Origin=origin) == (101 if s is open_server else 403), origin
+    # What a proxy in front is called counts, when it says so.
+    assert handshake(server, path, Host="steno.example", Origin="https://steno.example") == 101
+    assert handshake(server, path, Host="steno.example", Origin="https://other.example") == 403
 
 
 @pytest.mark.parametrize("origins", ["https://a.example/", "https://a.example/path", "a.example", "*, https://a.example",

@@ -5,6 +5,7 @@ import re
 import tempfile
 import time
 
+import pytest
 import requests
 from steno_server import QUICK, Server, role_pid, wait_for
 
@@ -63,6 +64,21 @@ def test_transcripts_are_removed(steno):
         refused = steno("result", job, "--server", s.url)
         assert refused.status == 2 and "removed" in refused.err
         assert requests.get(f"{s.url}/v1/jobs/{job}/events", timeout=60).status_code in (200, 204)
+    finally:
+        s.close()
+
+
+@pytest.mark.parametrize("kept, gone", [("keep-audio", "uploads/"), ("keep-results", "results/")])
+def test_the_sweeper_removes_by_itself(kept, gone):
+    """Each setting takes what it names and leaves the rest."""
+    s = Server(*QUICK, "--engine=null", "--keep-audio=forever", f"--{kept}=1s")
+    try:
+        job = done_job(s)
+        wait_for("it is removed", lambda: not key_of(s, gone))
+        (left,) = s.objects()
+        assert left.startswith("results/" if gone == "uploads/" else "uploads/")
+        assert s.ask("GET", f"/v1/jobs/{job}/transcript").status == (200 if kept == "keep-audio" else 410)
+        assert s.job(job)["status"] == "completed"
     finally:
         s.close()
 

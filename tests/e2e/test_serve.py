@@ -60,6 +60,19 @@ def test_clients_find_it_by_its_data_folder(server, steno):
     assert steno.ok("jobs", "--data", server.data) == "No jobs.\n"
 
 
+def test_a_server_whose_address_cannot_be_written_down_serves(steno):
+    """A full disk, say: here the file's place is taken."""
+    s = Server(*QUICK, "--engine=null")
+    try:
+        assert s.stop() == 0
+        (s.data / "run" / "api.address").mkdir()
+        s.start()
+        assert submit(s) == "completed"
+        assert "commands on this machine will not find this server" in s.log()
+    finally:
+        s.close()
+
+
 def test_ps_and_top_show_its_name(server):
     for pid in (server.process.pid, *pids(server).values()):
         wait_for("it has its name", lambda p=pid: Path(f"/proc/{p}/comm").read_text() == "steno\n")

@@ -71,9 +71,9 @@ def test_the_life_of_a_recording(store):
         server.close()
 
 
-@pytest.mark.parametrize("plan", ["every:7", "lost:4", "cut:3"])
+@pytest.mark.parametrize("plan", ["storage=fail/7", "storage=lost@4", "storage_write=cut@3"])
 def test_every_accepted_job_ends_well_on_storage_in_trouble(store, plan):
-    server = Server(*QUICK, "--engine=null", "--upload-time-limit=2s", env=store | {"STENO_STORAGE_FAULT": plan})
+    server = Server(*QUICK, "--engine=null", "--upload-time-limit=2s", env=store | {"STENO_FAULT": plan})
     try:
         accepted, refused = [], 0
         for _ in range(25):
@@ -84,7 +84,7 @@ def test_every_accepted_job_ends_well_on_storage_in_trouble(store, plan):
                 answer = server.submit(wav(1))
             assert answer.status == 202, answer
             accepted.append(answer.json["id"])
-        assert refused >= (3 if plan == "every:7" else 1)
+        assert refused >= (3 if plan == "storage=fail/7" else 1)
         for job_id in accepted:
             assert server.wait_job(job_id)["status"] == "completed"
         assert server.sql("SELECT count(*) FROM error_logs WHERE dead = 1") == [(0,)]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Uploads past the API: a URL, the recording put there, and a job that names it."""
 
+import concurrent.futures
+import hashlib
 import re
 
 import pytest
@@ -110,8 +112,10 @@ def test_refused_jobs(server):
 
 
 def test_another_size_than_was_announced(server):
+    """A store takes any size, and the job is refused; a local folder does not take it, and waits for the right one."""
     upload = ask(server, size=len(SOUND) + 1).json()
-    assert put(upload).status_code == 200
+    answer = put(upload)
+    assert answer.status_code == 200 if S3 else (answer.status_code, answer.json()["code"]) == (409, "upload_missing")
     answer = submit(server, upload_id=upload["id"])
     assert (answer.status_code, answer.json()["code"]) == (409, "upload_missing")
     assert put(upload, SOUND + b"x").status_code == 200
@@ -134,6 +138,26 @@ def test_too_large_and_empty(server):
     assert submit(server, upload_id=upload["id"]).json()["code"] in ("empty_file", "upload_missing")
 
 
+@pytest.mark.skipif(S3, reason="who puts there is the store's to decide; see the test below")
+def test_the_first_one_stays(server):
+    """Whatever comes later by the same URL, be it at the same time: what is there is never replaced."""
+    upload = ask(server).json()
+    bodies = [SOUND + bytes([i]) * 1000 for i in range(8)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda body: put(upload, body), bodies))
+    (first,) = [body for body, answer in zip(bodies, answers) if answer.status_code == 200]
+    assert {a.json()["code"] for a in answers if a.status_code == 409} == {"upload_used"}
+    assert sorted(a.status_code for a in answers) == [200] + [409] * 7
+    assert server.read_object(upload["key"]) == first
+    # Of one who sends again because the answer was lost.
+    assert put(upload, first).status_code == 200
+    assert put(upload, SOUND).json()["code"] == "upload_used"
+    job = server.wait_job(submit(server, upload_id=upload["id"]).json()["id"])
+    assert job["sha256"] == hashlib.sha256(first).hexdigest() and server.read_object(upload["key"]) == first
+    assert put(upload, first).json()["code"] == "upload_used"
+
+
+@pytest.mark.skipif(not S3, reason="a local folder keeps what came first; see the test above")
 def test_put_again_before_it_is_submitted(server):
     upload = ready(server)
     assert put(upload, SOUND + b"more").status_code == 200

@@ -1,14 +1,17 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Seeds for the fuzz targets that read models: small pieces with the right structure.
+"""Seeds for the fuzz targets that read models and answers of remote servers: small pieces with the right structure.
 
-    make_corpus.py FOLDER      makes FOLDER/fuzz_ggml and FOLDER/fuzz_safetensors
+    make_corpus.py FOLDER      makes FOLDER/fuzz_ggml, FOLDER/fuzz_safetensors and FOLDER/fuzz_remote
 """
 
 import json
 import struct
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
+from remote_server import ANSWERS, gemini_answer  # noqa: E402
 
 STATE, MELS = 64, 80
 SMALL = [  # name, shape
@@ -70,8 +73,25 @@ def safetensors():
                               "no_timestamps_token_id": 50362, "prev_sot_token_id": 50360}).encode()
 
 
+def remote():
+    """The first byte says who reads it: Gemini's answers, OpenAI's, plain text, refusals (with half of their status)."""
+    said = json.dumps({"language": "de", "text": "Guten Tag, meine Damen und Herren. Wie geht es Ihnen?"})
+    yield b"\0" + json.dumps(gemini_answer([{"text": "hm", "thought": True}, {"text": said}])).encode()
+    segment = {"id": 0, "start": 0.5, "end": 2.25, "text": " a b", "avg_logprob": -0.2, "no_speech_prob": 0.1, "temperature": 0,
+               "compression_ratio": 1.1}
+    words = [{"word": "a", "start": 0.5, "end": 1, "probability": 0.9}, {"word": "b", "start": 1.5, "end": 2.25}]
+    yield b"\1" + json.dumps({"text": "a b", "language": "english", "segments": [segment], "words": words}).encode()
+    yield b"\1" + json.dumps({"text": "a b", "segments": [segment | {"words": words}]}).encode()
+    yield b"\1" + json.dumps({"text": "a b", "words": words}).encode()
+    yield b"\1" + json.dumps({"text": "a b"}).encode()
+    yield b"\2" + "He said \u201cI will not go.\u201d So what? \u3053\u308c\u3067\u3059\u3002 Dr. No".encode()
+    for status, body in ANSWERS.values():
+        body = (body if isinstance(body, str) else json.dumps(body)).replace("KEY", "AIza-key").encode()
+        yield (b"\0" if status == 200 else bytes([status // 2 // 4 * 4 + 3 & 255])) + body
+
+
 def main():
-    for name, seeds in (("fuzz_ggml", ggml()), ("fuzz_safetensors", safetensors())):
+    for name, seeds in (("fuzz_ggml", ggml()), ("fuzz_safetensors", safetensors()), ("fuzz_remote", remote())):
         folder = Path(sys.argv[1]) / name
         folder.mkdir(parents=True, exist_ok=True)
         for i, seed in enumerate(seeds):

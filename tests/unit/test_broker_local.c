@@ -274,6 +274,28 @@ static void test_ping_sees_a_lost_pipe(void **state)
     broker_close(b);
 }
 
+static void test_a_pipe_that_is_taken_away_is_made_anew(void **state)
+{
+    (void)state;
+    char tokens[400], events[400];
+    int64_t ms;
+    struct event got;
+    struct broker *b = open_broker(true, true);
+    assert_int_equal(names("tokens-", tokens), 1);
+    assert_int_equal(names("events-", events), 1);
+    assert_int_equal(unlink(tokens), 0);
+    assert_int_equal(unlink(events), 0);
+    gives(0, broker_wait(b, 0, e));
+    gives(0, broker_next_event(b, 0, &got, e));
+    ok(broker_ping(b, &ms, e));
+    ok(broker_send_token(b, &token, e));
+    ok(broker_send_event(b, &event, e));
+    gives(1, broker_wait(b, LONG_MS, e));
+    gives(1, broker_next_event(b, LONG_MS, &got, e));
+    broker_close(b);
+    assert_int_equal(names("tokens-", NULL) + names("events-", NULL), 0);
+}
+
 static void test_bad_folders(void **state)
 {
     (void)state;
@@ -337,6 +359,7 @@ int main(void)
         in_folder(test_a_full_pipe_takes_messages_again_later),
         in_folder(test_a_long_folder),
         in_folder(test_ping_sees_a_lost_pipe),
+        in_folder(test_a_pipe_that_is_taken_away_is_made_anew),
         in_folder(test_bad_folders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -352,8 +352,9 @@ static void test_refused(void **state)
          .msg = "<dir>/my.ini:2: there is no section [stneo]; settings stand before any "
                 "section or in [steno]"},
         {.file = "lease", .msg = "<dir>/my.ini:1: expected 'name = value', '[section]' or '# comment'"},
-        {.file = "engine = gemini",
-         .msg = "<dir>/my.ini:1: engine = 'gemini' is wrong: allowed is auto, whisper, pocketsphinx or null"},
+        {.file = "engine = gemma",
+         .msg = "<dir>/my.ini:1: engine = 'gemma' is wrong: allowed is auto, whisper, pocketsphinx, gemini, openai or "
+                "null"},
         {.file = "database = mysql://root:geheim@h/d",
          .msg = "<dir>/my.ini:1: database has a wrong value: allowed is sqlite:, postgresql: or postgres:"},
         {.file = "broker = postgresql",

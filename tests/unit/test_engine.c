@@ -230,9 +230,18 @@ static void test_choosing_an_engine(void **state)
         {{.name = "pocketsphinx", .slots = 1, .model_path = MODEL_DIR "/en-us"}, ERR_UNAVAILABLE, "cannot be read"},
         {{.name = "pocketsphinx", .slots = 1, .model = "base"}, ERR_INVALID, "no model 'base', only 'en-us'"},
         {{.name = "whisper", .slots = 1}, ERR_UNAVAILABLE, "no Whisper model in"},
-        {{.name = "gemini", .slots = 1}, ERR_UNSUPPORTED, "not in this build"},
-        {{.name = "openai", .slots = 1}, ERR_UNSUPPORTED, "not in this build"},
-        {{.name = "Null", .slots = 1}, ERR_UNSUPPORTED, "no engine 'Null': use auto, whisper, pocketsphinx, null"},
+        {{.name = "gemini", .slots = 1}, ERR_UNSUPPORTED, "set gemini_api_key"},
+        {{.name = "gemini", .slots = 1, .gemini.key = "k"}, 0, "gemini"},
+        {{.name = "gemini", .gemini.key = "k", .model = "base"}, ERR_INVALID, "'base' is no model of Gemini"},
+        {{.name = "gemini", .gemini.key = "k", .model = "gemini-2/../x"}, ERR_INVALID, "is no model of Gemini"},
+        {{.name = "gemini", .gemini.key = "k\r\nHost: x"}, ERR_INVALID, "gemini_api_key has a line break"},
+        {{.name = "gemini", .gemini.key = "k", .ca_file = "/nowhere"}, ERR_INVALID, "'/nowhere', cannot be read"},
+        {{.name = "openai", .slots = 1}, ERR_UNSUPPORTED, "set openai_api_key or openai_url"},
+        {{.name = "openai", .slots = 1, .openai.key = "k"}, 0, "openai"},
+        {{.name = "openai", .openai.key = "k", .model = "base"}, ERR_INVALID, "'base' is no model of OpenAI"},
+        {{.name = "openai", .openai.key = "k", .openai.url = "http://h/v1", .model = "base"}, 0, "openai"},
+        {{.name = "openai", .slots = 1, .openai.url = "http://127.0.0.1:1/v1"}, 0, "openai"},
+        {{.name = "Null", .slots = 1}, ERR_UNSUPPORTED, "use auto, whisper, pocketsphinx, gemini, openai, null"},
         {{.name = "", .slots = 1}, ERR_UNSUPPORTED, "no engine ''"},
         {{.name = "null", .slots = 0}, 0, "null"},
         {{.name = "null", .slots = 1, .chunk_time_ms = -1}, ERR_INVALID, "negative"},
@@ -261,10 +270,12 @@ static void test_the_list(void **state)
     for (size_t i = 0; i < 2; i++)
         assert_true(list[i]->target_samples > 0 && list[i]->target_samples <= list[i]->max_samples &&
                     list[i]->max_samples <= CHILD_MAX_SAMPLES);
-    assert_string_equal(list[2]->name, "null");
-    assert_string_equal(list[2]->quality, "test");
-    assert_int_equal(list[2]->caps, 0);
-    assert_null(list[3]);
+    assert_string_equal(list[2]->name, "gemini");
+    assert_string_equal(list[3]->name, "openai");
+    assert_string_equal(list[4]->name, "null");
+    assert_string_equal(list[4]->quality, "test");
+    assert_int_equal(list[4]->caps, 0);
+    assert_null(list[5]);
 }
 
 static void test_requests_that_never_work(void **state)

@@ -136,6 +136,70 @@ static void test_the_nth_pass(void **state)
     unsetenv("STENO_FAULT");
 }
 
+static void test_each_nth_pass_of_a_group(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    fault_reset();
+    assert_int_equal(setenv("STENO_FAULT", "broker=fail/2", 1), 0);
+    for (int pass = 1; pass <= 6; pass++) {
+        int rc = pass % 3 ? FAULT_POINT(broker_token, &e) : FAULT_POINT(broker_ping, &e);
+        assert_int_equal(rc, pass % 2 ? 0 : ERR_UNAVAILABLE);
+        assert_int_equal(FAULT_POINT(db_read, &e), 0);
+    }
+    assert_true(fault_reset());
+    assert_false(fault_reset());
+    unsetenv("STENO_FAULT");
+}
+
+static void test_what_it_is_about(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    assert_int_equal(setenv("STENO_FAULT", "storage_get(poison)=fail,storage_write=lost,storage_commit=cut", 1), 0);
+    assert_int_equal(FAULT_POINT_AT(storage_get, "uploads/1/good.wav", &e), 0);
+    assert_int_equal(FAULT_POINT_AT(storage_get, NULL, &e), 0);
+    assert_int_equal(FAULT_POINT_AT(storage_get, "uploads/1/poison.wav", &e), ERR_UNAVAILABLE);
+    assert_int_equal(FAULT_LOOK(storage_write, NULL), FAULT_LOST);
+    assert_int_equal(FAULT_LOOK(storage_commit, NULL), FAULT_CUT);
+    unsetenv("STENO_FAULT");
+}
+
+static void write_text(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void test_a_file_says_what_fails_now(void **state)
+{
+    struct folder *f = *state;
+    struct err e = ERR_INIT;
+    CLEANUP(free_p) char *path = xasprintf("%s/faults", f->dir), *spec = xasprintf("@%s", path);
+    assert_int_equal(setenv("STENO_FAULT", spec, 1), 0);
+    assert_int_equal(FAULT_POINT(db_ping, &e), 0);
+    write_text(path, "db_ping=fail\n");
+    assert_int_equal(FAULT_POINT(db_ping, &e), ERR_UNAVAILABLE);
+    write_text(path, "\n");
+    assert_int_equal(FAULT_POINT(db_ping, &e), 0);
+    unsetenv("STENO_FAULT");
+}
+
+static void test_a_clock_that_jumps(void **state)
+{
+    (void)state;
+    int64_t wall = clock_wall_ms(), mono = clock_mono_ms();
+    assert_int_equal(setenv("STENO_FAULT", "clock=jump:7200000", 1), 0);
+    assert_true(clock_wall_ms() - wall >= 7200000 && clock_mono_ms() - mono < 7200000);
+    assert_int_equal(FAULT_JUMP_MS(db_clock), 0);
+    assert_int_equal(setenv("STENO_FAULT", "clock=jump:-7200000,db_clock=jump:5", 1), 0);
+    assert_true(clock_wall_ms() < wall);
+    assert_int_equal(FAULT_JUMP_MS(db_clock), 5);
+    unsetenv("STENO_FAULT");
+}
+
 static void test_kill(void **state)
 {
     struct folder *f = *state;
@@ -176,6 +240,9 @@ static void test_mistakes_are_loud(void **state)
     assert_int_equal(WTERMSIG(run("chunk_saved=fail@", f->dir)), SIGABRT);
     assert_int_equal(WTERMSIG(run("chunk_saved=fail@0", f->dir)), SIGABRT);
     assert_int_equal(WTERMSIG(run("job_merged=sleep:soon", f->dir)), SIGABRT);
+    assert_int_equal(WTERMSIG(run("chunk_saved=sleep", f->dir)), SIGABRT);
+    assert_int_equal(WTERMSIG(run("chunk_saved(x=fail", f->dir)), SIGABRT);
+    assert_int_equal(WTERMSIG(run("chunk_saved=fail/0", f->dir)), SIGABRT);
     assert_int_equal(WTERMSIG(run("chunk_saved=fail", nowhere)), SIGABRT);
 }
 
@@ -200,6 +267,10 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_fail_fires_once_for_all_processes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_sentence, setup, teardown),
         cmocka_unit_test(test_the_nth_pass),
+        cmocka_unit_test(test_each_nth_pass_of_a_group),
+        cmocka_unit_test(test_what_it_is_about),
+        cmocka_unit_test_setup_teardown(test_a_file_says_what_fails_now, setup, teardown),
+        cmocka_unit_test(test_a_clock_that_jumps),
         cmocka_unit_test_setup_teardown(test_kill, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sleep, setup, teardown),

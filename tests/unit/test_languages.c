@@ -27,8 +27,23 @@ static void test_names(void **state)
             fail_msg("'%s'", rows[i].code);
 }
 
+static void test_codes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *code;
+    } rows[] = {
+        {"en", "en"},    {"EN-gb", "en"},      {"English", "en"}, {"german", "de"}, {"haitian creole", "ht"},
+        {"yue", "yue"},  {"Klingon", NULL},    {"", NULL},        {"eng", NULL},    {"english ", NULL},
+        {"pt_BR", "pt"}, {"cantonese", "yue"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (!str_eq(language_code(rows[i].text), rows[i].code))
+            fail_msg("'%s'", rows[i].text);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_names)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_names), cmocka_unit_test(test_codes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -389,6 +389,32 @@ static void test_speech_becomes_a_transcript(void **state)
     rig_free(r);
 }
 
+static void test_a_full_disk_is_told_apart(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(&fake_ops, speech);
+    r->opts.min_free_bytes = 1;
+    assert_int_equal(rig_run(r), 0);
+    assert_false(r->report.no_room);
+    rig_again(r);
+    r->opts.min_free_bytes = INT64_MAX / 2;
+    assert_int_equal(rig_run(r), ERR_UNAVAILABLE);
+    assert_int_equal(r->report.stage, STAGE_DECODE);
+    assert_true(r->report.no_room);
+    assert_non_null(strstr(r->err.msg, "min_free_disk"));
+    rig_free(r);
+}
+
+static void test_a_recording_that_is_too_long(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new(&fake_ops, speech);
+    r->opts.decode.max_samples = AUDIO_RATE;
+    assert_int_equal(rig_run(r), ERR_TOO_LARGE);
+    assert_int_equal(r->report.stage, STAGE_DECODE);
+    rig_free(r);
+}
+
 static void test_finished_chunks_are_not_run_again(void **state)
 {
     (void)state;
@@ -889,6 +915,8 @@ int main(int argc, char **argv)
         return decode_child_main(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_speech_becomes_a_transcript),
+        cmocka_unit_test(test_a_full_disk_is_told_apart),
+        cmocka_unit_test(test_a_recording_that_is_too_long),
         cmocka_unit_test(test_finished_chunks_are_not_run_again),
         cmocka_unit_test(test_another_request_makes_another_plan),
         cmocka_unit_test(test_a_plan_of_another_length_is_void),

@@ -121,6 +121,12 @@ static void test_cues_by_word_times(void **state)
                            .words = &(struct word){0, 800, "abcdefgh", -1},
                            .n_words = 1},
          &(struct subtitle_opts){.max_line_width = 4, .max_line_count = 1}, "0-400 abcd\n400-800 efgh\n");
+    static const struct word letters[] = {{0, 100, "I", -1}, {200, 300, "a", -1}, {400, 500, "b", -1}};
+    const struct segment short_ones = {.start_ms = 0, .end_ms = 900, .text = "I a b", .words = letters, .n_words = 3};
+    look(&short_ones, &(struct subtitle_opts){.max_words_per_line = 1, .max_line_count = 1},
+         "0-100 I\n200-300 a\n400-500 b\n");
+    look(&short_ones, &(struct subtitle_opts){.max_words_per_line = 1, .max_line_count = 1, .highlight_words = 1},
+         "0-100 [I]\n200-300 [a]\n400-500 [b]\n");
 }
 
 static void test_words_are_highlighted(void **state)
@@ -274,6 +280,49 @@ static void test_options(void **state)
     }
 }
 
+struct tally {
+    size_t n, marked, last_mark;
+    int64_t end_ms;
+};
+
+static int count(const struct cue *c, void *arg, struct err *err)
+{
+    struct tally *t = arg;
+    (void)err;
+    assert_true(c->start_ms >= t->end_ms && c->end_ms >= c->start_ms);
+    t->end_ms = c->end_ms;
+    t->n++;
+    if (c->mark_from == c->mark_to)
+        return 0;
+    assert_true(t->marked == 0 || c->mark_from > t->last_mark);
+    t->last_mark = c->mark_from;
+    t->marked++;
+    return 0;
+}
+
+/* What an engine may give that tells nothing but words: ten hours in one segment. No step may be quadratic in it. */
+static void test_ten_hours_in_one_segment(void **state)
+{
+    (void)state;
+    enum { WORDS = 90000, WORD_MS = 400 };
+    CLEANUP(buf_clear) struct buf text = BUF_INIT(WORDS * 6);
+    struct word *list = calloc(WORDS, sizeof *list);
+    for (int i = 0; i < WORDS; i++) {
+        buf_addf(&text, i ? " hello" : "hello");
+        list[i] = (struct word){i * WORD_MS, i * WORD_MS + WORD_MS / 2, "hello", 1};
+    }
+    const struct segment s = {
+        .start_ms = 0, .end_ms = WORDS * WORD_MS, .text = buf_str(&text), .words = list, .n_words = WORDS};
+    const struct subtitle_opts o = {.max_line_width = 42, .max_line_count = 2, .highlight_words = 1};
+    struct tally t = {0};
+    struct err e = ERR_INIT;
+    assert_int_equal(cues_of_segment(&s, &o, count, &t, &e), 0);
+    assert_int_equal(t.marked, WORDS);
+    /* Seven words in a line, two lines in a cue, and a silence after each word but the last of a cue. */
+    assert_int_equal(t.n, 2 * WORDS - (WORDS + 13) / 14);
+    free(list);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +332,7 @@ int main(void)
         cmocka_unit_test(test_words_that_are_not_the_text_count_for_nothing),
         cmocka_unit_test(test_random_texts),
         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_ten_hours_in_one_segment),
         cmocka_unit_test(test_options),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,6 +15,7 @@
 #include "speech.h"
 #include "transcript/format.h"
 #include "worker/board.h"
+#include "worker/job_internal.h"
 #include "worker/keeper.h"
 #include "worker/persist.h"
 #include "worker/places.h"
@@ -1026,6 +1027,45 @@ static void test_a_lost_answer_is_looked_up(void **state)
     }
 }
 
+/* A full disk beside other jobs uses up no attempt: they will give their room back. Alone it does. */
+static void test_who_fills_the_disk(void **state)
+{
+    (void)state;
+    for (int others = 0; others < 2; others++) {
+        struct rig *r = rig_new();
+        struct worker w;
+        char id[ID_SIZE];
+        worker_init(&w, r);
+        submit(r, "null", short_clip, NULL, id);
+        struct run *run = run_new(), *other = run_new();
+        const struct claim_opts claim = {.holder = "me", .lease_ms = 60000, .idle = true};
+        struct claimed claimed = {.arena = &run->arena};
+        assert_int_equal(store_claim(r->store, &claim, &claimed, 1, &r->err), 1);
+        run->job = claimed.job;
+        run->claim = (struct claim){.id = run->job.id, .holder = "me", .fence = run->job.fence};
+        other->claim = (struct claim){.id = "other", .holder = "me", .fence = 1};
+        board_add(w.board, run);
+        if (others)
+            board_add(w.board, other);
+        struct job_ctx c = {.w = &w, .r = run, .log = {.component = "test"}};
+        c.report = (struct pipeline_report){.stage = STAGE_DECODE, .no_room = true};
+        struct err why = ERR_INIT;
+        err_set(&why, ERR_UNAVAILABLE, "no room");
+        job_settle(&c, &why);
+        struct job j = look(r, id);
+        assert_int_equal(j.state, JOB_PENDING);
+        assert_int_equal(j.attempt, others ? 0 : 1);
+        assert_int_equal(sql(r, "SELECT count(*) FROM error_logs"), others ? 0 : 1);
+        if (others)
+            board_remove(w.board, other);
+        board_remove(w.board, run);
+        run_free(run);
+        run_free(other);
+        worker_clear(&w);
+        rig_free(r);
+    }
+}
+
 /* The same claim can be given out twice when the database server has crashed between. */
 static void test_a_job_that_is_claimed_again_ends_its_older_run(void **state)
 {
@@ -1359,6 +1399,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_claim_without_an_answer_is_handed_back),
         cmocka_unit_test(test_an_idle_worker_hands_back_too),
         cmocka_unit_test(test_a_lost_answer_is_looked_up),
+        cmocka_unit_test(test_who_fills_the_disk),
 #ifdef STENO_FAULTS
         cmocka_unit_test(test_a_broker_that_fails),
         cmocka_unit_test(test_a_database_that_fails_once),

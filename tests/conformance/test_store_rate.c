@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/* Limits of requests that workers share. */
+#include "store_helpers.h"
+
+enum { THREADS = 8, EACH = 5 };
+
+static int64_t take(struct fixture *f, const char *name, int64_t per_minute)
+{
+    struct err e = ERR_INIT;
+    int64_t wait = -1;
+    OK(store_take_request(f->store, name, per_minute, &wait, &e));
+    return wait;
+}
+
+static void test_tokens_come_back_with_time(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(take(f, "a", 60), 0);
+    assert_int_equal(take(f, "a", 60), 1112);
+    assert_int_equal(take(f, "a", 60), 2224);
+    assert_int_equal(take(f, "b", 60), 0); /* another one */
+    pass(1112);
+    assert_int_equal(take(f, "a", 60), 2224);
+    pass(60000);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(take(f, "a", 60), 0);
+    assert_int_equal(take(f, "a", 60), 1112);
+}
+
+struct taker {
+    struct fixture *f;
+    int64_t waits[EACH];
+    int rc;
+};
+
+static void *taker_main(void *arg)
+{
+    struct taker *t = arg;
+    struct err e = ERR_INIT;
+    for (int i = 0; i < EACH && t->rc == 0; i++)
+        t->rc = store_take_request(t->f->store, "many", 10, &t->waits[i], &e);
+    return NULL;
+}
+
+/* Of tokens taken at the same moment no two are the same one. */
+static void test_no_token_is_taken_twice(void **state)
+{
+    struct fixture *f = *state;
+    struct taker takers[THREADS] = {0};
+    bool seen[THREADS * EACH] = {false};
+    for (size_t i = 0; i < THREADS; i++)
+        takers[i].f = f;
+    fixture_threads(THREADS, taker_main, takers, sizeof takers[0]);
+    for (size_t i = 0; i < THREADS; i++) {
+        assert_int_equal(takers[i].rc, 0);
+        for (size_t k = 0; k < EACH; k++) {
+            int64_t n = takers[i].waits[k] / 6667; /* one at once, then one each interval */
+            assert_int_equal(takers[i].waits[k], n * 6667);
+            assert_true(n >= 0 && n < THREADS * EACH && !seen[n]);
+            seen[n] = true;
+        }
+    }
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup_store, fixture_teardown)
+
+int main(void)
+{
+    if (fixture_skip())
+        return 0;
+    const struct CMUnitTest tests[] = {
+        T(test_tokens_come_back_with_time),
+        T(test_no_token_is_taken_twice),
+    };
+    return cmocka_run_group_tests(tests, fixture_setup_group, fixture_teardown_group);
+}
