@@ -62,10 +62,12 @@ struct first {
     struct err why_not; /* of the first that is none */
 };
 
-/* Other files of that ending may lie in the folder, PocketSphinx's for one. */
+/*
+ * Other files of that ending may lie in the folder, PocketSphinx's for one. A model that cannot be read now, for want
+ * of memory say, is no such file: its failure passes, and the next model must not take its place.
+ */
 static int first_model(const char *path, void *arg, struct err *err)
 {
-    (void)err;
     struct first *first = arg;
     if (first->name)
         return 0;
@@ -77,7 +79,10 @@ static int first_model(const char *path, void *arg, struct err *err)
     else if (!first->why_not.code)
         first->why_not = why;
     arena_clear(&a);
-    return 0;
+    if (!err_retryable(why.code))
+        return 0;
+    *err = why;
+    return why.code;
 }
 
 /* The default model: the one that is named, else the first in the folder. Caller frees. */

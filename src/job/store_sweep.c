@@ -132,9 +132,7 @@ struct mend_call {
 };
 
 /* A job that waits was written when its wait began, by the same clock: that tells a wrong one from a long wait. */
-#define HELD_UP                                                                                                     \
-    "(SELECT id FROM jobs WHERE state = 'pending' AND announced_at IS NULL AND run_after > $1 AND updated_at > $2 " \
-    "ORDER BY run_after, id LIMIT $3)"
+#define HELD_UP   "(SELECT id FROM jobs WHERE state = 'pending' AND run_after > $1 AND updated_at > $2 LIMIT $3)"
 #define HELD_LONG "(SELECT id FROM jobs WHERE state = 'processing' AND lease_until > $1 LIMIT $2)"
 
 static int find_wrong_fn(struct db_tx *tx, void *arg, struct err *err)
@@ -156,10 +154,11 @@ static int mend_fn(struct db_tx *tx, void *arg, struct err *err)
     struct mend_call *c = arg;
     int64_t now = db_now(tx);
     struct db_val max = db_int(c->max);
-    int64_t n = db_exec(tx,
-                        "UPDATE jobs SET run_after = $1 + (run_after - updated_at), updated_at = $1 "
-                        "WHERE state = 'pending' AND id IN " HELD_UP,
-                        DB_ARGS(db_int(now), db_int(now + CLOCK_SLACK_MS), max), err);
+    int64_t n =
+        db_exec(tx,
+                "UPDATE jobs SET run_after = $1 + (run_after - updated_at), updated_at = $1, announced_at = NULL "
+                "WHERE state = 'pending' AND id IN " HELD_UP,
+                DB_ARGS(db_int(now), db_int(now + CLOCK_SLACK_MS), max), err);
     if (n < 0)
         return err->code;
     c->found = n;

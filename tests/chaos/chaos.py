@@ -114,6 +114,7 @@ class Rig:
             self.programs = cluster.roles
         self.api = next(iter(self.programs.values()))
         self.starved = False  # a worker was without memory
+        self.clock_off_until = 0  # S3 refuses whoever starts with a wrong clock
         self.held, self.holding = set(), threading.Lock()
         self.watching = threading.Event()
         self.watcher = threading.Thread(target=self.watch, daemon=True)
@@ -149,7 +150,9 @@ class Rig:
             status = server.process.poll()
             if status is None or name in self.held:
                 continue
-            if status != -signal.SIGKILL and not (self.starved and status == -signal.SIGABRT):  # poison; no memory
+            excused = (status == -signal.SIGKILL or (status == -signal.SIGABRT and self.starved)
+                       or (status == 2 and time.monotonic() < self.clock_off_until))
+            if not excused:
                 self.broken.append(f"{name} ended by itself, with status {status}")
             try:
                 self.parts[name].up()

@@ -188,11 +188,13 @@ def disk_full(rig, rng):
 def clock_jump(rig, rng):
     ms = rng.choice([1, -1]) * rng.choice([20, 600, 7200]) * SECONDS
     for program in rig.fault_files:
+        rig.clock_off_until = float("inf")
         # One machine has one clock; PostgreSQL's is what all processes of a cluster read.
         rig.fault_files[program].set("clock", f"clock=jump:{ms}" + ("" if rig.embedded else f",db_clock=jump:{ms}"))
     time.sleep(rng.uniform(2, 6))
     for file in rig.fault_files.values():
         file.clear("clock")
+    rig.clock_off_until = time.monotonic() + 5
     return True
 
 
