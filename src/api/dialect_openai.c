@@ -292,8 +292,7 @@ static int check_vad_object(json_t *o, struct err *err)
     const char *key;
     json_t *value;
     int rc = check_vad_type(json_string_value(json_object_get(o, "type")), err);
-    json_object_foreach(o, key, value)
-    {
+    json_object_foreach (o, key, value) {
         size_t i = 0;
         while (i < ARRAY_LEN(vad) && strcmp(vad[i].name, key) != 0)
             i++;

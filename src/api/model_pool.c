@@ -68,13 +68,11 @@ void model_pool_add(struct model_pool *p, const char *worker_id, const json_t *i
         p->memory_budget_mb += figure(pool, "memory_budget_mb");
         p->unlimited = p->unlimited || !json_is_integer(json_object_get(pool, "memory_budget_mb"));
     }
-    json_array_foreach(json_object_get(pool, "loaded"), i, v)
-    {
+    json_array_foreach (json_object_get(pool, "loaded"), i, v) {
         if (json_is_string(v))
             json_object_set(p->names, json_string_value(v), json_true());
     }
-    json_array_foreach(json_object_get(pool, "models"), i, v)
-    {
+    json_array_foreach (json_object_get(pool, "models"), i, v) {
         add_model(p, worker_id, v);
     }
 }
@@ -103,8 +101,7 @@ void model_pool_write(const struct model_pool *p, struct jsonw *w)
     else
         jw_int(w, "memory_budget_mb", p->memory_budget_mb);
     jw_open(w, "loaded_models", '[');
-    json_object_foreach(p->names, name, v)
-    {
+    json_object_foreach (p->names, name, v) {
         jw_str(w, NULL, name);
     }
     jw_close(w, ']');

@@ -395,8 +395,7 @@ int upload_submit_json(struct request *rq, enum problem *ret_problem, struct err
     }
     f->dialect = d;
     f->engine_names = rq->api->o.engine_names;
-    json_object_foreach(rq->json, key, v)
-    {
+    json_object_foreach (rq->json, key, v) {
         bool taken = strcmp(key, "filename") == 0;
         for (size_t i = 0; i < ARRAY_LEN(names); i++)
             taken = taken || strcmp(key, names[i]) == 0;

@@ -44,9 +44,10 @@ enum err_code {
 };
 
 enum {
-#define X(name, value, word, retry) +1
-    ERR_CLASS_COUNT = 0 ERR_CLASSES(X) /* their values are -1 to minus this */
+#define X(name, value, word, retry) ERR_PLACE_##name,
+    ERR_CLASSES(X)
 #undef X
+        ERR_CLASS_COUNT /* their values are -1 to minus this */
 };
 
 struct err {

@@ -40,8 +40,7 @@ static void add_figures(struct buf *b, json_t *part, bool inner)
 {
     const char *name, *between = "";
     json_t *v;
-    json_object_foreach(part, name, v)
-    {
+    json_object_foreach (part, name, v) {
         if (!json_is_number(v) && (inner || !json_is_object(v)))
             continue;
         if (!inner && strcmp(name, "latency_ms") == 0)
@@ -69,8 +68,7 @@ static void add_worker(struct buf *b, const json_t *w)
              (long long)number(info, "concurrency"), (long long)number(info, "slots"));
     const char *name;
     json_t *model;
-    json_object_foreach(json_object_get(info, "engines"), name, model)
-    {
+    json_object_foreach (json_object_get(info, "engines"), name, model) {
         buf_adds(b, ", ");
         str_add_printable(b, name);
         if (json_is_string(model)) {
@@ -98,8 +96,7 @@ static void add_part(struct buf *b, const char *name, json_t *part)
     add_figures(b, part, false);
     size_t i;
     json_t *w, *paused = json_object_get(part, "paused_queues");
-    json_array_foreach(paused, i, w)
-    {
+    json_array_foreach (paused, i, w) {
         buf_adds(b, i ? ", " : "; paused: ");
         str_add_printable(b, json_is_string(w) ? json_string_value(w) : "?");
     }
@@ -108,8 +105,7 @@ static void add_part(struct buf *b, const char *name, json_t *part)
         str_add_printable(b, text(part, "error"));
     }
     buf_addc(b, '\n');
-    json_array_foreach(json_object_get(part, "workers"), i, w)
-    {
+    json_array_foreach (json_object_get(part, "workers"), i, w) {
         add_worker(b, w);
     }
 }
@@ -126,8 +122,7 @@ static void add_report(struct buf *b, const struct app *app, const json_t *healt
     buf_addc(b, '\n');
     const char *name;
     json_t *part;
-    json_object_foreach(json_object_get(health, "parts"), name, part)
-    {
+    json_object_foreach (json_object_get(health, "parts"), name, part) {
         add_part(b, name, part);
     }
 }

@@ -71,8 +71,7 @@ static void add_jobs(struct table *t, const json_t *w, const char *member)
 {
     const json_t *list = json_object_get(json_object_get(w, "info"), member), *job;
     size_t i;
-    json_array_foreach(list, i, job)
-    {
+    json_array_foreach (list, i, job) {
         add_worker(t, w);
         table_add(t, text(job, "job_id"));
         table_add(t, text(job, "stage"));
@@ -102,8 +101,7 @@ static bool has_models(const json_t *info, const char *engine)
 {
     const json_t *m;
     size_t i;
-    json_array_foreach(json_object_get(info, "models"), i, m)
-    {
+    json_array_foreach (json_object_get(info, "models"), i, m) {
         if (str_eq(text(m, "engine"), engine))
             return true;
     }
@@ -117,8 +115,7 @@ static void registered(struct table *t, const json_t *w)
     json_t *model;
     const char *engine;
     size_t i;
-    json_array_foreach(json_object_get(info, "models"), i, m)
-    {
+    json_array_foreach (json_object_get(info, "models"), i, m) {
         add_worker(t, w);
         table_add(t, text(m, "engine"));
         table_add(t, text(m, "name"));
@@ -126,8 +123,7 @@ static void registered(struct table *t, const json_t *w)
         table_addf(t, "%s%s", json_is_true(json_object_get(m, "default")) ? "default" : "",
                    json_is_true(json_object_get(m, "loaded")) ? " loaded" : "");
     }
-    json_object_foreach(json_object_get(info, "engines"), engine, model)
-    {
+    json_object_foreach (json_object_get(info, "engines"), engine, model) {
         if (has_models(info, engine))
             continue;
         add_worker(t, w);
@@ -142,8 +138,7 @@ static void conf(struct table *t, const json_t *w)
 {
     const char *name;
     json_t *value;
-    json_object_foreach(json_object_get(json_object_get(w, "info"), "settings"), name, value)
-    {
+    json_object_foreach (json_object_get(json_object_get(w, "info"), "settings"), name, value) {
         add_worker(t, w);
         table_add(t, name);
         table_add(t, json_is_string(value) ? json_string_value(value) : "");
@@ -210,8 +205,7 @@ static void models(struct table *t, const json_t *w)
 {
     const json_t *m;
     size_t i;
-    json_array_foreach(json_object_get(json_object_get(json_object_get(w, "info"), "model_pool"), "models"), i, m)
-    {
+    json_array_foreach (json_object_get(json_object_get(json_object_get(w, "info"), "model_pool"), "models"), i, m) {
         add_worker(t, w);
         table_add(t, text(m, "name"));
         add_mib(t, m, "memory_mb");
@@ -315,13 +309,11 @@ static json_t *select_members(const struct view *v, json_t *w)
 {
     json_t *info = json_object_get(w, "info"), *ret = json_object(), *value;
     const char *name;
-    json_object_foreach(w, name, value)
-    {
+    json_object_foreach (w, name, value) {
         if (value != info)
             json_object_set(ret, name, value);
     }
-    json_object_foreach(info, name, value)
-    {
+    json_object_foreach (info, name, value) {
         bool wanted = !v->members[0] && !is_taken(name);
         for (size_t i = 0; i < MEMBERS_MAX && v->members[i]; i++)
             wanted = wanted || str_eq(v->members[i], name);
@@ -346,8 +338,7 @@ static int print_workers_json(const struct view *v, const json_t *list, struct e
 {
     json_t *all = json_array(), *w;
     size_t i;
-    json_array_foreach(list, i, w)
-    {
+    json_array_foreach (list, i, w) {
         json_array_append_new(all, select_members(v, w));
     }
     json_t *root = json_pack("{s:o}", "workers", all);
@@ -391,8 +382,7 @@ int cmd_inspect(struct app *app, int argc, char **argv, struct err *err)
     }
     CLEANUP(table_clear) struct table t;
     table_init(&t, v->heads);
-    json_array_foreach(list, i, w)
-    {
+    json_array_foreach (list, i, w) {
         v->add(&t, w);
     }
     rc = print_table(&t, v->none, v->more, err);
@@ -417,8 +407,7 @@ int cmd_inspect_queues(struct app *app, int argc, char **argv, struct err *err)
     }
     CLEANUP(table_clear) struct table t;
     table_init(&t, heads);
-    json_array_foreach(json_object_get(answer, "queues"), i, q)
-    {
+    json_array_foreach (json_object_get(answer, "queues"), i, q) {
         table_add(&t, text(q, "name"));
         table_add(&t, json_is_true(json_object_get(q, "paused")) ? "paused" : "open");
         table_addf(&t, "%lld", number(q, "ready"));

@@ -60,8 +60,7 @@ int cmd_queue_list(struct app *app, int argc, char **argv, struct err *err)
     if (app_has(app, "json"))
         rc = add_json(&b, json, err);
     else
-        json_array_foreach(json_object_get(json, "queues"), i, queue)
-        {
+        json_array_foreach (json_object_get(json, "queues"), i, queue) {
             add_row(&b, queue);
         }
     json_decref(json);

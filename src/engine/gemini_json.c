@@ -104,8 +104,9 @@ static void add_parts(struct buf *b, const json_t *candidate)
 {
     size_t i;
     const json_t *part;
-    json_array_foreach(json_object_get(json_object_get(candidate, "content"), "parts"), i,
-                       part) if (!json_is_true(json_object_get(part, "thought"))) buf_adds(b, string_of(part, "text"));
+    json_array_foreach (json_object_get(json_object_get(candidate, "content"), "parts"), i, part)
+        if (!json_is_true(json_object_get(part, "thought")))
+            buf_adds(b, string_of(part, "text"));
 }
 
 static int read_text(const char *json, size_t n, const struct engine_chunk *c, struct arena *a, struct segments *ret,

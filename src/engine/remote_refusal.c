@@ -82,15 +82,15 @@ static void read_details(const json_t *details, struct remote_refusal *ret)
 {
     size_t i, k;
     const json_t *d, *v;
-    json_array_foreach(details, i, d)
-    {
+    json_array_foreach (details, i, d) {
         const json_t *type = json_object_get(d, "@type");
         if (contains(type, "RetryInfo"))
             ret->wait_ms = duration_ms(json_string_value(json_object_get(d, "retryDelay")));
         if (contains(json_object_get(d, "reason"), "API_KEY"))
             ret->bad_key = true;
-        json_array_foreach(json_object_get(d, "violations"), k, v) ret->used_up =
-            ret->used_up || contains(json_object_get(v, "quotaId"), "PerDay");
+        json_array_foreach (json_object_get(d, "violations"), k, v) {
+            ret->used_up = ret->used_up || contains(json_object_get(v, "quotaId"), "PerDay");
+        }
     }
 }
 

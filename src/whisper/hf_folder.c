@@ -171,8 +171,7 @@ int hf_read_safetensors(struct model_file *f, struct mapping m, struct err *err)
     }
     const char *name;
     json_t *entry;
-    json_object_foreach(header, name, entry)
-    {
+    json_object_foreach (header, name, entry) {
         if (rc == 0 && strcmp(name, "__metadata__") != 0)
             rc = place(f, name, entry, &m, 8 + (size_t)n, err);
     }
@@ -196,8 +195,7 @@ static int read_shards(struct model_file *f, const char *folder, const json_t *i
     json_t *file;
     int rc =
         json_is_object(map) && seen ? 0 : err_set(err, ERR_CORRUPT, "model.safetensors.index.json has no weight_map");
-    json_object_foreach(map, tensor, file)
-    {
+    json_object_foreach (map, tensor, file) {
         const char *name = json_string_value(file);
         if (rc < 0 || (name && json_object_get(seen, name)))
             continue;
@@ -306,8 +304,7 @@ int hf_read_vocabulary(struct model_file *f, json_t *vocab, struct err *err)
         rc = err_set(err, ERR_CORRUPT, "its vocabulary is no table of tokens");
     const char *text;
     json_t *id;
-    json_object_foreach(vocab, text, id)
-    {
+    json_object_foreach (vocab, text, id) {
         if (rc == 0 && str_starts(text, "<|"))
             rc = check_special(f, text, id, err);
         if (rc < 0 || str_starts(text, "<|"))
@@ -346,9 +343,9 @@ static int check_generation(const struct model_file *f, json_t *c, struct err *e
     for (size_t i = 0; i < ARRAY_LEN(single) && rc == 0; i++)
         if ((id = json_object_get(c, single[i].key)))
             rc = check_special(f, single[i].token, id, err);
-    json_object_foreach(json_object_get(c, "lang_to_id"), name, id) rc = rc < 0 ? rc : check_special(f, name, id, err);
-    json_object_foreach(json_object_get(c, "task_to_id"), name, id)
-    {
+    json_object_foreach (json_object_get(c, "lang_to_id"), name, id)
+        rc = rc < 0 ? rc : check_special(f, name, id, err);
+    json_object_foreach (json_object_get(c, "task_to_id"), name, id) {
         CLEANUP(free_p) char *token = xasprintf("<|%s|>", name);
         rc = rc < 0 ? rc : check_special(f, token, id, err);
     }

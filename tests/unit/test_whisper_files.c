@@ -931,8 +931,7 @@ static void test_hf_shards(void **state)
     json_t *half[2] = {json_object(), json_object()}, *map = json_object(), *entry;
     const char *tensor;
     size_t i = 0;
-    json_object_foreach(s.header, tensor, entry)
-    {
+    json_object_foreach (s.header, tensor, entry) {
         bool second = i++ % 2;
         json_object_set(half[second], tensor, entry);
         json_object_set_new(map, tensor, json_string(second ? "b.safetensors" : "a.safetensors"));

@@ -342,8 +342,7 @@ static size_t spoken_words(const json_t *truth, struct spoken *ret)
 {
     size_t n = 0, i;
     const json_t *segment;
-    json_array_foreach(json_object_get(truth, "segments"), i, segment)
-    {
+    json_array_foreach (json_object_get(truth, "segments"), i, segment) {
         const json_t *words = json_object_get(segment, "words");
         for (size_t k = 0; k < json_array_size(words) && n < SPOKEN_MAX; k++, n++) {
             const json_t *word = json_array_get(words, k);
