@@ -233,7 +233,7 @@ const struct cmd commands[] = {
     {"__faults", "", "list the fault points", CMD_HIDDEN, NULL, cmd_faults, NULL},
     {"__man", "", "make the man page", CMD_HIDDEN, NULL, cmd_man, NULL},
     {"__docs", "", "make docs/commands.md", CMD_HIDDEN, NULL, cmd_docs, NULL},
-    {"__api", "", "make docs/api-reference.md", CMD_HIDDEN, NULL, cmd_api_docs, NULL},
+    {"__api", "", "make docs/api.md", CMD_HIDDEN, NULL, cmd_api_docs, NULL},
     {"__metrics", "", "make docs/metrics.md", CMD_HIDDEN, NULL, cmd_metrics_docs, NULL},
     {"__completion", "SHELL", "make the shell completion", CMD_HIDDEN, NULL, cmd_completion, NULL},
     {0},
