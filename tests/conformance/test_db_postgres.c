@@ -533,6 +533,58 @@ static void test_durable_commits_wait_for_the_disk(void **state)
     db_close(db);
 }
 
+static int nap_fn(struct db_tx *tx, void *arg, struct err *err)
+{
+    int rc = db_exec(tx, "SET LOCAL statement_timeout = 50", DB_NO_ARGS, err) < 0 ? err->code : 0;
+    return rc < 0 ? rc : db_query(tx, "SELECT CAST(pg_sleep(20) AS TEXT)", DB_NO_ARGS, on_text, arg, err);
+}
+
+/* The server ends a transaction that nobody goes on with: what it held is free for others. */
+static int linger_fn(struct db_tx *tx, void *arg, struct err *err)
+{
+    if (db_exec(tx, "SET LOCAL idle_in_transaction_session_timeout = 50", DB_NO_ARGS, err) < 0 ||
+        db_exec(tx, "INSERT INTO t VALUES (2)", DB_NO_ARGS, err) < 0)
+        return err->code;
+    if ((*(int *)arg)++ == 0)
+        clock_sleep_ms(1000);
+    return db_exec(tx, "INSERT INTO t VALUES (3)", DB_NO_ARGS, err) < 0 ? err->code : 0;
+}
+
+static void test_the_server_ends_what_takes_too_long(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    struct db *db = NULL;
+    char text[64];
+    int calls = 0;
+    static const struct {
+        const char *setting, *value;
+    } limits[] = {{"SHOW statement_timeout", "30s"},
+                  {"SHOW lock_timeout", "300ms"},
+                  {"SHOW idle_in_transaction_session_timeout", "10s"}};
+    OK(fixture_exec(f->db, "CREATE TABLE t (id BIGINT PRIMARY KEY)", &e));
+    OK(fixture_open_db(f, 1, 300, &db, &e));
+    for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
+        struct db_stmt show = {.sql = limits[i].setting, .row = on_text, .row_arg = text};
+        OK(db_write_stmts(db, DB_RELAXED, &show, 1, &e));
+        assert_string_equal(text, limits[i].value);
+    }
+    FAILS(ERR_UNAVAILABLE, "took too long", db_write(db, DB_RELAXED, nap_fn, text, &e));
+
+    PGconn *other = PQconnectdb(f->url);
+    PQclear(PQexec(other, "BEGIN"));
+    PQclear(PQexec(other, "INSERT INTO steno.t VALUES (1)"));
+    FAILS(ERR_BUSY, "", fixture_exec(db, "INSERT INTO t VALUES (1)", &e));
+    PQfinish(other);
+    OK(fixture_exec(db, "INSERT INTO t VALUES (1)", &e));
+
+    int rc = db_write(db, DB_RELAXED, linger_fn, &calls, &e);
+    assert_true(rc == 0 || rc == ERR_UNAVAILABLE);
+    assert_int_equal(fixture_int(f->db, "SELECT count(*) FROM t"), rc == 0 ? 3 : 1);
+    assert_true(calls == 2 || rc < 0); /* in a second transaction, or not at all */
+    db_close(db);
+}
+
 static void test_the_clock_is_the_servers(void **state)
 {
     struct fixture *f = *state;
@@ -563,6 +615,7 @@ int main(void)
         T(test_a_deadlock_is_run_again),
         T(test_a_commit_that_is_refused_keeps_nothing),
         T(test_durable_commits_wait_for_the_disk),
+        T(test_the_server_ends_what_takes_too_long),
         T(test_the_clock_is_the_servers),
     };
     return cmocka_run_group_tests(tests, fixture_setup_group, fixture_teardown_group);
