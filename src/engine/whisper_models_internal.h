@@ -8,8 +8,8 @@
 #include <pthread.h>
 
 struct loaded {
-    char *name; /* as asked for; NULL: a free place */
-    bool loading;
+    char *name;   /* as asked for; NULL: a free place */
+    bool loading; /* model and batcher are the loader's own, who holds no lock */
     struct whisper_model *model;
     struct whisper_batcher *batcher;
     unsigned windows; /* of the batch */

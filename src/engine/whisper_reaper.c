@@ -25,7 +25,7 @@ static struct loaded *due_locked(struct models *m, int64_t *ret_wait_ms)
 {
     size_t n = 0;
     for (size_t i = 0; i < m->o.max; i++)
-        n += m->places[i].batcher != NULL;
+        n += m->places[i].name && !m->places[i].loading;
     bool spare = n > m->o.kept;
     struct loaded *idle = models_idle_locked(m), in_use = {.used_ms = clock_mono_ms()};
     /* What is in use now cannot be due before this. */
