@@ -73,6 +73,7 @@ class Server:
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=clean_env() | self.env, cwd=self.folder
             )
         if self.role == "worker":
+            wait_for("the worker can be told to stop", lambda: self.process.poll() is not None or self.catches(signal.SIGTERM))
             return
 
         def listening():
@@ -85,6 +86,14 @@ class Server:
             return
         host, _, port = self.address.rstrip("/").rpartition(":")
         self.host, self.port = host.strip("[]"), int(port)
+
+    def catches(self, sig):
+        """Whether it has its handler yet: one that has just been started dies of any signal."""
+        try:
+            status = Path(f"/proc/{self.process.pid}/status").read_text()
+        except OSError:
+            return False
+        return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> (sig - 1) & 1)
 
     @property
     def url(self):
