@@ -329,15 +329,25 @@ def followers(rig, state):
     return broken
 
 
-def close(rig, result):
-    """Ends all; whatever does not end well, or stays, is broken."""
-    for name in rig.programs:
+def close(rig, result, logs):
+    """Ends all, keeps logs of what is broken; whatever does not end well, or stays, is broken."""
+    for name, server in rig.programs.items():
         rig.hold(name)
+        if server.process.poll() is None:
+            server.process.send_signal(signal.SIGCONT)
+        try:
+            status = server.stop()
+        except subprocess.TimeoutExpired:
+            status = "none yet"
+        if status:
+            result["broken"].append(f"{name} was stopped, its status is {status}: {server.log()[-1000:]}")
+    if result["losses"] or result["duplicates"] or result["broken"]:
+        keep_logs(rig, logs)
     for end in rig.closing:
         try:
             end()
         except AssertionError as e:
-            result["broken"].append(f"stopping: {str(e)[:2000]}")
+            result["broken"].append(f"stopping: {str(e)[:100]}")
     rig.watching.set()
     rig.watcher.join()
     result["broken"] += promises.wait_none("processes", lambda: [f"process {p} is left: {c}" for (p, at), c in rig.seen.items()
@@ -373,12 +383,8 @@ def one(name, mounts, folder, kinds, seed, seconds, only, deadline):
         result["broken"].append(f"the suite itself: {e!r}")
         raise
     finally:
-        if result["losses"] or result["duplicates"] or result["broken"]:
-            keep_logs(rig, folder / "logs" / name)
-        close(rig, result)
+        close(rig, result, folder / "logs" / name)
         mounts.drop()
-        if result["broken"] and not (folder / "logs" / name).exists():
-            (folder / "logs" / name).mkdir(parents=True)
     result["seconds"] = time.monotonic() - began
     return result
 
