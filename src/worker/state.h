@@ -31,6 +31,7 @@ struct worker {
     atomic_uint places_now;  /* see places.h */
     atomic_bool out_of_room; /* min_free_bytes are not there */
     struct counters counts;
+    int64_t unreturned_before; /* COUNT_unreturned when the stop began */
     atomic_llong
         no_expiry_until; /* monotonic: in an outage of the database, and a while after, the sweeper expires no lease */
     int64_t missing_tokens[QUEUE_COUNT]; /* at the last sweep; of the sweeper's thread */

@@ -305,6 +305,7 @@ static int run(struct worker *w, struct pool *jobs, struct err *err)
         warm_up_end(&models);
         if (!stopping(w))
             let_jobs_end(w);
+        w->unreturned_before = counters_get(&w->counts, COUNT_unreturned);
         hang = drain(w);
     }
     struct run *r;
@@ -378,7 +379,7 @@ int worker_run(const struct worker_opts *o, struct err *err)
     pthread_cond_destroy(&w->ended);
     pthread_mutex_destroy(&w->mu);
     forget(w);
-    long long left = counters_get(&w->counts, COUNT_unreturned);
+    long long left = counters_get(&w->counts, COUNT_unreturned) - w->unreturned_before;
     free(w);
     if (rc == WORKER_ENDED && left > 0)
         return err_set(err, ERR_UNAVAILABLE, "%lld jobs could not be handed back; they go on when their leases run out",

@@ -406,6 +406,26 @@ static void test_attempts_end_in_a_dead_letter(void **state)
     rig_free(r);
 }
 
+static bool has_left_one(struct rig *r)
+{
+    return sql(r, "SELECT count(*) FROM workers WHERE info LIKE '%\"unreturned\":1%'") == 1;
+}
+
+/* Its job went on when the lease had run out: the stop, much later, is a good one (rig_free looks). */
+static void test_what_was_left_long_ago_does_not_spoil_the_end(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    char id[ID_SIZE];
+    submit(r, "nosuchengine", short_clip, NULL, id);
+    sql(r, "CREATE TRIGGER away BEFORE INSERT ON error_logs BEGIN SELECT RAISE(ABORT, 'not now'); END");
+    start(r);
+    wait_until(r, has_left_one);
+    sql(r, "DROP TRIGGER away");
+    wait_for(r, id, is_failed);
+    rig_free(r);
+}
+
 static void test_cancel_stops_the_work(void **state)
 {
     (void)state;
@@ -1377,6 +1397,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_wrong_requests_fail_for_good),
         cmocka_unit_test(test_a_failure_that_passes_is_tried_again),
         cmocka_unit_test(test_attempts_end_in_a_dead_letter),
+        cmocka_unit_test(test_what_was_left_long_ago_does_not_spoil_the_end),
         cmocka_unit_test(test_cancel_stops_the_work),
         cmocka_unit_test(test_a_lost_lease_writes_nothing),
         cmocka_unit_test(test_an_expired_lease_is_taken_over),
