@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every call drives a libcurl multi handle with one transfer in it, so that an answer can be pulled: what arrives
- * beyond the reader's buffer is kept (at most one libcurl buffer), then the transfer is paused until the reader comes
- * back. Easy and multi handle form a line; lines with their open connection wait in a small stack for the next call.
+ * Answers are pulled: what arrives beyond the reader's buffer is kept (at most one libcurl buffer), then the transfer
+ * is paused until the reader comes back.
  *
  * Silence is measured here and not by libcurl's speed limit, which counts whole seconds and also a paused reader.
  */
@@ -12,36 +11,24 @@
 #include "base/mem.h"
 #include "base/stop.h"
 #include "base/str.h"
+#include "http/lines.h"
 
 #include <curl/curl.h>
-#include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { IDLE_MAX = 32, BUFFER = 256 << 10, POLL_MS = 1000, FIELD_MAX = 8192, STOPPING_MS = 2000 };
-
-struct line {
-    CURL *easy;
-    CURLM *multi;
-    struct line *next;
-};
+enum { BUFFER = 256 << 10, POLL_MS = 1000, FIELD_MAX = 8192, STOPPING_MS = 2000 };
 
 struct s3_http {
     struct s3_http_opts o;
-    char *ca_file;
-    pthread_mutex_t mu;
-    /* guarded by mu: */
-    struct line *idle;
-    unsigned n_idle;
+    struct http_lines *lines;
 };
 
 struct s3_http_call {
     struct s3_http *http;
-    struct line *line;
-    struct curl_slist *fields;
+    struct http_line *line;
     struct s3_http_body body;
     int64_t given; /* bytes of the body that libcurl took */
     bool repeated; /* libcurl had taken all of it once, and began anew */
@@ -55,74 +42,17 @@ struct s3_http_call {
     size_t room;
     char *stash; /* what arrived and was not read yet */
     size_t stash_at, stash_len;
-    char trouble[CURL_ERROR_SIZE];
 };
-
-/* ---- lines ---- */
-
-static void line_free(struct line *l)
-{
-    if (!l)
-        return;
-    if (l->easy)
-        curl_easy_cleanup(l->easy);
-    if (l->multi)
-        curl_multi_cleanup(l->multi);
-    free(l);
-}
-
-static struct line *line_take(struct s3_http *h)
-{
-    pthread_mutex_lock(&h->mu);
-    struct line *l = h->idle;
-    if (l) {
-        h->idle = l->next;
-        h->n_idle--;
-    }
-    pthread_mutex_unlock(&h->mu);
-    if (l)
-        return l;
-    l = xcalloc(1, sizeof *l);
-    l->easy = curl_easy_init();
-    l->multi = curl_multi_init();
-    if (!l->easy || !l->multi || curl_multi_setopt(l->multi, CURLMOPT_MAXCONNECTS, 1L) != CURLM_OK) {
-        line_free(l);
-        return NULL;
-    }
-    return l;
-}
-
-static void line_give(struct s3_http *h, struct line *l)
-{
-    pthread_mutex_lock(&h->mu);
-    bool keep = h->n_idle < IDLE_MAX;
-    if (keep) {
-        l->next = h->idle;
-        h->idle = l;
-        h->n_idle++;
-    }
-    pthread_mutex_unlock(&h->mu);
-    if (!keep)
-        line_free(l);
-}
-
-/* libcurl's own initialisation, once a process; it takes nothing that has to be given back. */
-static void init_curl(void)
-{
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-        abort();
-}
 
 int s3_http_new(const struct s3_http_opts *o, struct s3_http **ret, struct err *err)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, init_curl);
-    if (o->ca_file && *o->ca_file && access(o->ca_file, R_OK) < 0)
-        return err_set(err, ERR_INVALID, "the file with certificates, '%s', cannot be read", o->ca_file);
+    struct http_lines *lines = NULL;
+    int rc = http_lines_new(o->ca_file, &lines, err);
+    if (rc < 0)
+        return rc;
     struct s3_http *h = xcalloc(1, sizeof *h);
     h->o = *o;
-    h->ca_file = o->ca_file && *o->ca_file ? xstrdup(o->ca_file) : NULL;
-    pthread_mutex_init(&h->mu, NULL);
+    h->lines = lines;
     *ret = h;
     return 0;
 }
@@ -131,12 +61,7 @@ void s3_http_free(struct s3_http *h)
 {
     if (!h)
         return;
-    for (struct line *l; (l = h->idle);) {
-        h->idle = l->next;
-        line_free(l);
-    }
-    pthread_mutex_destroy(&h->mu);
-    free(h->ca_file);
+    http_lines_free(h->lines);
     free(h);
 }
 
@@ -240,27 +165,17 @@ static bool over_time(const struct s3_http_call *c, int64_t now)
 /* Lets the transfer go on a little; waits when there is nothing to do. */
 static void step(struct s3_http_call *c)
 {
-    int running = 0, left = 0;
-    CURLMcode m = curl_multi_perform(c->line->multi, &running);
-    for (CURLMsg *msg; (msg = curl_multi_info_read(c->line->multi, &left));) {
-        if (msg->msg != CURLMSG_DONE)
-            continue;
-        c->done = true;
-        c->result = msg->data.result;
-    }
-    if (c->done || m != CURLM_OK) {
-        if (!c->done)
-            c->result = CURLE_OUT_OF_MEMORY;
-        c->done = true;
+    c->done = http_line_step(c->line, &c->result);
+    if (c->done)
         return;
-    }
     if (c->answered && (!c->out || !c->room || c->stash_len))
         return; /* there is something to hand over */
     int64_t now = clock_mono_ms();
     if (over_time(c, now)) {
         c->done = true;
         c->result = CURLE_OPERATION_TIMEDOUT;
-        snprintf(c->trouble, sizeof c->trouble, "no sign of life for %lld ms", (long long)(now - c->moved_ms));
+        snprintf(c->line->trouble, sizeof c->line->trouble, "no sign of life for %lld ms",
+                 (long long)(now - c->moved_ms));
         return;
     }
     int64_t wait = MIN((int64_t)POLL_MS, c->moved_ms + most_silence(c) - now + 1);
@@ -272,23 +187,11 @@ static void step(struct s3_http_call *c)
 
 static int failure(const struct s3_http_call *c, struct err *err)
 {
-    const char *why = c->trouble[0] ? c->trouble : curl_easy_strerror(c->result);
-    /* Other codes have one meaning to a caller: it did not work, it may work later. */
-    if (c->result == CURLE_OUT_OF_MEMORY)
-        return err_set(err, ERR_NOMEM, "no memory for a request");
-    if (c->result == CURLE_OPERATION_TIMEDOUT)
-        return err_set(err, ERR_TIMEOUT, "%s", why);
-    if (c->result == CURLE_PEER_FAILED_VERIFICATION || c->result == CURLE_SSL_CACERT_BADFILE) {
-        err_set(err, ERR_UNAVAILABLE,
-                "the server's certificate is not trusted (%s); set s3_ca_file to that of who signed it", why);
-        err->sys = EKEYREJECTED;
-        return ERR_UNAVAILABLE;
-    }
-    return err_set(err, ERR_UNAVAILABLE, "%s", why);
+    return http_line_failure(c->line, c->result, "s3_ca_file", err);
 }
 
 /* Sets all options; false when one is refused, which only lack of memory does. */
-static bool prepare(struct s3_http_call *c, const struct s3_http_request *q)
+static bool begin(struct s3_http_call *c, const struct s3_http_request *q)
 {
     CURL *e = c->line->easy;
     const struct s3_http *h = c->http;
@@ -296,30 +199,18 @@ static bool prepare(struct s3_http_call *c, const struct s3_http_request *q)
     bool sends = strcmp(q->method, "PUT") == 0 || strcmp(q->method, "POST") == 0;
     bool ok = true;
 #define SET(option, value) ok = ok && curl_easy_setopt(e, option, value) == CURLE_OK
-    for (size_t i = 0; i <= q->n_fields && ok; i++) {
-        /* The last: libcurl would wait for leave to send a body. */
-        char *text = i < q->n_fields ? xasprintf("%s: %s", q->fields[i].name, q->fields[i].value) : xstrdup("Expect:");
-        struct curl_slist *more = curl_slist_append(c->fields, text);
-        free(text);
-        ok = more != NULL;
-        c->fields = more ? more : c->fields;
+    for (size_t i = 0; i < q->n_fields && ok; i++) {
+        CLEANUP(free_p) char *text = xasprintf("%s: %s", q->fields[i].name, q->fields[i].value);
+        ok = http_line_field(c->line, text);
     }
-    SET(CURLOPT_URL, q->url);
-    SET(CURLOPT_HTTPHEADER, c->fields);
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    SET(CURLOPT_PROTOCOLS_STR, "http,https");
-    SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_PATH_AS_IS, 1L);
-    SET(CURLOPT_TCP_KEEPALIVE, 1L);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)h->o.connect_ms);
     SET(CURLOPT_BUFFERSIZE, (long)BUFFER);
-    SET(CURLOPT_ERRORBUFFER, c->trouble);
     SET(CURLOPT_HEADERFUNCTION, on_field);
     SET(CURLOPT_HEADERDATA, c);
     SET(CURLOPT_WRITEFUNCTION, on_body);
     SET(CURLOPT_WRITEDATA, c);
-    if (h->ca_file)
-        SET(CURLOPT_CAINFO, h->ca_file);
     if (h->o.direct)
         SET(CURLOPT_PROXY, "");
     if (sends) {
@@ -336,7 +227,7 @@ static bool prepare(struct s3_http_call *c, const struct s3_http_request *q)
     if (!get && !head)
         SET(CURLOPT_CUSTOMREQUEST, q->method);
 #undef SET
-    return ok && curl_multi_add_handle(c->line->multi, e) == CURLM_OK;
+    return ok && http_line_begin(c->line, q->url);
 }
 
 int s3_http_begin(struct s3_http *h, const struct s3_http_request *q, s3_http_field_fn fn, void *arg, int *ret_status,
@@ -350,8 +241,8 @@ int s3_http_begin(struct s3_http *h, const struct s3_http_request *q, s3_http_fi
     c->fn_arg = arg;
     c->moved_ms = clock_mono_ms();
     c->until_ms = q->limit_ms ? c->moved_ms + q->limit_ms : 0;
-    c->line = line_take(h);
-    if (!c->line || !prepare(c, q)) {
+    c->line = http_line_take(h->lines);
+    if (!c->line || !begin(c, q)) {
         s3_http_end(c);
         return err_set(err, ERR_NOMEM, "no memory for a request");
     }
@@ -408,12 +299,8 @@ void s3_http_end(struct s3_http_call *c)
 {
     if (!c)
         return;
-    if (c->line) {
-        curl_multi_remove_handle(c->line->multi, c->line->easy);
-        curl_easy_reset(c->line->easy);
-        line_give(c->http, c->line);
-    }
-    curl_slist_free_all(c->fields);
+    if (c->line)
+        http_line_give(c->http->lines, c->line, true); /* HTTP/1.1: one broken off is closed by libcurl */
     free(c->stash);
     free(c);
 }
