@@ -442,9 +442,9 @@ def metrics(server):
     found = {}
     for line in answer.body.decode().splitlines():
         if line.startswith("#"):
-            assert re.match(r"# (HELP steno_\w+ \S.*|TYPE steno_\w+ (counter|gauge))$", line), line
+            assert re.match(r"# (HELP (steno|process)_\w+ \S.*|TYPE (steno|process)_\w+ (counter|gauge|histogram))$", line), line
             continue
-        match = re.match(r"(steno_\w+(?:\{(?:\w+=\"(?:[^\"\\]|\\.)*\",?)+\})?) (-?[0-9.]+)$", line)
+        match = re.match(r"((?:steno|process)_\w+(?:\{(?:\w+=\"(?:[^\"\\]|\\.)*\",?)+\})?) (-?[0-9.e+-]+)$", line)
         assert match, line
         assert match.group(1) not in found, line
         found[match.group(1)] = float(match.group(2))

@@ -21,7 +21,7 @@ def command_names():
     """As `steno --help` lists them."""
     out = subprocess.run([STENO, "--help"], capture_output=True, text=True, env=clean_env(), check=True).stdout
     listed = out.split("Commands:\n")[1].split("\n\n")[0]
-    return re.findall(r"^  ([a-z]+(?: [a-z]+)?)", listed, re.MULTILINE)
+    return re.findall(r"^  ([a-z]+(?: [a-z_]+)?)", listed, re.MULTILINE)
 
 
 COMMANDS = command_names()
@@ -52,7 +52,9 @@ def wav(tmp_path):
 
 def test_all_commands_are_there():
     assert COMMANDS == [
-        "serve", "direct", "api", "worker", "transcribe", "submit", "status", "wait", "result", "jobs", "cancel", "health", "queue list", "queue pause", "queue resume", "errors list",
+        "serve", "direct", "api", "worker", "transcribe", "submit", "status", "wait", "result", "jobs", "cancel", "health",
+        "inspect active", "inspect reserved", "inspect registered", "inspect conf", "inspect active_queues",
+        "inspect stats", "inspect workers", "inspect queues", "queue list", "queue pause", "queue resume", "errors list",
         "errors show", "errors retry", "errors resolve", "migrate up", "migrate status", "config print", "config check",
         "config sample", "cleanup", "model list", "model info", "model pull", "model verify", "bench", "openapi", "version",
         "help",
