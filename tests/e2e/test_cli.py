@@ -54,7 +54,8 @@ def test_all_commands_are_there():
     assert COMMANDS == [
         "serve", "direct", "api", "worker", "transcribe", "submit", "status", "wait", "result", "jobs", "cancel", "health",
         "inspect active", "inspect reserved", "inspect registered", "inspect conf", "inspect active_queues",
-        "inspect stats", "inspect workers", "inspect queues", "queue list", "queue pause", "queue resume", "errors list",
+        "inspect stats", "inspect pool", "inspect models", "inspect workers", "inspect queues", "queue list", "queue pause",
+        "queue resume", "errors list",
         "errors show", "errors retry", "errors resolve", "migrate up", "migrate status", "config print", "config check",
         "config sample", "cleanup", "model list", "model info", "model pull", "model verify", "bench", "openapi", "version",
         "help",
