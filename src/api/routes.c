@@ -109,8 +109,8 @@ const struct route api_routes[] = {
      "a URL by which the client puts a recording into storage itself", "<AudioTextUrlRequest 200:AudioTextUrl 422"},
     {"GET", "/api/v1/audio/get_presigned_url", &dialect_audio_text, audio_text_url_by_query, BODY_NONE, ROUTE_STORAGE,
      "filename content_type file_size", "the same", "200:AudioTextUrl 422"},
-    {"POST", "/api/v1/job/transcribe", &dialect_audio_text, audio_text_submit, BODY_JSON, ROUTE_STORAGE, "",
-     "submit a recording that is in storage", "<AudioTextSubmit 200:AudioTextJob 404 409 422"},
+    {"POST", "/api/v1/job/transcribe", &dialect_audio_text, audio_text_submit, BODY_JSON, ROUTE_STORAGE | ROUTE_KEYED,
+     "", "submit a recording that is in storage", "<AudioTextSubmit 200:AudioTextJob 404 409 422"},
     {"GET", "/api/v1/job/status/{id}", &dialect_audio_text, audio_text_status, BODY_NONE, 0, "",
      "state and text of a job", "200:AudioTextJob"},
     {"GET", "/api/v1/job/ws/{id}", &dialect_audio_text, audio_text_websocket, BODY_NONE, 0, "since",
@@ -137,6 +137,11 @@ size_t route_count(void)
 size_t route_index(const struct route *r)
 {
     return (size_t)(r - api_routes);
+}
+
+bool route_is_keyed(const struct route *r)
+{
+    return r->body == BODY_UPLOAD || (r->flags & ROUTE_KEYED);
 }
 
 /* Fills the params of *m; its route stays. */

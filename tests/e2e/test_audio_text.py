@@ -150,6 +150,28 @@ def test_refused_jobs(server):
     assert answer.status_code == 422 and answer.json()["detail"][0]["loc"] == ["body", "url"]
 
 
+def test_a_submission_that_is_sent_again(server):
+    url, key = presigned(server).json()["url"], {"Idempotency-Key": "order-1"}
+
+    def send(**more):
+        body = {"filename": "talk.mp3", "mode": "base", "url": url, **more}
+        return requests.post(server.url + "/api/v1/job/transcribe", json=body, headers=key, timeout=60)
+
+    assert send().status_code == 409  # nothing is there yet, which leaves the key free
+    put(url)
+    assert send(mode=3).status_code == 422
+    before = server.rows()["jobs"]
+    first = send()
+    assert first.status_code == 200 and "Idempotency-Replayed" not in first.headers, first.text
+    again = send()
+    assert (again.status_code, again.text, again.headers["Idempotency-Replayed"]) == (200, first.text, "true")
+    poll(lambda: status(server, first.json()["id"]), "completed")
+    assert send().text == first.text and server.rows()["jobs"] == before + 1
+    other = send(mode="small")
+    assert other.status_code == 422 and "Idempotency-Key" in other.json()["detail"]
+    assert start(server, url).status_code == 409  # without a key it is another job, on the same recording
+
+
 @pytest.mark.parametrize("job_id", [UNKNOWN, "1"])
 def test_unknown_jobs(server, job_id):
     answer = requests.get(f"{server.url}/api/v1/job/status/{job_id}", timeout=60)
