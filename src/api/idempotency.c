@@ -132,7 +132,7 @@ static const char *next_line(char **p)
 }
 
 /* The headers that are kept: names must be static, as in struct answer. */
-static const char *const kept_headers[] = {"Location", "Retry-After", "ETag", "Preference-Applied"};
+static const char *const kept_headers[] = {"Location", "Retry-After", "ETag", "Preference-Applied", "X-Job-Id"};
 
 static int replay(struct request *rq, const struct kept_answer *k, struct err *err)
 {

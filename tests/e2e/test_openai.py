@@ -203,6 +203,12 @@ def test_the_null_engine(null):
 # ---- what a field does ----
 
 
+def test_an_answer_that_is_replayed_names_its_job(null):
+    first, again = (ok(null, data=b"RIFF", headers={"Idempotency-Key": "k"}) for _ in range(2))
+    assert "idempotency-replayed" not in first.headers and again.headers["idempotency-replayed"] == "true"
+    assert again.headers["x-job-id"] == first.headers["x-job-id"] and again.body == first.body
+
+
 def job_of(server, answer):
     return server.job(answer.headers["x-job-id"])
 

@@ -443,7 +443,7 @@ def listed_server():
     s.close()
 
 
-EXPOSED = {"location", "retry-after", "x-request-id", "etag", "preference-applied", "idempotency-replayed"}
+EXPOSED = {"location", "retry-after", "x-request-id", "etag", "preference-applied", "idempotency-replayed", "x-job-id"}
 PREFLIGHT = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST",
              "Access-Control-Request-Headers": "content-type,idempotency-key"}
 
