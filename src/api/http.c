@@ -235,10 +235,7 @@ static enum MHD_Result body(struct request *rq, const char *data, size_t *n)
 static void *on_uri(void *cls, const char *uri, struct MHD_Connection *conn)
 {
     const struct http_door *door = cls;
-    struct request *rq = request_new(door->api, conn, uri);
-    if (rq)
-        rq->direct = door->direct;
-    return rq;
+    return request_new(door->api, conn, uri, door->direct);
 }
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url, const char *method,

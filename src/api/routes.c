@@ -178,11 +178,13 @@ void route_find(const char *method, const char *path, bool direct, struct route_
         try = (struct route_match){.route = r};
         if (direct != !!(r->flags & ROUTE_DIRECT) || !match(r->pattern, path, &try))
             continue;
+        m.dialect = r->dialect;
         allow(&m, r->method);
         if (strcmp(r->method, "GET") == 0)
             allow(&m, "HEAD");
         if (strcmp(r->method, head ? "GET" : method) != 0)
             continue;
+        try.dialect = r->dialect;
         memcpy(try.allow, m.allow, sizeof m.allow);
         m = try;
     }

@@ -70,6 +70,7 @@ bool route_is_keyed(const struct route *r);
 
 struct route_match {
     const struct route *route;            /* NULL: see `allow` */
+    const struct dialect *dialect;        /* of the path, whatever the method; NULL when no row has it */
     const char *params[ROUTE_PARAMS_MAX]; /* where each {} begins in path ... */
     size_t param_lens[ROUTE_PARAMS_MAX];  /* ... and how long it is */
     size_t n_params;

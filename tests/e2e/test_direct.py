@@ -114,8 +114,12 @@ def test_keys_are_those_of_the_service(server):
 
 
 def test_the_other_routes_are_elsewhere(server):
-    for path in ("/v1/jobs", f"/task/{UNKNOWN}", "/metrics", "/"):
-        assert requests.get(direct_url(server) + path, timeout=60).status_code == 404
+    for path in ("/v1/jobs", f"/task/{UNKNOWN}", "/metrics", "/", "/%ff"):
+        answer = requests.get(direct_url(server) + path, timeout=60)
+        assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
+    answer = requests.get(direct_url(server) + "/transcribe/", timeout=60)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST, OPTIONS")
+    assert answer.json() == {"detail": "Method Not Allowed"}
     assert requests.get(server.url + "/config", timeout=60).status_code == 404
 
 

@@ -309,8 +309,10 @@ def test_the_engine_is_away():
 
 
 def test_other_methods(server):
-    answer = server.ask("GET", TRANSCRIPTIONS)
-    assert (answer.status, answer.headers["allow"]) == (405, "POST, OPTIONS")
+    for method, path, allow in (("GET", TRANSCRIPTIONS, "POST, OPTIONS"), ("PUT", "/v1/audio/translations/", "POST, OPTIONS"),
+                                ("DELETE", "/v1/models/base.en", "GET, HEAD, OPTIONS")):
+        answer = server.ask(method, path)
+        assert failed(answer, 405, code="method_not_allowed") and answer.headers["allow"] == allow
 
 
 def test_a_connection_goes_on(null):
