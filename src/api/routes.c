@@ -32,7 +32,7 @@ const struct route api_routes[] = {
     {"POST", "/v1/uploads", &dialect_native, route_new_upload, BODY_JSON, ROUTE_STORAGE, "",
      "a URL by which the client puts a recording into storage itself", "<UploadRequest 201:Upload 415"},
     {"PUT", "/v1/uploads/{id}/content", &dialect_native, route_put_upload, BODY_OBJECT, 0, "expires signature",
-     "such a URL, where the storage has none of its own", "200 403 408 409"},
+     "such a URL, where the storage has none of its own", "200 403 408 409 415"},
     {"GET", "/v1/errors", &dialect_native, route_errors, BODY_NONE, 0, "all job_id limit cursor",
      "jobs that failed for good and were not seen to; with all=true every failure", "200:FailureList"},
     {"GET", "/v1/errors/{error}", &dialect_native, route_get_error, BODY_NONE, 0, "", "all that is known of a failure",

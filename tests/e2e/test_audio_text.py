@@ -118,6 +118,12 @@ def test_list_with_jobs_that_have_no_text(server):
 def test_refused_urls(server):
     answer = presigned(server, "notes.txt")
     assert answer.status_code == 400 and answer.json() == {"detail": "Unsupported file format"}
+    answer = presigned(server, content_type="text/html")
+    assert answer.status_code == 400 and "'text/html'" in answer.json()["detail"]
+    answer = requests.get(server.url + "/api/v1/audio/get_presigned_url?filename=a.mp3&content_type=image/png", timeout=60)
+    assert answer.status_code == 400 and "'image/png'" in answer.json()["detail"]
+    for type in (None, "", "video/mp4", "application/octet-stream"):
+        assert presigned(server, content_type=type).status_code == 200
     answer = presigned(server, file_size=200 << 10)
     assert answer.status_code == 413 and isinstance(answer.json()["detail"], str)
     answer = requests.post(server.url + "/api/v1/audio/presigned-url", json={}, timeout=60)
@@ -141,6 +147,8 @@ def test_refused_jobs(server):
     url = presigned(server).json()["url"]
     answer = start(server, url)
     assert answer.status_code == 409 and "upload" in answer.json()["detail"]
+    html = requests.put(url, data=SOUND, headers={"Content-Type": "text/html"}, timeout=60)
+    assert (html.status_code, start(server, url).status_code) == ((200, 400) if S3 else (415, 409))
     put(url)
     assert start(server, url, "notes.txt").status_code == 400
     assert start(server, url, mode=3).json()["detail"][0]["loc"] == ["body", "mode"]
