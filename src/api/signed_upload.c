@@ -371,9 +371,15 @@ int upload_submit(struct request *rq, const char *ref, const char *filename, con
     bool again = rq->idempotency && !rq->idempotency->claimed; /* then submit knows whether it is the same */
     if (u.used_at && !again)
         return used(u.id, ret_problem, err);
-    rc = pin(rq, &u, &info, &sum, ret_problem, err);
-    if (rc >= 0 && !again && !form->dialect->name_decides)
-        rc = look_inside(rq, &u, &info, ret_problem, err);
+    if (u.used_at) {
+        /* As it was taken for its job: the object may be gone by now. */
+        sum = u.etag;
+        info.size = u.size;
+    } else {
+        rc = pin(rq, &u, &info, &sum, ret_problem, err);
+        if (rc >= 0 && !form->dialect->name_decides)
+            rc = look_inside(rq, &u, &info, ret_problem, err);
+    }
     if (rc < 0)
         return rc;
     rq->form = form;

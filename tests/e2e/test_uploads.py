@@ -157,6 +157,22 @@ def test_what_is_certainly_no_recording(server, content):
     assert server.rows()["jobs"] == before
 
 
+def test_sent_again_when_the_recording_is_gone():
+    """The answer to a key needs the recording no more than the job does that has ended."""
+    server = Server("--engine=null", "--keep-audio=0s", "--sweep-interval=100ms")
+    try:
+        upload, key = ready(server), {"Idempotency-Key": "k"}
+        send = lambda: requests.post(server.url + "/v1/jobs", json={"upload_id": upload["id"]}, headers=key, timeout=60)  # noqa: E731
+        first = send()
+        assert first.status_code == 202
+        server.wait_job(upload["id"])
+        wait_for("the recording is gone", lambda: upload["key"] not in server.objects())
+        again = send()
+        assert (again.status_code, again.text, again.headers["Idempotency-Replayed"]) == (202, first.text, "true")
+    finally:
+        server.close()
+
+
 def test_too_large_and_empty(server):
     upload = ask(server).json()
     if S3:
