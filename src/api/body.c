@@ -44,15 +44,35 @@ static int raw_finish(struct body *b, struct err *err)
 
 static const struct body_ops raw_body = {.feed = raw_feed, .finish = raw_finish};
 
+static bool is_type(const char *type, const char *name)
+{
+    size_t n = strlen(name);
+    return strncasecmp(type, name, n) == 0 && (!type[n] || strchr("; \t", type[n]));
+}
+
 bool body_is_raw(const char *type)
 {
-    static const char any[] = "application/octet-stream";
     if (!type)
         return false;
-    if (strncasecmp(type, "audio/", 6) == 0 || strncasecmp(type, "video/", 6) == 0)
+    return strncasecmp(type, "audio/", 6) == 0 || strncasecmp(type, "video/", 6) == 0 ||
+           is_type(type, "application/octet-stream");
+}
+
+bool body_type_fits(const char *type)
+{
+    static const char *const names[] = {
+        "binary/octet-stream",               /* what S3 servers write down when nobody said anything */
+        "application/x-www-form-urlencoded", /* what curl --data-binary says then */
+        "application/ogg",
+        "application/mp4",
+        "application/mxf",
+    };
+    if (!type || !*type || body_is_raw(type))
         return true;
-    size_t n = sizeof any - 1;
-    return strncasecmp(type, any, n) == 0 && (!type[n] || strchr("; \t", type[n]));
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (is_type(type, names[i]))
+            return true;
+    return false;
 }
 
 static int init_raw(struct body *b, const struct body_head *head, enum problem *ret_problem, struct err *err)

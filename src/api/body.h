@@ -37,6 +37,8 @@ struct body {
 
 /* Is this the type of a recording: audio, video, or bytes of any kind? */
 bool body_is_raw(const char *type);
+/* May what has this type in a store be a recording? None at all ("" and NULL) says nothing against it. */
+bool body_type_fits(const char *type);
 /*
  * Knows the kind by the type; raw ones are taken where `raw_too`. `parts` and `arg` are borrowed. On failure
  * *ret_problem says which kind it is. Clear with body_clear.

@@ -12,7 +12,7 @@
 /* Of answers, beside those that every page may read. */
 #define EXPOSED                                                                                                    \
     "Location, Retry-After, X-Request-Id, ETag, Preference-Applied, Idempotency-Replayed, X-Should-Retry, Allow, " \
-    "Content-Disposition"
+    "Content-Disposition, X-Job-Id"
 /* Of requests, beside those that every page may send. */
 #define ALLOWED                                                                                                 \
     "Authorization, Content-Type, Content-Disposition, Idempotency-Key, If-None-Match, Last-Event-ID, Prefer, " \

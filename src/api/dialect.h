@@ -38,6 +38,7 @@ struct dialect {
     bool ignores_unknown;                     /* fields nobody knows, as many servers do; else they are refused */
     const char *job_word;                     /* what jobs are called in refusals of fastapi.h; NULL: "Job" */
     bool name_decides;                        /* any content is taken: what cannot be decoded fails in the worker */
+    bool accept_decides;                      /* Accept chooses what a submission is answered with */
     /*
      * Looks at a recording's name before its content is taken, and at the form when all of it is there (defaults, what
      * follows from extra fields). INVALID or UNSUPPORTED refuse it; *ret_problem may say what kind it is. May be NULL.

@@ -135,6 +135,8 @@ int audio_text_submit(struct request *rq, struct err *err)
         rc = upload_submit(rq, url, filename, f, &p, err);
     if (rc < 0)
         return request_error(rq, p, err);
+    if (rq->answer.status) /* as before */
+        return 0;
     return fastapi_accepted(rq, 200, write_job, err);
 }
 

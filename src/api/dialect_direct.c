@@ -188,6 +188,7 @@ const struct dialect dialect_direct = {
     .fields = fields,
     .ignores_unknown = true,
     .name_decides = true,
+    .accept_decides = true,
     .check_name = fastapi_check_name,
     .complete = complete,
 };

@@ -31,6 +31,8 @@ static const struct {
     {PROBLEM_malformed_json, 422, "body", NULL, "json_invalid", NULL},
     {PROBLEM_bad_query, 422, "query", NULL, "value_error", NULL},
     {PROBLEM_not_audio, 400, NULL, NULL, NULL, NULL},
+    {PROBLEM_no_such_route, 404, NULL, NULL, NULL, "Not Found"},
+    {PROBLEM_method_not_allowed, 405, NULL, NULL, NULL, "Method Not Allowed"},
 };
 
 const char *fastapi_refuse(struct refusal *r, struct buf *b)
@@ -40,6 +42,7 @@ const char *fastapi_refuse(struct refusal *r, struct buf *b)
     while (i < ARRAY_LEN(wordings) && wordings[i].problem != r->problem)
         i++;
     bool known = i < ARRAY_LEN(wordings);
+    const char *sentence = known && wordings[i].msg ? wordings[i].msg : r->detail;
     if (known)
         r->status = wordings[i].status;
     jw_open(&w, NULL, '{');
@@ -52,12 +55,12 @@ const char *fastapi_refuse(struct refusal *r, struct buf *b)
         if (field)
             jw_str(&w, NULL, field);
         jw_close(&w, ']');
-        jw_str(&w, "msg", wordings[i].msg ? wordings[i].msg : r->detail);
+        jw_str(&w, "msg", sentence);
         jw_str(&w, "type", wordings[i].type);
         jw_close(&w, '}');
         jw_close(&w, ']');
     } else {
-        jw_str(&w, "detail", r->detail);
+        jw_str(&w, "detail", sentence);
     }
     jw_close(&w, '}');
     return "application/json";

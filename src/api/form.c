@@ -154,10 +154,8 @@ static int set_value(struct form *f, const struct form_slot *slot, char *copy, s
         f->extras[slot->row] = copy;
         return 0;
     }
-    if (field >= FORM_OWN_COUNT) {
-        int bad = job_options_set(&f->options, (enum job_option)(field - FORM_OWN_COUNT), copy, a, err);
-        return bad < 0 ? err_wrap(err, "field") : 0;
-    }
+    if (field >= FORM_OWN_COUNT)
+        return job_options_set(&f->options, (enum job_option)(field - FORM_OWN_COUNT), copy, a, err);
     int rc = fields[field].check(f, &copy, err);
     if (rc < 0)
         return rc;

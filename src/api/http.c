@@ -182,16 +182,15 @@ static void work_task(void *arg)
     enum problem p = PROBLEM_COUNT;
     struct log_scope before = log_scope_swap(request_scope(rq));
     int rc = rq->takes_json ? json_body_read(rq, &p, &err) : 0;
-    if (rc >= 0 && rq->route->body == BODY_UPLOAD)
+    if (rc >= 0 && route_is_keyed(rq->route))
         rc = idempotency_begin(rq, &p, &err);
     if (rc >= 0 && rq->route->body == BODY_UPLOAD)
         rc = upload_submit_json(rq, &p, &err);
-    if (rc < 0) {
-        idempotency_release(rq);
+    if (rc < 0)
         rc = request_error(rq, p, &err);
-    } else if (!rq->answer.status) { /* else answered as before */
+    else if (!rq->answer.status) /* else answered as before */
         rc = rq->route->run(rq, &err);
-    }
+    idempotency_release(rq); /* when no job came of it */
     atomic_fetch_sub(lane_of(rq).count, 1);
     http_handled(rq, rc, &err);
     log_scope_swap(before);
@@ -236,10 +235,7 @@ static enum MHD_Result body(struct request *rq, const char *data, size_t *n)
 static void *on_uri(void *cls, const char *uri, struct MHD_Connection *conn)
 {
     const struct http_door *door = cls;
-    struct request *rq = request_new(door->api, conn, uri);
-    if (rq)
-        rq->direct = door->direct;
-    return rq;
+    return request_new(door->api, conn, uri, door->direct);
 }
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url, const char *method,

@@ -129,6 +129,8 @@ static enum problem find_route(struct request *rq, const char *method, const str
     rq->path = path;
     route_find(method, path, rq->direct, &m);
     memcpy(ret_allow, m.allow, sizeof m.allow);
+    if (m.dialect)
+        rq->dialect = m.dialect;
     if (!m.route)
         return *m.allow ? PROBLEM_method_not_allowed : PROBLEM_no_such_route;
     rq->route = m.route;

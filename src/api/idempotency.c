@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/idempotency.h"
 
+#include "api/dialect.h"
 #include "api/server.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -27,6 +28,13 @@ static const char *read_key(struct request *rq)
     return n && n <= IDEMPOTENCY_KEY_MAX ? arena_dup(&rq->arena, p, n) : NULL;
 }
 
+/* Several dialects may have a route at the same path, each at listeners of its own. */
+static const char *scope_of(struct request *rq)
+{
+    const struct route *r = rq->route;
+    return r->dialect == &dialect_native ? r->pattern : arena_printf(&rq->arena, "%s %s", r->dialect->name, r->pattern);
+}
+
 int idempotency_begin(struct request *rq, enum problem *ret_problem, struct err *err)
 {
     const struct api_opts *o = &rq->api->o;
@@ -38,17 +46,15 @@ int idempotency_begin(struct request *rq, enum problem *ret_problem, struct err 
     if (!name)
         return err_set(err, ERR_INVALID, "an Idempotency-Key is 1 to %d printable characters without blanks",
                        IDEMPOTENCY_KEY_MAX);
+    const char *scope = scope_of(rq);
     struct idempotency *i = arena_alloc(&rq->arena, sizeof *i);
-    if (!i)
+    *ret_problem = PROBLEM_COUNT;
+    if (!i || !scope)
         return err_set(err, ERR_NOMEM, "no memory for this request");
     id_new(i->holder);
-    i->key = (struct job_key){.scope = rq->route->pattern,
-                              .name = name,
-                              .holder = i->holder,
-                              .lease_ms = o->key_lease_ms,
-                              .keep_ms = o->key_keep_ms};
+    i->key = (struct job_key){
+        .scope = scope, .name = name, .holder = i->holder, .lease_ms = o->key_lease_ms, .keep_ms = o->key_keep_ms};
     int rc = store_key_claim(o->store, &i->key, &rq->arena, &i->kept, &wait_ms, err);
-    *ret_problem = PROBLEM_COUNT;
     if (rc == ERR_BUSY) {
         *ret_problem = PROBLEM_key_in_flight;
         return err_set(err, ERR_CONFLICT, "a request with the Idempotency-Key '%.64s' is under way", name);
@@ -88,8 +94,8 @@ static void add_field(struct buf *b, const char *name, const char *value)
 }
 
 /* Of all that makes a difference for the job: the file's name and the order of fields do not. */
-static int fingerprint(const struct form *f, const char *options, const char *sha256, char ret[FINGERPRINT_SIZE],
-                       struct err *err)
+static int fingerprint(const struct request *rq, const struct form *f, const char *options, const char *sha256,
+                       char ret[FINGERPRINT_SIZE], struct err *err)
 {
     static const char *const names[] = {
 #define X(name, max, check, help) #name,
@@ -105,6 +111,8 @@ static int fingerprint(const struct form *f, const char *options, const char *sh
     for (size_t i = 0; rows && rows[i].name; i++)
         if (rows[i].field == FORM_COUNT)
             add_field(&b, rows[i].name, f->extras[i]);
+    if (f->dialect->accept_decides)
+        add_field(&b, "accept", rq->accept);
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned n = 0;
     if (!buf_ok(&b) || EVP_Digest(b.data, b.len, digest, &n, EVP_sha256(), NULL) != 1)
@@ -124,7 +132,7 @@ static const char *next_line(char **p)
 }
 
 /* The headers that are kept: names must be static, as in struct answer. */
-static const char *const kept_headers[] = {"Location", "Retry-After", "ETag", "Preference-Applied"};
+static const char *const kept_headers[] = {"Location", "Retry-After", "ETag", "Preference-Applied", "X-Job-Id"};
 
 static int replay(struct request *rq, const struct kept_answer *k, struct err *err)
 {
@@ -147,7 +155,7 @@ int idempotency_compare(struct request *rq, const struct form *f, const char *op
     struct idempotency *i = rq->idempotency;
     const struct kept_answer *k = &i->kept;
     struct store *store = rq->api->o.store;
-    int rc = fingerprint(f, options, sha256, i->fingerprint, err);
+    int rc = fingerprint(rq, f, options, sha256, i->fingerprint, err);
     if (rc < 0 || !k->job_id)
         return rc;
     if (!str_eq(k->fingerprint, i->fingerprint)) {

@@ -9,7 +9,7 @@
  *   answered   the answer stands: it is kept
  *   release    nothing came of it: the key is free at once
  *
- * The key belongs to the route. All but `pending` may block on the database; one thread at a time.
+ * The key belongs to the dialect and its route. All but `pending` may block on the database; one thread at a time.
  */
 #ifndef API_IDEMPOTENCY_H
 #define API_IDEMPOTENCY_H

@@ -81,11 +81,11 @@ static void write_description(struct jsonw *w, unsigned status)
     jw_str(w, "description", b.len ? buf_str(&b) : "Refused.");
 }
 
-/* Headers, the statuses that have them (0: all), and which routes: those with the flag, or with uploads. */
+/* Headers, the statuses that have them (0: all), and which routes: those with the flag, or for submissions. */
 static const struct header_doc {
     const char *name;
     unsigned statuses[5], flag;
-    bool upload;
+    bool keyed;
     const char *json;
 } headers[] = {
 #define HEADER(help, type) "{\"description\":\"" help "\",\"schema\":{\"type\":\"" type "\"}}"
@@ -114,7 +114,7 @@ static const struct header_doc {
 
 static bool has_header(const struct header_doc *h, const struct route *r, unsigned status)
 {
-    if ((h->flag && !(r->flags & h->flag)) || (h->upload && r->body != BODY_UPLOAD))
+    if ((h->flag && !(r->flags & h->flag)) || (h->keyed && !route_is_keyed(r)))
         return false;
     for (size_t i = 0; i < ARRAY_LEN(h->statuses) && h->statuses[0]; i++)
         if (h->statuses[i] == status)

@@ -78,7 +78,7 @@ void openapi_write_parameters(struct jsonw *w, const struct route *r)
     }
     if (r->flags & ROUTE_RAW)
         write_raw_parameters(w, r);
-    if (r->body == BODY_UPLOAD)
+    if (route_is_keyed(r))
         write_parameter(w, r, "Idempotency-Key", "header");
     for (size_t i = 0; i < ARRAY_LEN(request_headers); i++)
         if (r->flags & request_headers[i].flag)

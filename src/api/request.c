@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/request.h"
 
+#include "api/dialect.h"
 #include "api/json_body.h"
 #include "api/server.h"
 #include "api/upload.h"
@@ -12,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct request *request_new(struct api *api, struct MHD_Connection *conn, const char *uri)
+struct request *request_new(struct api *api, struct MHD_Connection *conn, const char *uri, bool direct)
 {
     struct request *rq = calloc(1, sizeof *rq);
     char *copy = strdup(uri);
@@ -26,6 +27,8 @@ struct request *request_new(struct api *api, struct MHD_Connection *conn, const 
     rq->uri = copy;
     rq->path = "?";
     rq->method = "?";
+    rq->dialect = direct ? &dialect_direct : &dialect_native;
+    rq->direct = direct;
     rq->arena = (struct arena)ARENA_INIT;
     rq->started_ms = clock_mono_ms();
     rq->log = (struct log_ctx){.component = "api", .request_id = rq->id};
@@ -84,7 +87,7 @@ int request_problem(struct request *rq, enum problem p, const char *fmt, ...)
         .path = rq->path,
         .request_id = rq->id,
     };
-    answer_refusal(&rq->answer, rq->route ? rq->route->dialect : &dialect_native, &r);
+    answer_refusal(&rq->answer, rq->dialect, &r);
     return 0;
 }
 

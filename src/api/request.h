@@ -20,6 +20,7 @@
 #include <stdatomic.h>
 
 struct api;
+struct dialect;
 struct form;
 struct idempotency;
 struct job;
@@ -49,6 +50,7 @@ struct request {
     const char *path;                       /* without query, decoded; "?" until looked at */
     const char *method;                     /* in the arena */
     const struct route *route;              /* NULL: none */
+    const struct dialect *dialect;          /* that refusals are worded in; never NULL */
     const char *wrong_field;                /* what a refusal is about; see dialect.h */
     const struct form *form;                /* BODY_UPLOAD: what was sent beside the recording ... */
     const struct job *job;                  /* ... and the job it became, as its row stands */
@@ -81,7 +83,7 @@ struct request {
 };
 
 /* NULL when memory is out. Made with one reference. */
-struct request *request_new(struct api *api, struct MHD_Connection *conn, const char *uri);
+struct request *request_new(struct api *api, struct MHD_Connection *conn, const char *uri, bool direct);
 /* For the time a thread works on it: what it logs names the request, and the job when it is about one. */
 struct log_scope request_scope(const struct request *rq);
 /* The largest recording that may come in here. */

@@ -32,7 +32,7 @@ const struct route api_routes[] = {
     {"POST", "/v1/uploads", &dialect_native, route_new_upload, BODY_JSON, ROUTE_STORAGE, "",
      "a URL by which the client puts a recording into storage itself", "<UploadRequest 201:Upload 415"},
     {"PUT", "/v1/uploads/{id}/content", &dialect_native, route_put_upload, BODY_OBJECT, 0, "expires signature",
-     "such a URL, where the storage has none of its own", "200 403 408 409"},
+     "such a URL, where the storage has none of its own", "200 403 408 409 415"},
     {"GET", "/v1/errors", &dialect_native, route_errors, BODY_NONE, 0, "all job_id limit cursor",
      "jobs that failed for good and were not seen to; with all=true every failure", "200:FailureList"},
     {"GET", "/v1/errors/{error}", &dialect_native, route_get_error, BODY_NONE, 0, "", "all that is known of a failure",
@@ -109,8 +109,8 @@ const struct route api_routes[] = {
      "a URL by which the client puts a recording into storage itself", "<AudioTextUrlRequest 200:AudioTextUrl 422"},
     {"GET", "/api/v1/audio/get_presigned_url", &dialect_audio_text, audio_text_url_by_query, BODY_NONE, ROUTE_STORAGE,
      "filename content_type file_size", "the same", "200:AudioTextUrl 422"},
-    {"POST", "/api/v1/job/transcribe", &dialect_audio_text, audio_text_submit, BODY_JSON, ROUTE_STORAGE, "",
-     "submit a recording that is in storage", "<AudioTextSubmit 200:AudioTextJob 404 409 422"},
+    {"POST", "/api/v1/job/transcribe", &dialect_audio_text, audio_text_submit, BODY_JSON, ROUTE_STORAGE | ROUTE_KEYED,
+     "", "submit a recording that is in storage", "<AudioTextSubmit 200:AudioTextJob 404 409 422"},
     {"GET", "/api/v1/job/status/{id}", &dialect_audio_text, audio_text_status, BODY_NONE, 0, "",
      "state and text of a job", "200:AudioTextJob"},
     {"GET", "/api/v1/job/ws/{id}", &dialect_audio_text, audio_text_websocket, BODY_NONE, 0, "since",
@@ -137,6 +137,11 @@ size_t route_count(void)
 size_t route_index(const struct route *r)
 {
     return (size_t)(r - api_routes);
+}
+
+bool route_is_keyed(const struct route *r)
+{
+    return r->body == BODY_UPLOAD || (r->flags & ROUTE_KEYED);
 }
 
 /* Fills the params of *m; its route stays. */
@@ -173,11 +178,13 @@ void route_find(const char *method, const char *path, bool direct, struct route_
         try = (struct route_match){.route = r};
         if (direct != !!(r->flags & ROUTE_DIRECT) || !match(r->pattern, path, &try))
             continue;
+        m.dialect = r->dialect;
         allow(&m, r->method);
         if (strcmp(r->method, "GET") == 0)
             allow(&m, "HEAD");
         if (strcmp(r->method, head ? "GET" : method) != 0)
             continue;
+        try.dialect = r->dialect;
         memcpy(try.allow, m.allow, sizeof m.allow);
         m = try;
     }

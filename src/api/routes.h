@@ -40,6 +40,7 @@ enum route_flags {
     ROUTE_STORAGE = 1 << 1, /* asks storage: runs where uploads do, so that all else stays free when storage hangs */
     ROUTE_RAW = 1 << 2,     /* BODY_UPLOAD: the body may be the recording itself, the form's fields in the query */
     ROUTE_TAGGED = 1 << 3,  /* answers carry an entity tag, and If-None-Match is looked at (etag.h) */
+    ROUTE_KEYED = 1 << 4,   /* BODY_JSON: a submission all the same, which may have an Idempotency-Key */
     ROUTE_JSON = 1 << 5,    /* BODY_UPLOAD: the body may be a JSON object that names an upload (signed_upload.h) */
     ROUTE_DIRECT = 1 << 6,  /* of the direct service, at its own listeners and nowhere else */
     ROUTE_PREFERS = 1 << 7, /* Prefer is looked at (prefer.h) */
@@ -64,8 +65,12 @@ size_t route_count(void);
 /* Its place in the table. */
 size_t route_index(const struct route *r);
 
+/* Does an Idempotency-Key mean anything there? */
+bool route_is_keyed(const struct route *r);
+
 struct route_match {
     const struct route *route;            /* NULL: see `allow` */
+    const struct dialect *dialect;        /* of the path, whatever the method; NULL when no row has it */
     const char *params[ROUTE_PARAMS_MAX]; /* where each {} begins in path ... */
     size_t param_lens[ROUTE_PARAMS_MAX];  /* ... and how long it is */
     size_t n_params;

@@ -7,6 +7,7 @@
 #include "api/jsonw.h"
 #include "api/room.h"
 #include "api/server.h"
+#include "api/sniff.h"
 #include "api/submit.h"
 #include "base/clock.h"
 #include "base/id.h"
@@ -153,6 +154,12 @@ static int too_large(struct request *rq, enum problem *ret_problem, struct err *
     return err_set(err, ERR_TOO_LARGE, "the recording is over %lld bytes", (long long)request_max_upload(rq));
 }
 
+static int not_media(const char *type, enum problem *ret_problem, struct err *err)
+{
+    *ret_problem = PROBLEM_not_audio;
+    return err_set(err, ERR_UNSUPPORTED, "'%.100s' is no type of a recording: send audio or video", type);
+}
+
 int upload_url_new(struct request *rq, const char *filename, const char *content_type, int64_t size,
                    struct upload_url *ret, enum problem *ret_problem, struct err *err)
 {
@@ -162,6 +169,10 @@ int upload_url_new(struct request *rq, const char *filename, const char *content
     if (size == 0) {
         *ret_problem = PROBLEM_empty_file;
         return err_set(err, ERR_INVALID, "a recording of no bytes: there is nothing to transcribe");
+    }
+    if (!body_type_fits(content_type)) {
+        rq->wrong_field = "content_type";
+        return not_media(content_type, ret_problem, err);
     }
     if (content_type && (!*content_type || strlen(content_type) > CONTENT_TYPE_MAX))
         content_type = NULL;
@@ -238,6 +249,11 @@ int upload_url_admit(struct request *rq, enum problem *ret_problem, struct err *
     return 0;
 }
 
+int upload_url_type(const char *type, enum problem *ret_problem, struct err *err)
+{
+    return body_type_fits(type) ? 0 : not_media(type, ret_problem, err);
+}
+
 int upload_url_store(struct request *rq, struct storage_put *put, enum problem *ret_problem, struct err *err)
 {
     const struct job_upload *u = rq->signed_upload;
@@ -303,8 +319,37 @@ static int pin(struct request *rq, const struct job_upload *u, struct object_inf
     }
     if (u->size >= 0 && u->size != info->size)
         return other_size(u, info->size, ret_problem, err);
+    if (!body_type_fits(info->type))
+        return not_media(info->type, ret_problem, err);
     *ret_sum = *info->etag ? arena_printf(&rq->arena, STORAGE_ETAG_PREFIX "%s", info->etag) : u->etag;
     return *ret_sum ? 0 : err_set(err, ERR_NOMEM, "no memory for this request");
+}
+
+/* The first bytes, as of a form's recording. */
+static int look_inside(struct request *rq, const struct job_upload *u, const struct object_info *info,
+                       enum problem *ret_problem, struct err *err)
+{
+    char head[SNIFF_BYTES];
+    size_t n = 0;
+    ssize_t got = 1;
+    struct storage_get *g = NULL;
+    int rc = storage_get_begin(rq->api->o.storage, u->key, 0, &g, NULL, err);
+    while (rc >= 0 && got > 0 && n < sizeof head) {
+        got = storage_get_read(g, head + n, sizeof head - n, err);
+        n += got > 0 ? (size_t)got : 0;
+    }
+    storage_get_end(g);
+    if (rc == ERR_NOT_FOUND)
+        return not_there(u, ret_problem, err);
+    if (rc < 0 || got < 0) {
+        *ret_problem = PROBLEM_storage_unavailable;
+        return err->code;
+    }
+    const char *what = sniff_refuse(head, n, (int64_t)n == info->size);
+    if (!what)
+        return 0;
+    *ret_problem = PROBLEM_not_audio;
+    return err_set(err, ERR_UNSUPPORTED, "'%.100s' is no recording but %s", u->filename, what);
 }
 
 int upload_submit(struct request *rq, const char *ref, const char *filename, const struct form *form,
@@ -326,7 +371,15 @@ int upload_submit(struct request *rq, const char *ref, const char *filename, con
     bool again = rq->idempotency && !rq->idempotency->claimed; /* then submit knows whether it is the same */
     if (u.used_at && !again)
         return used(u.id, ret_problem, err);
-    rc = pin(rq, &u, &info, &sum, ret_problem, err);
+    if (u.used_at) {
+        /* As it was taken for its job: the object may be gone by now. */
+        sum = u.etag;
+        info.size = u.size;
+    } else {
+        rc = pin(rq, &u, &info, &sum, ret_problem, err);
+        if (rc >= 0 && !form->dialect->name_decides)
+            rc = look_inside(rq, &u, &info, ret_problem, err);
+    }
     if (rc < 0)
         return rc;
     rq->form = form;
@@ -421,11 +474,6 @@ int route_new_upload(struct request *rq, struct err *err)
         rc = json_body_text(rq, "content_type", false, CONTENT_TYPE_MAX, &type, &p, err);
     if (rc >= 0)
         rc = json_body_int(rq, "size", false, &size, &p, err);
-    if (rc >= 0 && type && *type && !body_is_raw(type)) {
-        rq->wrong_field = "content_type";
-        p = PROBLEM_not_audio;
-        rc = err_set(err, ERR_UNSUPPORTED, "'%.100s' is no type of a recording: send audio or video", type);
-    }
     if (rc >= 0)
         rc = upload_url_new(rq, form_filename(filename, &rq->arena), type, size, &u, &p, err);
     if (rc < 0)

@@ -32,13 +32,15 @@ struct upload_url {
 };
 /*
  * Notes an upload and makes its URL. `size` -1: not said. INVALID (no such size; no Host header to make a URL of),
- * TOO_LARGE; *ret_problem says more.
+ * TOO_LARGE, UNSUPPORTED (a type that no recording has); *ret_problem says more.
  */
 int upload_url_new(struct request *rq, const char *filename, const char *content_type, int64_t size,
                    struct upload_url *ret, enum problem *ret_problem, struct err *err) MUST_CHECK;
 
 /* ---- BODY_OBJECT: a recording that comes by our own URL ---- */
 
+/* Is the Content-Type (NULL: none) one that a recording may have? UNSUPPORTED. */
+int upload_url_type(const char *type, enum problem *ret_problem, struct err *err) MUST_CHECK;
 /* Is the URL good? Then rq->signed_upload is its row. */
 int upload_url_admit(struct request *rq, enum problem *ret_problem, struct err *err) MUST_CHECK;
 /* All of it was written: commits, and notes what came. */
@@ -49,7 +51,8 @@ int upload_url_store(struct request *rq, struct storage_put *put, enum problem *
 
 /*
  * Makes a job of an upload that `ref` names (an id, a key or a URL): rq->job. `filename` NULL: as it was announced.
- * NOT_FOUND and CONFLICT come with *ret_problem.
+ * NOT_FOUND, CONFLICT and UNSUPPORTED (what was put there has a type that no recording has, or, where the dialect looks
+ * into recordings, begins as none does) come with *ret_problem.
  */
 int upload_submit(struct request *rq, const char *ref, const char *filename, const struct form *form,
                   enum problem *ret_problem, struct err *err) MUST_CHECK;

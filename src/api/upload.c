@@ -438,8 +438,10 @@ static int take_query(struct upload *u, enum problem *ret_problem, struct err *e
 static int read_head(struct upload *u, const struct body_head *head, enum problem *ret_problem, struct err *err)
 {
     static const struct body_head bytes = {.type = "application/octet-stream"};
-    if (u->rq->route->body == BODY_OBJECT)
-        return body_init(&u->body, &bytes, true, &parts, u, ret_problem, err);
+    if (u->rq->route->body == BODY_OBJECT) {
+        int rc = upload_url_type(head->type, ret_problem, err);
+        return rc < 0 ? rc : body_init(&u->body, &bytes, true, &parts, u, ret_problem, err);
+    }
     bool raw_too = u->rq->route->flags & ROUTE_RAW;
     int rc = body_init(&u->body, head, raw_too, &parts, u, ret_problem, err);
     return rc >= 0 && raw_too && body_is_raw(head->type) ? take_query(u, ret_problem, err) : rc;

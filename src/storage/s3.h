@@ -62,6 +62,7 @@ struct s3_answer {
     int64_t length, modified_ms; /* -1: not said */
     int64_t first, total;        /* of Content-Range */
     char etag[S3_ETAG_SIZE];     /* with its quotes */
+    char type[STORAGE_TYPE_SIZE];
     char sha256[S3_SHA256_SIZE]; /* of the whole object, as its writer noted it */
     char write_id[ID_SIZE];      /* likewise */
     char region[S3_REGION_SIZE];

@@ -86,6 +86,8 @@ static void on_field(const char *name, const char *value, void *arg)
         a->modified_ms = t < 0 ? 0 : (int64_t)t * 1000;
     } else if (strcmp(name, "etag") == 0) {
         copy(a->etag, sizeof a->etag, value);
+    } else if (strcmp(name, "content-type") == 0) {
+        copy(a->type, sizeof a->type, value);
     } else if (strcmp(name, "x-amz-meta-sha256") == 0) {
         copy(a->sha256, sizeof a->sha256, value);
     } else if (strcmp(name, "x-amz-meta-write-id") == 0) {

@@ -34,6 +34,7 @@ enum {
     STORAGE_KEY_PARTS = 16, /* bounds the depth of a walk through a store */
     STORAGE_PART_MAX = 255, /* one file name */
     STORAGE_ETAG_SIZE = 128,
+    STORAGE_TYPE_SIZE = 64,
 };
 
 /* Before an ETag where a SHA-256 may stand: "etag:\"9a0364...\"". */
@@ -44,6 +45,7 @@ struct object_info {
     int64_t modified_ms;
     char sha256[STORAGE_SHA256_SIZE]; /* hex; set by put_commit, "" from stat and list */
     char etag[STORAGE_ETAG_SIZE];     /* of an S3 server, with its quotes; set by stat */
+    char type[STORAGE_TYPE_SIZE];     /* the Content-Type of an S3 server, perhaps cut off; set by stat */
 };
 
 enum storage_s3_style {

@@ -216,6 +216,7 @@ static int s3_stat(struct storage *base, const char *key, struct object_info *re
     ret->size = a.length;
     ret->modified_ms = a.modified_ms;
     snprintf(ret->etag, sizeof ret->etag, "%s", a.etag);
+    snprintf(ret->type, sizeof ret->type, "%s", a.type);
     return 0;
 }
 

@@ -37,6 +37,13 @@ class Document:
                     return True, item[method]
         return known, None
 
+    def refusal(self, path):
+        """{media type: schema} of what is refused at a path, whatever the method; None: nobody has that path."""
+        for pattern, _, item in self.paths:
+            if pattern.match(path):
+                return next(op["responses"]["500"]["content"] for op in item.values() if "responses" in op)
+        return None
+
     def validate(self, value, schema):
         jsonschema.Draft202012Validator(schema, resolver=self.resolver).validate(value)
 
@@ -67,8 +74,15 @@ def check(method, path, status, headers, body):
             return
         # No such page, no such method, or a request so malformed that its path does not matter.
         assert status in (405, 400, 413, 501, 503) if known else status in (404, 400, 501, 503), where
-        if method != "HEAD":
+        refusal = doc.refusal(path) or {"application/problem+json": {}}
+        if method == "HEAD":
+            return
+        if "application/problem+json" in refusal:
             check_problem(doc, status, headers, body)
+            return
+        (kind,) = refusal
+        assert headers.get("content-type") == kind, where
+        doc.validate(json.loads(body), refusal[kind]["schema"])
         return
     response = operation["responses"].get(str(status))
     assert response, f"{where} is not in the document: {body[:300]!r}"

@@ -118,6 +118,12 @@ def test_list_with_jobs_that_have_no_text(server):
 def test_refused_urls(server):
     answer = presigned(server, "notes.txt")
     assert answer.status_code == 400 and answer.json() == {"detail": "Unsupported file format"}
+    answer = presigned(server, content_type="text/html")
+    assert answer.status_code == 400 and "'text/html'" in answer.json()["detail"]
+    answer = requests.get(server.url + "/api/v1/audio/get_presigned_url?filename=a.mp3&content_type=image/png", timeout=60)
+    assert answer.status_code == 400 and "'image/png'" in answer.json()["detail"]
+    for type in (None, "", "video/mp4", "application/octet-stream"):
+        assert presigned(server, content_type=type).status_code == 200
     answer = presigned(server, file_size=200 << 10)
     assert answer.status_code == 413 and isinstance(answer.json()["detail"], str)
     answer = requests.post(server.url + "/api/v1/audio/presigned-url", json={}, timeout=60)
@@ -141,6 +147,8 @@ def test_refused_jobs(server):
     url = presigned(server).json()["url"]
     answer = start(server, url)
     assert answer.status_code == 409 and "upload" in answer.json()["detail"]
+    html = requests.put(url, data=SOUND, headers={"Content-Type": "text/html"}, timeout=60)
+    assert (html.status_code, start(server, url).status_code) == ((200, 400) if S3 else (415, 409))
     put(url)
     assert start(server, url, "notes.txt").status_code == 400
     assert start(server, url, mode=3).json()["detail"][0]["loc"] == ["body", "mode"]
@@ -148,6 +156,28 @@ def test_refused_jobs(server):
     assert start(server, url).status_code == 409  # used
     answer = requests.post(server.url + "/api/v1/job/transcribe", json={"filename": "a.mp3"}, timeout=60)
     assert answer.status_code == 422 and answer.json()["detail"][0]["loc"] == ["body", "url"]
+
+
+def test_a_submission_that_is_sent_again(server):
+    url, key = presigned(server).json()["url"], {"Idempotency-Key": "order-1"}
+
+    def send(**more):
+        body = {"filename": "talk.mp3", "mode": "base", "url": url, **more}
+        return requests.post(server.url + "/api/v1/job/transcribe", json=body, headers=key, timeout=60)
+
+    assert send().status_code == 409  # nothing is there yet, which leaves the key free
+    put(url)
+    assert send(mode=3).status_code == 422
+    before = server.rows()["jobs"]
+    first = send()
+    assert first.status_code == 200 and "Idempotency-Replayed" not in first.headers, first.text
+    again = send()
+    assert (again.status_code, again.text, again.headers["Idempotency-Replayed"]) == (200, first.text, "true")
+    poll(lambda: status(server, first.json()["id"]), "completed")
+    assert send().text == first.text and server.rows()["jobs"] == before + 1
+    other = send(mode="small")
+    assert other.status_code == 422 and "Idempotency-Key" in other.json()["detail"]
+    assert start(server, url).status_code == 409  # without a key it is another job, on the same recording
 
 
 @pytest.mark.parametrize("job_id", [UNKNOWN, "1"])

@@ -95,9 +95,31 @@ def test_refusals(server):
     assert server.submit(SOUND + bytes(11 << 10)).status == 202  # elsewhere the other limit counts
 
 
+def test_keys_are_those_of_the_service(server):
+    """A key is not the one that the other service at the same path knows, and the kind of answer is part of what it names."""
+    key = {"Idempotency-Key": "k1"}
+    other = requests.post(server.url + "/transcribe/", files={"file": ("talk.mp3", SOUND)}, data={"queue": "high"},
+                          headers=key, timeout=60)
+    assert other.status_code == 202 and "text" not in other.json()
+    first = transcribe(server, headers=key, queue="high")
+    assert first.status_code == 200 and "Idempotency-Replayed" not in first.headers, first.text
+    assert first.json()["text"] and first.json()["task_id"] != other.json()["job_id"]
+    again = transcribe(server, headers=key, queue="high")
+    assert (again.status_code, again.headers["Idempotency-Replayed"], again.text) == (200, "true", first.text)
+    plain = transcribe(server, headers=key | {"Accept": "text/plain"}, queue="high")
+    assert plain.status_code == 422 and "Idempotency-Key" in plain.json()["detail"]
+    key = {"Idempotency-Key": "k2", "Accept": "text/plain"}
+    texts = [transcribe(server, headers=key).text for _ in range(2)]
+    assert texts == [first.json()["text"] + "\n"] * 2
+
+
 def test_the_other_routes_are_elsewhere(server):
-    for path in ("/v1/jobs", f"/task/{UNKNOWN}", "/metrics", "/"):
-        assert requests.get(direct_url(server) + path, timeout=60).status_code == 404
+    for path in ("/v1/jobs", f"/task/{UNKNOWN}", "/metrics", "/", "/%ff"):
+        answer = requests.get(direct_url(server) + path, timeout=60)
+        assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
+    answer = requests.get(direct_url(server) + "/transcribe/", timeout=60)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST, OPTIONS")
+    assert answer.json() == {"detail": "Method Not Allowed"}
     assert requests.get(server.url + "/config", timeout=60).status_code == 404
 
 

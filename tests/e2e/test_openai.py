@@ -203,6 +203,12 @@ def test_the_null_engine(null):
 # ---- what a field does ----
 
 
+def test_an_answer_that_is_replayed_names_its_job(null):
+    first, again = (ok(null, data=b"RIFF", headers={"Idempotency-Key": "k"}) for _ in range(2))
+    assert "idempotency-replayed" not in first.headers and again.headers["idempotency-replayed"] == "true"
+    assert again.headers["x-job-id"] == first.headers["x-job-id"] and again.body == first.body
+
+
 def job_of(server, answer):
     return server.job(answer.headers["x-job-id"])
 
@@ -303,8 +309,10 @@ def test_the_engine_is_away():
 
 
 def test_other_methods(server):
-    answer = server.ask("GET", TRANSCRIPTIONS)
-    assert (answer.status, answer.headers["allow"]) == (405, "POST, OPTIONS")
+    for method, path, allow in (("GET", TRANSCRIPTIONS, "POST, OPTIONS"), ("PUT", "/v1/audio/translations/", "POST, OPTIONS"),
+                                ("DELETE", "/v1/models/base.en", "GET, HEAD, OPTIONS")):
+        answer = server.ask(method, path)
+        assert failed(answer, 405, code="method_not_allowed") and answer.headers["allow"] == allow
 
 
 def test_a_connection_goes_on(null):

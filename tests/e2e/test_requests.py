@@ -443,7 +443,17 @@ def listed_server():
     s.close()
 
 
-EXPOSED = {"location", "retry-after", "x-request-id", "etag", "preference-applied", "idempotency-replayed"}
+@pytest.mark.parametrize("method, path", [
+    ("DELETE", "/api/v1/transcribe"), ("PUT", "/transcribe/"), ("POST", "/jobs"), ("PUT", "/api/stt/upload"),
+    ("POST", "/task/1"), ("DELETE", "/queue/status/"), ("GET", "/api/v1/job/transcribe"), ("PATCH", "/api/v1")])
+def test_wrong_methods_speak_as_the_path_does(open_server, method, path):
+    answer = open_server.ask(method, path)
+    assert (answer.status, answer.headers["content-type"], answer.json) == (405, "application/json", {"detail": "Method Not Allowed"})
+    assert method not in answer.headers["allow"] and "OPTIONS" in answer.headers["allow"]
+    assert open_server.ask(method, path + "/x/y").headers["content-type"].startswith("application/problem+json")
+
+
+EXPOSED = {"location", "retry-after", "x-request-id", "etag", "preference-applied", "idempotency-replayed", "x-job-id"}
 PREFLIGHT = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST",
              "Access-Control-Request-Headers": "content-type,idempotency-key"}
 

@@ -122,6 +122,57 @@ def test_another_size_than_was_announced(server):
     assert submit(server, upload_id=upload["id"]).status_code == 202
 
 
+@pytest.mark.parametrize("type", ["text/html", "text/plain; charset=utf-8", "image/png", "application/json", "application/pdf", "audiox/mpeg"])
+def test_types_that_no_recording_has(server, type):
+    """A store takes any, and the job is refused; a local folder does not take it, and waits for another."""
+    assert ask(server, content_type=type).json()["code"] == "not_audio"
+    upload = ask(server).json()
+    answer = requests.put(upload["url"], data=SOUND, headers={"Content-Type": type}, timeout=60)
+    if not S3:
+        assert (answer.status_code, answer.json()["code"]) == (415, "not_audio")
+        assert submit(server, upload_id=upload["id"]).json()["code"] == "upload_missing"
+    else:
+        assert answer.status_code == 200
+        answer = submit(server, upload_id=upload["id"])
+        assert (answer.status_code, answer.json()["code"]) == (415, "not_audio")
+    assert put(upload).status_code == 200
+    assert submit(server, upload_id=upload["id"]).status_code == 202
+
+
+@pytest.mark.parametrize("type", [None, "audio/x-wav", "Video/MP4", "application/octet-stream", "binary/octet-stream", "application/ogg",
+                                  "application/x-www-form-urlencoded"])
+def test_types_that_a_recording_may_have(server, type):
+    upload = ask(server, content_type=type).json()
+    headers = {"Content-Type": type} if type else {}
+    assert requests.put(upload["url"], data=SOUND, headers=headers, timeout=60).status_code == 200
+    assert submit(server, upload_id=upload["id"]).status_code == 202
+
+
+@pytest.mark.parametrize("content", [b"<!DOCTYPE html><title>x</title>", b"%PDF-1.7" + bytes(2000), b"only words"], ids=["page", "pdf", "words"])
+def test_what_is_certainly_no_recording(server, content):
+    """As in a form, whatever its type says."""
+    upload, before = ready(server, content), server.rows()["jobs"]
+    answer = submit(server, upload_id=upload["id"], filename="page.mp3")
+    assert (answer.status_code, answer.json()["code"]) == (415, "not_audio"), answer.text
+    assert server.rows()["jobs"] == before
+
+
+def test_sent_again_when_the_recording_is_gone():
+    """The answer to a key needs the recording no more than the job does that has ended."""
+    server = Server("--engine=null", "--keep-audio=0s", "--sweep-interval=100ms")
+    try:
+        upload, key = ready(server), {"Idempotency-Key": "k"}
+        send = lambda: requests.post(server.url + "/v1/jobs", json={"upload_id": upload["id"]}, headers=key, timeout=60)  # noqa: E731
+        first = send()
+        assert first.status_code == 202
+        server.wait_job(upload["id"])
+        wait_for("the recording is gone", lambda: upload["key"] not in server.objects())
+        again = send()
+        assert (again.status_code, again.text, again.headers["Idempotency-Replayed"]) == (202, first.text, "true")
+    finally:
+        server.close()
+
+
 def test_too_large_and_empty(server):
     upload = ask(server).json()
     if S3:

@@ -25,6 +25,8 @@ static void test_wordings(void **state)
         {PROBLEM_model_not_found, "model", "{\"detail\":\"why\"}", 422},
         {PROBLEM_empty_file, "file", "{\"detail\":\"why\"}", 400},
         {PROBLEM_queue_full, NULL, "{\"detail\":\"why\"}", 503},
+        {PROBLEM_no_such_route, NULL, "{\"detail\":\"Not Found\"}", 404},
+        {PROBLEM_method_not_allowed, NULL, "{\"detail\":\"Method Not Allowed\"}", 405},
         {PROBLEM_missing_file, NULL,
          "{\"detail\":[{\"loc\":[\"body\",\"file\"],\"msg\":\"Field required\",\"type\":\"missing\"}]}", 422},
         {PROBLEM_not_multipart, NULL,

@@ -163,6 +163,18 @@ static int set_native(struct form *f, const char *name, const char *value, size_
     return form_set(f, &slot, value, n, a, &p, err);
 }
 
+/* The sentence calls it by its name and has nothing before that. */
+static void test_a_wrong_option(void **state)
+{
+    (void)state;
+    static const char begin[] = "'temperature' must be a number from 0 to 1";
+    CLEANUP(arena_clear) struct arena a = ARENA_INIT;
+    struct form f = {.dialect = &dialect_native, .engine_names = "null"};
+    struct err err;
+    assert_int_equal(set_native(&f, "temperature", "2", 1, &a, &err), ERR_INVALID);
+    assert_memory_equal(err.msg, begin, sizeof begin - 1);
+}
+
 static void test_form_limits(void **state)
 {
     (void)state;
@@ -214,6 +226,7 @@ int main(void)
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_a_list_is_bounded),
         cmocka_unit_test(test_form_fields),
+        cmocka_unit_test(test_a_wrong_option),
         cmocka_unit_test(test_form_limits),
         cmocka_unit_test(test_file_names_are_data),
     };

@@ -91,6 +91,49 @@ static void test_the_direct_service_has_routes_of_its_own(void **state)
     }
 }
 
+/* A path of a pattern, with something in the place of each {}. */
+static const char *some_path(const char *pattern, bool slash, struct buf *b)
+{
+    buf_reset(b);
+    for (const char *p = pattern; *p; p++) {
+        buf_addc(b, *p == '{' ? 'x' : *p);
+        if (*p == '{')
+            p = strchr(p, '}');
+    }
+    if (slash && pattern[1])
+        buf_addc(b, '/');
+    return buf_str(b);
+}
+
+static void test_every_route_is_found_with_and_without_a_slash(void **state)
+{
+    (void)state;
+    CLEANUP(buf_clear) struct buf b = BUF_INIT(1024);
+    for (const struct route *r = api_routes; r->method; r++) {
+        bool direct = r->flags & ROUTE_DIRECT;
+        for (int slash = 0; slash < 2; slash++) {
+            struct route_match m;
+            const char *path = some_path(r->pattern, slash, &b);
+            route_find(r->method, path, direct, &m);
+            if (m.route != r)
+                fail_msg("%s %s is found as %s", r->method, path, m.route ? m.route->pattern : "nothing");
+            assert_ptr_equal(m.dialect, r->dialect);
+            for (size_t i = 0; i < m.n_params; i++)
+                assert_int_equal(m.param_lens[i], 1);
+            /* The path speaks as it does whatever the method, and elsewhere it is nobody's or another's. */
+            route_find("BREW", path, direct, &m);
+            assert_null(m.route);
+            assert_ptr_equal(m.dialect, r->dialect);
+            assert_true(*m.allow);
+            route_find(r->method, path, !direct, &m);
+            assert_ptr_not_equal(m.route, r);
+        }
+    }
+    struct route_match m;
+    route_find("GET", "/nowhere", false, &m);
+    assert_null(m.dialect);
+}
+
 static void test_the_route_table_is_sound(void **state)
 {
     (void)state;
@@ -342,6 +385,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_route_matching),
+        cmocka_unit_test(test_every_route_is_found_with_and_without_a_slash),
         cmocka_unit_test(test_the_route_table_is_sound),
         cmocka_unit_test(test_the_direct_service_has_routes_of_its_own),
         cmocka_unit_test(test_percent_decoding),
