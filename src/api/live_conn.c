@@ -61,7 +61,7 @@ static void on_script(struct hub *h, struct post *p)
     for (struct conn *c; (c = TAILQ_FIRST(&l->conns));) {
         TAILQ_REMOVE(&l->conns, c, join);
         c->load = NULL;
-        if (l->rc >= 0) {
+        if (l->rc >= 0 && !c->closing) {
             c->out = script_ref(l->script);
             c->sent = 0;
             pump(c);
@@ -221,7 +221,7 @@ static int send_script(struct conn *c)
     c->more = c->out->more;
     if (c->out->last) {
         c->told_all = c->closing = true;
-        buf_clear(&c->control); /* nothing may stand behind a close frame */
+        buf_clear(&c->control); /* whole frames: nothing may stand behind a close frame */
     }
     if (c->place.position >= 0 && c->sub.channel->position < 0)
         c->sub.channel->position = c->place.position;
@@ -237,6 +237,7 @@ static int send_control(struct conn *c)
         buf_clear(&c->control);
     else
         buf_consume(&c->control, sent);
+    c->control_cut = c->control.len > 0;
     return rc;
 }
 
@@ -266,7 +267,8 @@ static void say_goodbye(struct conn *c)
  */
 static int step(struct conn *c)
 {
-    if (c->out)
+    /* A script first, so that nothing comes within it; but a frame that went out by half is sent to its end before. */
+    if (c->out && !c->control_cut)
         return send_script(c);
     if (c->control.len)
         return send_control(c);
