@@ -24,6 +24,47 @@ static const struct log_ctx lc = {.component = "api"};
 
 static void pump(struct conn *c);
 
+/* ---- ends before the job's ---- */
+
+struct departure {
+    struct api *api;
+    void (*left)(struct api *api, const char *job_id);
+    char job_id[ID_SIZE];
+};
+
+static void departure_task(void *arg)
+{
+    struct departure *d = arg;
+    d->left(d->api, d->job_id);
+    atomic_fetch_sub(&d->api->tasks, 1);
+    free(d);
+}
+
+/* Once. */
+static void tell_left(struct conn *c)
+{
+    struct departure *d = c->left ? calloc(1, sizeof *d) : NULL;
+    if (!d)
+        return;
+    d->api = c->api;
+    d->left = TAKE(c->left);
+    memcpy(d->job_id, c->job_id, sizeof d->job_id);
+    atomic_fetch_add(&c->api->tasks, 1);
+    if (!pool_try_run(c->api->storing, departure_task, d))
+        departure_task(d);
+}
+
+/* The server stops. */
+static void go_away(struct conn *c)
+{
+    const struct script_ask a = {
+        .job_id = c->job_id, .format = c->format, .transport = c->transport, .place = c->place};
+    tell_left(c);
+    c->out = script_early_end(&a, LIVE_SERVER_STOPS);
+    c->sent = 0;
+    c->closing = !c->out;
+}
+
 /* ---- scripts ---- */
 
 /* A script on its way, for all connections that were told the same. */
@@ -61,11 +102,15 @@ static void on_script(struct hub *h, struct post *p)
     for (struct conn *c; (c = TAILQ_FIRST(&l->conns));) {
         TAILQ_REMOVE(&l->conns, c, join);
         c->load = NULL;
-        if (l->rc >= 0 && !c->closing) {
+        if (c->closing || (l->rc < 0 && !c->draining))
+            continue;
+        if (l->rc < 0) {
+            go_away(c);
+        } else {
             c->out = script_ref(l->script);
             c->sent = 0;
-            pump(c);
         }
+        pump(c);
     }
     l->channel->users--;
     channel_drop(h, l->channel);
@@ -135,33 +180,6 @@ static void ask(struct conn *c)
 
 /* ---- the socket ---- */
 
-struct departure {
-    struct api *api;
-    void (*left)(struct api *api, const char *job_id);
-    char job_id[ID_SIZE];
-};
-
-static void departure_task(void *arg)
-{
-    struct departure *d = arg;
-    d->left(d->api, d->job_id);
-    atomic_fetch_sub(&d->api->tasks, 1);
-    free(d);
-}
-
-static void tell_left(struct conn *c)
-{
-    struct departure *d = calloc(1, sizeof *d);
-    if (!d)
-        return;
-    d->api = c->api;
-    d->left = c->left;
-    memcpy(d->job_id, c->job_id, sizeof d->job_id);
-    atomic_fetch_add(&c->api->tasks, 1);
-    if (!pool_try_run(c->api->storing, departure_task, d))
-        departure_task(d);
-}
-
 /* It is over, one way or the other. */
 static void end(struct conn *c)
 {
@@ -170,7 +188,7 @@ static void end(struct conn *c)
     if (c->load)
         TAILQ_REMOVE(&c->load->conns, c, join);
     c->load = NULL;
-    if (c->left && !c->told_all && !c->draining)
+    if (!c->told_all)
         tell_left(c);
     sub_end(&c->sub);
 }
@@ -241,15 +259,6 @@ static int send_control(struct conn *c)
     return rc;
 }
 
-/* The server stops. */
-static int go_away(struct conn *c)
-{
-    if (c->transport == LIVE_WEBSOCKET)
-        ws_add_close(&c->control, WS_CLOSE_GOING_AWAY, "the server stops");
-    c->closing = true;
-    return 1;
-}
-
 /*
  * Nothing is left to say. The connection is not closed at once: if the peer sent something meanwhile it would be reset,
  * and the peer would lose what it has not read yet.
@@ -277,10 +286,12 @@ static int step(struct conn *c)
             say_goodbye(c);
         return 2;
     }
-    if (!c->load && behind(c))
+    if (!c->load && behind(c)) {
         ask(c);
-    else if (!c->load && c->draining)
-        return go_away(c);
+    } else if (!c->load && c->draining) {
+        go_away(c);
+        return 1;
+    }
     return 2;
 }
 

@@ -22,7 +22,7 @@ struct maker {
     struct place place; /* so far */
     struct live_view view;
     struct buf out, text;
-    bool last, ended, more;
+    bool last, more;
 };
 
 bool place_same(const struct place *a, const struct place *b)
@@ -34,20 +34,18 @@ bool place_same(const struct place *a, const struct place *b)
 
 /* ---- messages ---- */
 
-static void add_event(struct maker *m, int64_t seq)
+static void add_event(struct buf *out, const char *text)
 {
-    const char *p = buf_str(&m->text);
-    if (!m->a->format->plain)
-        buf_addf(&m->out, "id: %lld\n", (long long)seq);
+    const char *p = text;
     for (size_t n; *p; p += n + (p[n] != '\0')) {
         n = strcspn(p, "\n");
         if (n) {
-            buf_adds(&m->out, "data: ");
-            buf_add(&m->out, p, n);
+            buf_adds(out, "data: ");
+            buf_add(out, p, n);
         }
-        buf_addc(&m->out, '\n');
+        buf_addc(out, '\n');
     }
-    buf_addc(&m->out, '\n');
+    buf_addc(out, '\n');
 }
 
 static int say(struct maker *m, live_fn fn, int64_t seq, struct err *err)
@@ -66,7 +64,9 @@ static int say(struct maker *m, live_fn fn, int64_t seq, struct err *err)
         ws_add_text(&m->out, m->text.data, m->text.len);
         break;
     case LIVE_SSE:
-        add_event(m, seq);
+        if (!m->a->format->plain)
+            buf_addf(&m->out, "id: %lld\n", (long long)seq);
+        add_event(&m->out, buf_str(&m->text));
         break;
     }
     return buf_check(&m->out, "messages about a job", err);
@@ -158,7 +158,7 @@ static int say_rest(struct maker *m, struct err *err)
     p->row_seq = j->seq;
     if (rc < 0 || !job_state_terminal(j->state))
         return rc;
-    m->last = m->ended = true;
+    m->last = true;
     rc = say(m, f->end, j->seq, err);
     if (m->a->transport == LIVE_WEBSOCKET)
         ws_add_close(&m->out, WS_CLOSE_NORMAL, NULL);
@@ -187,14 +187,34 @@ static int say_all(struct maker *m, struct err *err)
     return rc;
 }
 
-static void say_gone(struct maker *m)
+static void close_early(enum live_early_end why, const char *job_id, struct buf *out)
 {
-    m->last = true;
-    if (m->a->transport != LIVE_WEBSOCKET)
-        return;
     char reason[WS_REASON_MAX + 1];
-    snprintf(reason, sizeof reason, "there is no job '%.64s'", m->a->job_id);
-    ws_add_close(&m->out, WS_CLOSE_NO_JOB, reason);
+    switch (why) {
+    case LIVE_JOB_REMOVED:
+        snprintf(reason, sizeof reason, "there is no job '%.64s'", job_id);
+        ws_add_close(out, WS_CLOSE_NO_JOB, reason);
+        break;
+    case LIVE_SERVER_STOPS:
+        ws_add_close(out, WS_CLOSE_GOING_AWAY, "the server stops");
+        break;
+    }
+}
+
+static void add_early_end(const struct script_ask *a, enum live_early_end why, struct buf *out)
+{
+    CLEANUP(buf_clear) struct buf text = BUF_INIT(MESSAGE_MAX);
+    switch (a->transport) {
+    case LIVE_WEBSOCKET:
+        close_early(why, a->job_id, out);
+        break;
+    case LIVE_SSE:
+        if (a->format->early_end)
+            a->format->early_end(why, a->job_id, &text);
+        if (text.len && buf_ok(&text))
+            add_event(out, buf_str(&text));
+        break;
+    }
 }
 
 /* ---- */
@@ -226,7 +246,6 @@ static int to_script(struct maker *m, struct script **ret, struct err *err)
         return err_set(err, ERR_NOMEM, "no memory for messages about a job");
     s->more = m->more;
     s->last = m->last;
-    s->ended = m->ended;
     *ret = s;
     return 0;
 }
@@ -239,7 +258,8 @@ int script_make(struct store *s, const struct script_ask *ask, struct script **r
     int rc = look(s, &a, &m, err);
     if (rc == ERR_NOT_FOUND) {
         rc = 0;
-        say_gone(&m);
+        m.last = true;
+        add_early_end(&a, LIVE_JOB_REMOVED, &m.out);
     } else if (rc >= 0) {
         rc = say_all(&m, err);
     }
@@ -258,6 +278,16 @@ struct script *script_of_bytes(const void *p, size_t n, const struct place *plac
         return NULL;
     *s = (struct script){.refs = 1, .place = *place, .len = n};
     memcpy(s->bytes, p, n);
+    return s;
+}
+
+struct script *script_early_end(const struct script_ask *a, enum live_early_end why)
+{
+    CLEANUP(buf_clear) struct buf out = BUF_INIT(SCRIPT_MAX);
+    add_early_end(a, why, &out);
+    struct script *s = script_of_bytes(buf_str(&out), out.len, &a->place);
+    if (s)
+        s->last = true;
     return s;
 }
 
