@@ -188,7 +188,7 @@ static void update(const struct live_view *v, struct buf *b)
 {
     char message[MESSAGE_MAX];
     struct jsonw w = {b, false};
-    queue_message(v->job, v->position, message, sizeof message);
+    queue_message(v->job, v->position, v->paused, message, sizeof message);
     jw_open(&w, NULL, '{');
     jw_str(&w, "job_id", v->job->id);
     jw_str(&w, "type", "job_update");

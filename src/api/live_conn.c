@@ -121,7 +121,8 @@ static void on_script(struct hub *h, struct post *p)
 static bool same_ask(const struct live_load *l, const struct conn *c)
 {
     return l->ask.format == c->format && l->ask.transport == c->transport && place_same(&l->ask.place, &c->place) &&
-           strcmp(l->ask.stage, c->sub.channel->stage) == 0 && l->ask.position == c->sub.channel->position;
+           strcmp(l->ask.stage, c->sub.channel->stage) == 0 && l->ask.position == c->sub.channel->position &&
+           l->ask.paused == c->sub.channel->stand.paused;
 }
 
 /* Has it been told less than is known? */
@@ -138,7 +139,8 @@ static bool behind(const struct conn *c)
     if (ch->stand.seq < p->row_seq)
         return false; /* what is known of it here is older */
     if (ch->stand.state == JOB_PENDING)
-        return ch->position >= 0 && ch->position != p->position && c->format->position;
+        return c->format->position &&
+               ((ch->position >= 0 && ch->position != p->position) || ch->stand.paused != p->paused);
     return ch->stand.state == JOB_PROCESSING && c->format->progress && strcmp(ch->stage, p->stage) != 0;
 }
 
@@ -168,8 +170,13 @@ static void ask(struct conn *c)
     TAILQ_INIT(&l->conns);
     l->channel = ch;
     ch->users++;
-    l->ask = (struct script_ask){
-        .job_id = ch->id, .format = c->format, .transport = c->transport, .place = c->place, .position = ch->position};
+    l->ask = (struct script_ask){.job_id = ch->id,
+                                 .format = c->format,
+                                 .transport = c->transport,
+                                 .place = c->place,
+                                 .position = ch->position,
+                                 .known = ch->known,
+                                 .paused = ch->stand.paused};
     memcpy(l->ask.stage, ch->stage, sizeof l->ask.stage);
     l->r.read = read_script;
     l->r.post.run = on_script;
@@ -241,7 +248,7 @@ static int send_script(struct conn *c)
         c->told_all = c->closing = true;
         buf_clear(&c->control); /* whole frames: nothing may stand behind a close frame */
     }
-    if (c->place.position >= 0 && c->sub.channel->position < 0)
+    if (c->place.position >= 0 && !c->place.paused && c->sub.channel->position < 0)
         c->sub.channel->position = c->place.position;
     script_unref(TAKE(c->out));
     return 1;

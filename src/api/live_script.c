@@ -28,8 +28,8 @@ struct maker {
 bool place_same(const struct place *a, const struct place *b)
 {
     return a->started == b->started && a->from_now == b->from_now && a->seq == b->seq && a->row_seq == b->row_seq &&
-           a->position == b->position && a->memo == b->memo && a->state == b->state && a->attempt == b->attempt &&
-           a->percent == b->percent && strcmp(a->stage, b->stage) == 0;
+           a->position == b->position && a->memo == b->memo && a->state == b->state && a->paused == b->paused &&
+           a->attempt == b->attempt && a->percent == b->percent && strcmp(a->stage, b->stage) == 0;
 }
 
 /* ---- messages ---- */
@@ -129,9 +129,11 @@ static int say_state(struct maker *m, struct err *err)
         rc = say(m, f->snapshot, m->f.number, err);
     else if ((p->state != j->state || p->attempt != j->attempt) && !terminal)
         rc = say(m, f->state, m->f.number, err);
-    else if (j->state == JOB_PENDING && m->view.position >= 0 && p->position != m->view.position)
+    else if (j->state == JOB_PENDING &&
+             ((m->view.position >= 0 && p->position != m->view.position) || p->paused != m->view.paused))
         rc = say(m, f->position, m->f.number, err);
-    p->position = j->state == JOB_PENDING ? m->view.position : -1;
+    p->position = m->view.position;
+    p->paused = m->view.paused;
     if (!p->started) {
         p->percent = m->view.percent;
         snprintf(p->stage, sizeof p->stage, "%s", m->view.stage ? m->view.stage : "");
@@ -172,6 +174,7 @@ static int say_all(struct maker *m, struct err *err)
     m->view = (struct live_view){
         .job = j,
         .position = j->state == JOB_PENDING ? a->position : -1,
+        .paused = j->state == JOB_PENDING && a->paused,
         .percent = percent_of(j),
         .stage = j->state == JOB_PROCESSING && *a->stage ? a->stage : NULL,
         .result = m->f.has_result ? &m->f.result : NULL,
@@ -227,12 +230,15 @@ static int look(struct store *s, struct script_ask *a, struct maker *m, struct e
         .max_chunks = a->format->chunk ? FOLLOW_CHUNKS_MAX : 0,
     };
     int rc = store_follow(s, a->job_id, &o, &m->arena, &m->f, err);
-    if (rc < 0 || a->place.started || a->position >= 0 || m->f.job.state != JOB_PENDING)
+    bool another = !a->place.started || a->place.paused != a->paused;
+    if (rc < 0 || !another || a->position >= 0 || m->f.job.state != JOB_PENDING)
         return rc;
     struct job ignored;
     struct store_place place = {.position = -1};
     rc = store_look(s, a->job_id, LIVE_POSITION_MAX, &m->arena, &ignored, &place, err);
     a->position = place.position;
+    if (!a->known)
+        a->paused = place.paused;
     return rc;
 }
 

@@ -20,6 +20,7 @@ struct place {
     int64_t position; /* -1: none */
     int64_t memo;     /* live_view.memo */
     enum job_state state;
+    bool paused; /* as in live_view */
     int attempt, percent;
     char stage[LIVE_STAGE_SIZE];
 };
@@ -31,6 +32,8 @@ struct script_ask {
     enum live_transport transport;
     struct place place;
     int64_t position; /* as far as the hub knows; -1: not */
+    bool known;       /* the hub knows the row, and then whether ... */
+    bool paused;      /* ... it waits in a queue that is paused */
     char stage[LIVE_STAGE_SIZE];
 };
 
