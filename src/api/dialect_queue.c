@@ -176,7 +176,7 @@ static void update(const struct live_view *v, struct buf *b)
     jw_int(&w, "seq", v->seq);
     jw_open(&w, "data", '{');
     jw_str(&w, "status", queue_state(v->job->state));
-    jw_int(&w, "progress", v->percent);
+    jw_real(&w, "progress", job_percent(v->job));
     jw_str(&w, "message", message);
     if (v->position >= 0)
         jw_int(&w, "queue_position", v->position + 1);

@@ -29,7 +29,6 @@ struct live_view {
     int64_t seq;           /* the number of this message */
     int64_t position;      /* jobs before it in the queue; -1: it does not wait, or too many to count */
     bool paused;           /* it waits in a queue that is paused */
-    int percent;           /* of the recording, done; 100 only for a completed job */
     const char *stage;     /* of the worker's pipeline, when one was heard of: "decode", "engine" ...; else NULL */
     const struct job_result *result; /* of a completed job, with its text: for `snapshot` and `end`; else NULL */
     const struct live_chunk *chunk;  /* for `chunk`; else NULL */
@@ -55,7 +54,7 @@ struct live_format {
     live_fn state;    /* another state or attempt, not a last one */
     live_fn position; /* another place in the queue, or that was paused or resumed */
     live_fn chunk;    /* the text of a finished chunk: all of them, in the order of the recording */
-    live_fn progress; /* `percent` or `stage` is another */
+    live_fn progress; /* another number of chunks is done, or `stage` is another */
     live_fn end;      /* the last message: the job has ended */
     /* Instead of `end`, only as server-sent events: WebSockets have close codes for it. Else as live_fn. */
     void (*early_end)(enum live_early_end why, const char *job_id, struct buf *b);

@@ -29,7 +29,7 @@ bool place_same(const struct place *a, const struct place *b)
 {
     return a->started == b->started && a->from_now == b->from_now && a->seq == b->seq && a->row_seq == b->row_seq &&
            a->position == b->position && a->memo == b->memo && a->state == b->state && a->paused == b->paused &&
-           a->attempt == b->attempt && a->percent == b->percent && strcmp(a->stage, b->stage) == 0;
+           a->attempt == b->attempt && a->chunks_done == b->chunks_done && strcmp(a->stage, b->stage) == 0;
 }
 
 /* ---- messages ---- */
@@ -110,13 +110,6 @@ static int say_chunks(struct maker *m, struct err *err)
 
 /* ---- the order ---- */
 
-static int percent_of(const struct job *j)
-{
-    if (j->state == JOB_COMPLETED)
-        return 100;
-    return j->duration_ms > 0 ? (int)CLAMP(j->progress_ms * 100 / j->duration_ms, 0, 99) : 0;
-}
-
 /* What stands before the chunks. */
 static int say_state(struct maker *m, struct err *err)
 {
@@ -135,7 +128,7 @@ static int say_state(struct maker *m, struct err *err)
     p->position = m->view.position;
     p->paused = m->view.paused;
     if (!p->started) {
-        p->percent = m->view.percent;
+        p->chunks_done = j->chunks_done;
         snprintf(p->stage, sizeof p->stage, "%s", m->view.stage ? m->view.stage : "");
     }
     p->started = true;
@@ -152,9 +145,9 @@ static int say_rest(struct maker *m, struct err *err)
     struct place *p = &m->place;
     const char *stage = m->view.stage ? m->view.stage : "";
     int rc = 0;
-    if (j->state == JOB_PROCESSING && (p->percent != m->view.percent || strcmp(p->stage, stage) != 0))
+    if (j->state == JOB_PROCESSING && (p->chunks_done != j->chunks_done || strcmp(p->stage, stage) != 0))
         rc = say(m, f->progress, m->f.last_number, err);
-    p->percent = m->view.percent;
+    p->chunks_done = j->chunks_done;
     snprintf(p->stage, sizeof p->stage, "%s", stage);
     p->seq = m->f.last_number;
     p->row_seq = j->seq;
@@ -175,7 +168,6 @@ static int say_all(struct maker *m, struct err *err)
         .job = j,
         .position = j->state == JOB_PENDING ? a->position : -1,
         .paused = j->state == JOB_PENDING && a->paused,
-        .percent = percent_of(j),
         .stage = j->state == JOB_PROCESSING && *a->stage ? a->stage : NULL,
         .result = m->f.has_result ? &m->f.result : NULL,
         .memo = &m->place.memo,

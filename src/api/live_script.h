@@ -21,7 +21,8 @@ struct place {
     int64_t memo;     /* live_view.memo */
     enum job_state state;
     bool paused; /* as in live_view */
-    int attempt, percent;
+    int attempt;
+    int64_t chunks_done;
     char stage[LIVE_STAGE_SIZE];
 };
 bool place_same(const struct place *a, const struct place *b);

@@ -125,6 +125,7 @@ static void test_percent(void **state)
     (void)state;
     assert_true(job_percent(&(struct job){.state = JOB_PENDING}) == 0);
     assert_true(job_percent(&(struct job){.state = JOB_PROCESSING, .chunks_total = 4, .chunks_done = 1}) == 25);
+    assert_true(job_percent(&(struct job){.state = JOB_PROCESSING, .chunks_total = 4, .chunks_done = 4}) == 99);
     assert_true(job_percent(&(struct job){.state = JOB_COMPLETED}) == 100);
     assert_true(job_percent(&(struct job){.state = JOB_FAILED, .chunks_total = 2, .chunks_done = 1}) == 50);
 }
