@@ -190,13 +190,13 @@ static void update(const struct live_view *v, struct buf *b)
 {
     char message[MESSAGE_MAX];
     struct jsonw w = {b, false};
-    queue_message(v->job, v->position, message, sizeof message);
+    queue_message(v->job, v->position, v->paused, message, sizeof message);
     jw_open(&w, NULL, '{');
     jw_str(&w, "job_id", v->job->id);
     jw_str(&w, "type", "job_update");
     jw_int(&w, "seq", v->seq);
     jw_str(&w, "status", job_state_name(v->job->state));
-    jw_int(&w, "progress", v->percent);
+    jw_real(&w, "progress", job_percent(v->job));
     jw_str(&w, "message", message);
     if (job_state_terminal(v->job->state)) {
         const struct shown_job shown = {.job = *v->job, .position = -1, .result = v->result};

@@ -20,11 +20,13 @@ const char *queue_state(enum job_state s)
     return s == JOB_PENDING ? "queued" : job_state_name(s);
 }
 
-void queue_message(const struct job *j, int64_t position, char *ret, size_t size)
+void queue_message(const struct job *j, int64_t position, bool paused, char *ret, size_t size)
 {
     switch (j->state) {
     case JOB_PENDING:
-        if (position >= 0)
+        if (paused)
+            snprintf(ret, size, "The queue is paused");
+        else if (position >= 0)
             snprintf(ret, size, "Waiting in queue, position %lld", (long long)position + 1);
         else
             snprintf(ret, size, "Waiting in queue");
@@ -89,9 +91,7 @@ int queue_task(struct request *rq, struct err *err)
     if (rc < 0)
         return rc;
     char message[MESSAGE_MAX];
-    queue_message(&v.job, v.position, message, sizeof message);
-    if (v.paused)
-        snprintf(message, sizeof message, "The queue is paused");
+    queue_message(&v.job, v.position, v.paused, message, sizeof message);
     int64_t left_ms = estimate_ms(&v, &pace, clock_wall_ms());
     CLEANUP(buf_clear) struct buf b = BUF_INIT(ANSWER_MAX);
     struct jsonw w = {&b, false};
@@ -169,14 +169,14 @@ static void update(const struct live_view *v, struct buf *b)
 {
     char message[MESSAGE_MAX];
     struct jsonw w = {b, false};
-    queue_message(v->job, v->position, message, sizeof message);
+    queue_message(v->job, v->position, v->paused, message, sizeof message);
     jw_open(&w, NULL, '{');
     jw_str(&w, "type", "task_update");
     jw_str(&w, "task_id", v->job->id);
     jw_int(&w, "seq", v->seq);
     jw_open(&w, "data", '{');
     jw_str(&w, "status", queue_state(v->job->state));
-    jw_int(&w, "progress", v->percent);
+    jw_real(&w, "progress", job_percent(v->job));
     jw_str(&w, "message", message);
     if (v->position >= 0)
         jw_int(&w, "queue_position", v->position + 1);

@@ -7,7 +7,7 @@
 
 /* "queued" for pending; the other words are ours. */
 const char *queue_state(enum job_state s);
-/* A sentence for people. `position`: jobs before it, -1: not known. */
-void queue_message(const struct job *j, int64_t position, char *ret, size_t size);
+/* A sentence for people. `position`: jobs before it, -1: not known; `paused`: its queue is. */
+void queue_message(const struct job *j, int64_t position, bool paused, char *ret, size_t size);
 
 #endif

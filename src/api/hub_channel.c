@@ -141,8 +141,8 @@ static void on_looked(struct hub *h, struct post *p)
         if (l->rc >= 0) {
             c->stand = l->stands[i];
             c->known = true;
-            if (c->stand.state != JOB_PENDING)
-                c->position = -1;
+            if (c->stand.state != JOB_PENDING || c->stand.paused)
+                c->position = -1; /* store_queue tells none of a paused queue: it would get old */
             if (c->stand.state != JOB_PROCESSING)
                 *c->stage = '\0';
             tell(c);

@@ -116,7 +116,7 @@ double job_percent(const struct job *j)
 {
     if (j->state == JOB_COMPLETED)
         return 100;
-    return j->chunks_total > 0 ? 100.0 * (double)j->chunks_done / (double)j->chunks_total : 0;
+    return j->chunks_total > 0 ? MIN(100.0 * (double)j->chunks_done / (double)j->chunks_total, 99.0) : 0;
 }
 
 const char *shown_job_model(const struct shown_job *v)

@@ -37,7 +37,7 @@ void job_abandon(struct request *rq);
 int job_send_token(struct api *api, const struct job *j, struct err *err) MUST_CHECK;
 /* job_cancel without a request. */
 int job_cancel_in(struct api *api, const struct log_ctx *lc, const char *id, struct err *err) MUST_CHECK;
-/* How much is done, 0 to 100: of the chunks. */
+/* How much is done, 0 to 100: of the chunks; 100 only for a completed job. */
 double job_percent(const struct job *j);
 /* The model: that was really used, else the one that was asked for; may be NULL. */
 const char *shown_job_model(const struct shown_job *v);

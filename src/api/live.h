@@ -28,7 +28,7 @@ struct live_view {
     const struct job *job; /* the whole row as it stands (without its plan) */
     int64_t seq;           /* the number of this message */
     int64_t position;      /* jobs before it in the queue; -1: it does not wait, or too many to count */
-    int percent;           /* of the recording, done; 100 only for a completed job */
+    bool paused;           /* it waits in a queue that is paused */
     const char *stage;     /* of the worker's pipeline, when one was heard of: "decode", "engine" ...; else NULL */
     const struct job_result *result; /* of a completed job, with its text: for `snapshot` and `end`; else NULL */
     const struct live_chunk *chunk;  /* for `chunk`; else NULL */
@@ -41,16 +41,24 @@ struct live_view {
  */
 typedef void (*live_fn)(const struct live_view *v, struct buf *b);
 
+/* Why a connection ends before its job does. */
+enum live_early_end {
+    LIVE_JOB_REMOVED, /* nothing is known of it any more */
+    LIVE_SERVER_STOPS,
+};
+
 /* How messages are worded. Hooks that are NULL send nothing. Any thread; nothing but `memo` is kept between calls. */
 struct live_format {
     const char *name;
     live_fn snapshot; /* the first message, always: the job as it stands */
     live_fn state;    /* another state or attempt, not a last one */
-    live_fn position; /* another place in the queue */
+    live_fn position; /* another place in the queue, or that was paused or resumed */
     live_fn chunk;    /* the text of a finished chunk: all of them, in the order of the recording */
-    live_fn progress; /* `percent` or `stage` is another */
+    live_fn progress; /* another number of chunks is done, or `stage` is another */
     live_fn end;      /* the last message: the job has ended */
-    bool plain;       /* as server-sent events: neither ids nor a retry hint, only data */
+    /* Instead of `end`, only as server-sent events: WebSockets have close codes for it. Else as live_fn. */
+    void (*early_end)(enum live_early_end why, const char *job_id, struct buf *b);
+    bool plain; /* as server-sent events: neither ids nor a retry hint, only data */
 };
 
 enum live_transport { LIVE_WEBSOCKET, LIVE_SSE };
@@ -62,7 +70,10 @@ struct live_opts {
     enum live_transport transport;
     const struct live_format *format;
     int64_t since; /* chunks with a higher number are told again; 0: all of them; LIVE_FROM_NOW: only new ones */
-    /* The client left before the end: runs on the pool of those that wait for storage. May be NULL. */
+    /*
+     * The client left before the end, or the server stops: runs on the pool of those that wait for storage. May be
+     * NULL.
+     */
     void (*left)(struct api *api, const char *job_id);
 };
 

@@ -24,6 +24,47 @@ static const struct log_ctx lc = {.component = "api"};
 
 static void pump(struct conn *c);
 
+/* ---- ends before the job's ---- */
+
+struct departure {
+    struct api *api;
+    void (*left)(struct api *api, const char *job_id);
+    char job_id[ID_SIZE];
+};
+
+static void departure_task(void *arg)
+{
+    struct departure *d = arg;
+    d->left(d->api, d->job_id);
+    atomic_fetch_sub(&d->api->tasks, 1);
+    free(d);
+}
+
+/* Once. */
+static void tell_left(struct conn *c)
+{
+    struct departure *d = c->left ? calloc(1, sizeof *d) : NULL;
+    if (!d)
+        return;
+    d->api = c->api;
+    d->left = TAKE(c->left);
+    memcpy(d->job_id, c->job_id, sizeof d->job_id);
+    atomic_fetch_add(&c->api->tasks, 1);
+    if (!pool_try_run(c->api->storing, departure_task, d))
+        departure_task(d);
+}
+
+/* The server stops. */
+static void go_away(struct conn *c)
+{
+    const struct script_ask a = {
+        .job_id = c->job_id, .format = c->format, .transport = c->transport, .place = c->place};
+    tell_left(c);
+    c->out = script_early_end(&a, LIVE_SERVER_STOPS);
+    c->sent = 0;
+    c->closing = !c->out;
+}
+
 /* ---- scripts ---- */
 
 /* A script on its way, for all connections that were told the same. */
@@ -61,11 +102,15 @@ static void on_script(struct hub *h, struct post *p)
     for (struct conn *c; (c = TAILQ_FIRST(&l->conns));) {
         TAILQ_REMOVE(&l->conns, c, join);
         c->load = NULL;
-        if (l->rc >= 0) {
+        if (c->closing || (l->rc < 0 && !c->draining))
+            continue;
+        if (l->rc < 0) {
+            go_away(c);
+        } else {
             c->out = script_ref(l->script);
             c->sent = 0;
-            pump(c);
         }
+        pump(c);
     }
     l->channel->users--;
     channel_drop(h, l->channel);
@@ -76,7 +121,8 @@ static void on_script(struct hub *h, struct post *p)
 static bool same_ask(const struct live_load *l, const struct conn *c)
 {
     return l->ask.format == c->format && l->ask.transport == c->transport && place_same(&l->ask.place, &c->place) &&
-           strcmp(l->ask.stage, c->sub.channel->stage) == 0 && l->ask.position == c->sub.channel->position;
+           strcmp(l->ask.stage, c->sub.channel->stage) == 0 && l->ask.position == c->sub.channel->position &&
+           l->ask.paused == c->sub.channel->stand.paused;
 }
 
 /* Has it been told less than is known? */
@@ -93,7 +139,8 @@ static bool behind(const struct conn *c)
     if (ch->stand.seq < p->row_seq)
         return false; /* what is known of it here is older */
     if (ch->stand.state == JOB_PENDING)
-        return ch->position >= 0 && ch->position != p->position && c->format->position;
+        return c->format->position &&
+               ((ch->position >= 0 && ch->position != p->position) || ch->stand.paused != p->paused);
     return ch->stand.state == JOB_PROCESSING && c->format->progress && strcmp(ch->stage, p->stage) != 0;
 }
 
@@ -123,8 +170,13 @@ static void ask(struct conn *c)
     TAILQ_INIT(&l->conns);
     l->channel = ch;
     ch->users++;
-    l->ask = (struct script_ask){
-        .job_id = ch->id, .format = c->format, .transport = c->transport, .place = c->place, .position = ch->position};
+    l->ask = (struct script_ask){.job_id = ch->id,
+                                 .format = c->format,
+                                 .transport = c->transport,
+                                 .place = c->place,
+                                 .position = ch->position,
+                                 .known = ch->known,
+                                 .paused = ch->stand.paused};
     memcpy(l->ask.stage, ch->stage, sizeof l->ask.stage);
     l->r.read = read_script;
     l->r.post.run = on_script;
@@ -135,33 +187,6 @@ static void ask(struct conn *c)
 
 /* ---- the socket ---- */
 
-struct departure {
-    struct api *api;
-    void (*left)(struct api *api, const char *job_id);
-    char job_id[ID_SIZE];
-};
-
-static void departure_task(void *arg)
-{
-    struct departure *d = arg;
-    d->left(d->api, d->job_id);
-    atomic_fetch_sub(&d->api->tasks, 1);
-    free(d);
-}
-
-static void tell_left(struct conn *c)
-{
-    struct departure *d = calloc(1, sizeof *d);
-    if (!d)
-        return;
-    d->api = c->api;
-    d->left = c->left;
-    memcpy(d->job_id, c->job_id, sizeof d->job_id);
-    atomic_fetch_add(&c->api->tasks, 1);
-    if (!pool_try_run(c->api->storing, departure_task, d))
-        departure_task(d);
-}
-
 /* It is over, one way or the other. */
 static void end(struct conn *c)
 {
@@ -170,7 +195,7 @@ static void end(struct conn *c)
     if (c->load)
         TAILQ_REMOVE(&c->load->conns, c, join);
     c->load = NULL;
-    if (c->left && !c->told_all && !c->draining)
+    if (!c->told_all)
         tell_left(c);
     sub_end(&c->sub);
 }
@@ -221,9 +246,9 @@ static int send_script(struct conn *c)
     c->more = c->out->more;
     if (c->out->last) {
         c->told_all = c->closing = true;
-        buf_clear(&c->control); /* nothing may stand behind a close frame */
+        buf_clear(&c->control); /* whole frames: nothing may stand behind a close frame */
     }
-    if (c->place.position >= 0 && c->sub.channel->position < 0)
+    if (c->place.position >= 0 && !c->place.paused && c->sub.channel->position < 0)
         c->sub.channel->position = c->place.position;
     script_unref(TAKE(c->out));
     return 1;
@@ -237,16 +262,8 @@ static int send_control(struct conn *c)
         buf_clear(&c->control);
     else
         buf_consume(&c->control, sent);
+    c->control_cut = c->control.len > 0;
     return rc;
-}
-
-/* The server stops. */
-static int go_away(struct conn *c)
-{
-    if (c->transport == LIVE_WEBSOCKET)
-        ws_add_close(&c->control, WS_CLOSE_GOING_AWAY, "the server stops");
-    c->closing = true;
-    return 1;
 }
 
 /*
@@ -266,7 +283,8 @@ static void say_goodbye(struct conn *c)
  */
 static int step(struct conn *c)
 {
-    if (c->out)
+    /* A script first, so that nothing comes within it; but a frame that went out by half is sent to its end before. */
+    if (c->out && !c->control_cut)
         return send_script(c);
     if (c->control.len)
         return send_control(c);
@@ -275,10 +293,12 @@ static int step(struct conn *c)
             say_goodbye(c);
         return 2;
     }
-    if (!c->load && behind(c))
+    if (!c->load && behind(c)) {
         ask(c);
-    else if (!c->load && c->draining)
-        return go_away(c);
+    } else if (!c->load && c->draining) {
+        go_away(c);
+        return 1;
+    }
     return 2;
 }
 

@@ -33,6 +33,7 @@ struct conn {
     struct ws_in *in;
     int64_t stuck_since_ms; /* 0: what is sent goes out */
     unsigned watched;       /* epoll events */
+    bool control_cut;       /* the first frame of `control` may have gone out by half */
     bool more;              /* there is more to tell than the channel knows of */
     bool told_all;          /* the last message went out */
     bool closing;           /* no script is asked for any more */

@@ -16,7 +16,8 @@ static void whole_job(const struct live_view *v, struct buf *b, const char *type
 {
     struct jsonw w = begin(v, b, type);
     jw_str(&w, "status", job_state_name(v->job->state));
-    job_json_write(&w, "job", v->job, &(struct job_extra){.position = v->position, .result = v->result});
+    job_json_write(&w, "job", v->job,
+                   &(struct job_extra){.position = v->position, .paused = v->paused, .result = v->result});
     jw_close(&w, '}');
 }
 
@@ -38,7 +39,10 @@ static void state(const struct live_view *v, struct buf *b)
 static void position(const struct live_view *v, struct buf *b)
 {
     struct jsonw w = begin(v, b, "position");
-    jw_int(&w, "position", v->position);
+    if (v->position >= 0)
+        jw_int(&w, "position", v->position);
+    if (v->paused)
+        jw_bool(&w, "queue_paused", true);
     jw_close(&w, '}');
 }
 

@@ -22,32 +22,30 @@ struct maker {
     struct place place; /* so far */
     struct live_view view;
     struct buf out, text;
-    bool last, ended, more;
+    bool last, more;
 };
 
 bool place_same(const struct place *a, const struct place *b)
 {
     return a->started == b->started && a->from_now == b->from_now && a->seq == b->seq && a->row_seq == b->row_seq &&
-           a->position == b->position && a->memo == b->memo && a->state == b->state && a->attempt == b->attempt &&
-           a->percent == b->percent && strcmp(a->stage, b->stage) == 0;
+           a->position == b->position && a->memo == b->memo && a->state == b->state && a->paused == b->paused &&
+           a->attempt == b->attempt && a->chunks_done == b->chunks_done && strcmp(a->stage, b->stage) == 0;
 }
 
 /* ---- messages ---- */
 
-static void add_event(struct maker *m, int64_t seq)
+static void add_event(struct buf *out, const char *text)
 {
-    const char *p = buf_str(&m->text);
-    if (!m->a->format->plain)
-        buf_addf(&m->out, "id: %lld\n", (long long)seq);
+    const char *p = text;
     for (size_t n; *p; p += n + (p[n] != '\0')) {
         n = strcspn(p, "\n");
         if (n) {
-            buf_adds(&m->out, "data: ");
-            buf_add(&m->out, p, n);
+            buf_adds(out, "data: ");
+            buf_add(out, p, n);
         }
-        buf_addc(&m->out, '\n');
+        buf_addc(out, '\n');
     }
-    buf_addc(&m->out, '\n');
+    buf_addc(out, '\n');
 }
 
 static int say(struct maker *m, live_fn fn, int64_t seq, struct err *err)
@@ -66,7 +64,9 @@ static int say(struct maker *m, live_fn fn, int64_t seq, struct err *err)
         ws_add_text(&m->out, m->text.data, m->text.len);
         break;
     case LIVE_SSE:
-        add_event(m, seq);
+        if (!m->a->format->plain)
+            buf_addf(&m->out, "id: %lld\n", (long long)seq);
+        add_event(&m->out, buf_str(&m->text));
         break;
     }
     return buf_check(&m->out, "messages about a job", err);
@@ -110,13 +110,6 @@ static int say_chunks(struct maker *m, struct err *err)
 
 /* ---- the order ---- */
 
-static int percent_of(const struct job *j)
-{
-    if (j->state == JOB_COMPLETED)
-        return 100;
-    return j->duration_ms > 0 ? (int)CLAMP(j->progress_ms * 100 / j->duration_ms, 0, 99) : 0;
-}
-
 /* What stands before the chunks. */
 static int say_state(struct maker *m, struct err *err)
 {
@@ -129,11 +122,13 @@ static int say_state(struct maker *m, struct err *err)
         rc = say(m, f->snapshot, m->f.number, err);
     else if ((p->state != j->state || p->attempt != j->attempt) && !terminal)
         rc = say(m, f->state, m->f.number, err);
-    else if (j->state == JOB_PENDING && m->view.position >= 0 && p->position != m->view.position)
+    else if (j->state == JOB_PENDING &&
+             ((m->view.position >= 0 && p->position != m->view.position) || p->paused != m->view.paused))
         rc = say(m, f->position, m->f.number, err);
-    p->position = j->state == JOB_PENDING ? m->view.position : -1;
+    p->position = m->view.position;
+    p->paused = m->view.paused;
     if (!p->started) {
-        p->percent = m->view.percent;
+        p->chunks_done = j->chunks_done;
         snprintf(p->stage, sizeof p->stage, "%s", m->view.stage ? m->view.stage : "");
     }
     p->started = true;
@@ -150,15 +145,15 @@ static int say_rest(struct maker *m, struct err *err)
     struct place *p = &m->place;
     const char *stage = m->view.stage ? m->view.stage : "";
     int rc = 0;
-    if (j->state == JOB_PROCESSING && (p->percent != m->view.percent || strcmp(p->stage, stage) != 0))
+    if (j->state == JOB_PROCESSING && (p->chunks_done != j->chunks_done || strcmp(p->stage, stage) != 0))
         rc = say(m, f->progress, m->f.last_number, err);
-    p->percent = m->view.percent;
+    p->chunks_done = j->chunks_done;
     snprintf(p->stage, sizeof p->stage, "%s", stage);
     p->seq = m->f.last_number;
     p->row_seq = j->seq;
     if (rc < 0 || !job_state_terminal(j->state))
         return rc;
-    m->last = m->ended = true;
+    m->last = true;
     rc = say(m, f->end, j->seq, err);
     if (m->a->transport == LIVE_WEBSOCKET)
         ws_add_close(&m->out, WS_CLOSE_NORMAL, NULL);
@@ -172,7 +167,7 @@ static int say_all(struct maker *m, struct err *err)
     m->view = (struct live_view){
         .job = j,
         .position = j->state == JOB_PENDING ? a->position : -1,
-        .percent = percent_of(j),
+        .paused = j->state == JOB_PENDING && a->paused,
         .stage = j->state == JOB_PROCESSING && *a->stage ? a->stage : NULL,
         .result = m->f.has_result ? &m->f.result : NULL,
         .memo = &m->place.memo,
@@ -187,14 +182,34 @@ static int say_all(struct maker *m, struct err *err)
     return rc;
 }
 
-static void say_gone(struct maker *m)
+static void close_early(enum live_early_end why, const char *job_id, struct buf *out)
 {
-    m->last = true;
-    if (m->a->transport != LIVE_WEBSOCKET)
-        return;
     char reason[WS_REASON_MAX + 1];
-    snprintf(reason, sizeof reason, "there is no job '%.64s'", m->a->job_id);
-    ws_add_close(&m->out, WS_CLOSE_NO_JOB, reason);
+    switch (why) {
+    case LIVE_JOB_REMOVED:
+        snprintf(reason, sizeof reason, "there is no job '%.64s'", job_id);
+        ws_add_close(out, WS_CLOSE_NO_JOB, reason);
+        break;
+    case LIVE_SERVER_STOPS:
+        ws_add_close(out, WS_CLOSE_GOING_AWAY, "the server stops");
+        break;
+    }
+}
+
+static void add_early_end(const struct script_ask *a, enum live_early_end why, struct buf *out)
+{
+    CLEANUP(buf_clear) struct buf text = BUF_INIT(MESSAGE_MAX);
+    switch (a->transport) {
+    case LIVE_WEBSOCKET:
+        close_early(why, a->job_id, out);
+        break;
+    case LIVE_SSE:
+        if (a->format->early_end)
+            a->format->early_end(why, a->job_id, &text);
+        if (text.len && buf_ok(&text))
+            add_event(out, buf_str(&text));
+        break;
+    }
 }
 
 /* ---- */
@@ -207,12 +222,15 @@ static int look(struct store *s, struct script_ask *a, struct maker *m, struct e
         .max_chunks = a->format->chunk ? FOLLOW_CHUNKS_MAX : 0,
     };
     int rc = store_follow(s, a->job_id, &o, &m->arena, &m->f, err);
-    if (rc < 0 || a->place.started || a->position >= 0 || m->f.job.state != JOB_PENDING)
+    bool another = !a->place.started || a->place.paused != a->paused;
+    if (rc < 0 || !another || a->position >= 0 || m->f.job.state != JOB_PENDING)
         return rc;
     struct job ignored;
     struct store_place place = {.position = -1};
     rc = store_look(s, a->job_id, LIVE_POSITION_MAX, &m->arena, &ignored, &place, err);
     a->position = place.position;
+    if (!a->known)
+        a->paused = place.paused;
     return rc;
 }
 
@@ -226,7 +244,6 @@ static int to_script(struct maker *m, struct script **ret, struct err *err)
         return err_set(err, ERR_NOMEM, "no memory for messages about a job");
     s->more = m->more;
     s->last = m->last;
-    s->ended = m->ended;
     *ret = s;
     return 0;
 }
@@ -239,7 +256,8 @@ int script_make(struct store *s, const struct script_ask *ask, struct script **r
     int rc = look(s, &a, &m, err);
     if (rc == ERR_NOT_FOUND) {
         rc = 0;
-        say_gone(&m);
+        m.last = true;
+        add_early_end(&a, LIVE_JOB_REMOVED, &m.out);
     } else if (rc >= 0) {
         rc = say_all(&m, err);
     }
@@ -258,6 +276,16 @@ struct script *script_of_bytes(const void *p, size_t n, const struct place *plac
         return NULL;
     *s = (struct script){.refs = 1, .place = *place, .len = n};
     memcpy(s->bytes, p, n);
+    return s;
+}
+
+struct script *script_early_end(const struct script_ask *a, enum live_early_end why)
+{
+    CLEANUP(buf_clear) struct buf out = BUF_INIT(SCRIPT_MAX);
+    add_early_end(a, why, &out);
+    struct script *s = script_of_bytes(buf_str(&out), out.len, &a->place);
+    if (s)
+        s->last = true;
     return s;
 }
 

@@ -20,7 +20,9 @@ struct place {
     int64_t position; /* -1: none */
     int64_t memo;     /* live_view.memo */
     enum job_state state;
-    int attempt, percent;
+    bool paused; /* as in live_view */
+    int attempt;
+    int64_t chunks_done;
     char stage[LIVE_STAGE_SIZE];
 };
 bool place_same(const struct place *a, const struct place *b);
@@ -31,6 +33,8 @@ struct script_ask {
     enum live_transport transport;
     struct place place;
     int64_t position; /* as far as the hub knows; -1: not */
+    bool known;       /* the hub knows the row, and then whether ... */
+    bool paused;      /* ... it waits in a queue that is paused */
     char stage[LIVE_STAGE_SIZE];
 };
 
@@ -39,8 +43,7 @@ struct script {
     int refs;
     struct place place; /* when all of it was told */
     bool more;          /* there is more to tell already */
-    bool last;          /* nothing comes after it: the job has ended, or there is none */
-    bool ended;         /* ... the job has ended, and the end was told */
+    bool last;          /* nothing comes after it: the end was told, or why there will be none */
     size_t len;
     char bytes[];
 };
@@ -49,6 +52,8 @@ struct script {
 int script_make(struct store *s, const struct script_ask *a, struct script **ret, struct err *err) MUST_CHECK;
 /* One that only sends these bytes; NULL: no memory. */
 struct script *script_of_bytes(const void *p, size_t n, const struct place *place);
+/* The last one of a connection that ends before its job does; NULL: no memory. */
+struct script *script_early_end(const struct script_ask *a, enum live_early_end why);
 struct script *script_ref(struct script *s);
 void script_unref(struct script *s); /* NULL is fine */
 

@@ -57,6 +57,10 @@ void openai_write_usage(struct jsonw *w, int64_t duration_ms);
 enum problem openai_problem(const struct job *j, bool *ret_retry);
 const char *openai_reason(const struct job *j);
 
+/* What clients are told whose request the server does not end; the latter with the job's id. */
+#define OPENAI_STOPS   "the server stops, and gave the transcription up; send it again"
+#define OPENAI_REMOVED "job %s was removed before it ended"
+
 /* How a streamed answer is worded. */
 const struct live_format *openai_stream(const struct openai_want *want);
 

@@ -174,14 +174,30 @@ static void end(const struct live_view *v, struct buf *b)
         add_done(v, b);
 }
 
+static void early_end(enum live_early_end why, const char *job_id, struct buf *b)
+{
+    char detail[200];
+    switch (why) {
+    case LIVE_JOB_REMOVED:
+        snprintf(detail, sizeof detail, OPENAI_REMOVED, job_id);
+        add_error(PROBLEM_job_cancelled, detail, b);
+        break;
+    case LIVE_SERVER_STOPS:
+        add_error(PROBLEM_shutting_down, OPENAI_STOPS, b);
+        break;
+    }
+}
+
 const struct live_format *openai_stream(const struct openai_want *want)
 {
-    static const struct live_format plain = {.name = "openai", .chunk = plain_chunk, .end = end, .plain = true};
+    static const struct live_format plain = {
+        .name = "openai", .chunk = plain_chunk, .end = end, .early_end = early_end, .plain = true};
     static const struct live_format logprobs = {
-        .name = "openai logprobs", .chunk = logprobs_chunk, .end = end, .plain = true};
+        .name = "openai logprobs", .chunk = logprobs_chunk, .end = end, .early_end = early_end, .plain = true};
     static const struct live_format segments = {
-        .name = "openai segments", .chunk = segments_chunk, .end = end, .plain = true};
-    static const struct live_format words = {.name = "openai words", .chunk = words_chunk, .end = end, .plain = true};
+        .name = "openai segments", .chunk = segments_chunk, .end = end, .early_end = early_end, .plain = true};
+    static const struct live_format words = {
+        .name = "openai words", .chunk = words_chunk, .end = end, .early_end = early_end, .plain = true};
     if (want->format == OPENAI_VERBOSE_JSON)
         return want->words ? &words : &segments;
     return want->logprobs ? &logprobs : &plain;

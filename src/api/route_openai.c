@@ -94,7 +94,7 @@ static int answer_ended(struct request *rq, struct err *err)
     struct shown_job v;
     int rc = shown_job_get(rq, asked_id(rq), 0, &v, err);
     if (rc == ERR_NOT_FOUND) {
-        request_problem(rq, PROBLEM_job_cancelled, "job %s was removed before it ended", asked_id(rq));
+        request_problem(rq, PROBLEM_job_cancelled, OPENAI_REMOVED, asked_id(rq));
         return no_retry(rq);
     }
     if (rc < 0)
@@ -125,19 +125,18 @@ static int at_end(struct request *rq, enum wait_end end, struct err *err)
         return 0;
     case WAIT_SERVER_STOPS:
         job_abandon(rq);
-        return request_problem(rq, PROBLEM_shutting_down,
-                               "the server stops, and gave the transcription up; send it again");
+        return request_problem(rq, PROBLEM_shutting_down, OPENAI_STOPS);
     }
     return answer_ended(rq, err);
 }
 
-/* The client of a stream has gone. */
+/* The client of a stream has gone, or the server stops. */
 static void on_left(struct api *api, const char *job_id)
 {
     const struct log_ctx lc = {.component = "api", .job_id = job_id};
     struct err err = ERR_INIT;
     if (job_cancel_in(api, &lc, job_id, &err) < 0 && err.code != ERR_NOT_FOUND)
-        log_warn(&lc, "the job goes on though its client left: %s", err.msg);
+        log_warn(&lc, "the job goes on although nobody waits for it: %s", err.msg);
 }
 
 int route_openai_audio(struct request *rq, struct err *err)

@@ -228,6 +228,7 @@ int store_resume_queue(struct store *s, enum job_queue queue, struct err *err) M
 struct job_stand {
     bool found;
     enum job_state state;
+    bool paused; /* it waits in a queue that is paused */
     int64_t seq;
 };
 enum { STORE_STANDS_MAX = 32 };

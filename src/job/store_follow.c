@@ -15,7 +15,7 @@ static int on_stand(const struct db_row *row, void *arg, struct err *err)
 {
     const struct stands_call *c = arg;
     const char *id = db_col_text(row, 0);
-    struct job_stand x = {.found = true, .seq = db_col_int(row, 2)};
+    struct job_stand x = {.found = true, .seq = db_col_int(row, 2), .paused = db_col_int(row, 3) != 0};
     if (!id || !job_state_parse(db_col_text(row, 1), &x.state))
         return err_set(err, ERR_CORRUPT, "job %s has a state this program does not know", id ? id : "?");
     for (size_t i = 0; i < c->n; i++)
@@ -26,6 +26,9 @@ static int on_stand(const struct db_row *row, void *arg, struct err *err)
 
 #define IDS_1  "$1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,"
 #define IDS_17 "$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30,$31,$32"
+#define STANDS                                                                                           \
+    "SELECT id, state, seq, CASE WHEN state = 'pending' AND queue IN (SELECT queue FROM paused_queues) " \
+    "THEN 1 ELSE 0 END FROM jobs WHERE id IN (" IDS_1 IDS_17 ")"
 
 int store_stands(struct store *s, const char *const *ids, size_t n, struct job_stand *ret, struct err *err)
 {
@@ -37,11 +40,7 @@ int store_stands(struct store *s, const char *const *ids, size_t n, struct job_s
     /* One text, however many are asked for: it is prepared once. */
     for (size_t i = 0; i < STORE_STANDS_MAX; i++)
         args[i] = db_text(ids[MIN(i, n - 1)]);
-    struct db_stmt stmt = {.sql = "SELECT id, state, seq FROM jobs WHERE id IN (" IDS_1 IDS_17 ")",
-                           .args = args,
-                           .n_args = STORE_STANDS_MAX,
-                           .row = on_stand,
-                           .row_arg = &c};
+    struct db_stmt stmt = {.sql = STANDS, .args = args, .n_args = STORE_STANDS_MAX, .row = on_stand, .row_arg = &c};
     int rc = db_read_stmt(s->db, &stmt, err);
     if (rc < 0)
         return rc;

@@ -76,6 +76,11 @@ static void test_a_paused_queue_waits(void **state)
     assert_true(place.paused);
     OK(store_look(f->store, retry.id, 100, &f->arena, &j, &place, &e));
     assert_false(place.paused);
+    struct job_stand stands[3];
+    OK(store_stands(f->store, (const char *const[]){normal.id, retry.id, first.id}, 3, stands, &e));
+    assert_true(stands[0].found && stands[0].paused);
+    assert_true(stands[1].found && !stands[1].paused);
+    assert_true(stands[2].found && !stands[2].paused); /* in work: it does not wait */
     struct job_id next[STORE_QUEUE_MAX];
     size_t n;
     OK(store_queue(f->store, next, &n, &e));

@@ -130,8 +130,12 @@ def frame(opcode, payload=b"", fin=True, rsv=0, mask=True):
 class RawSocket:
     """A WebSocket made by hand, for clients that do not keep to the rules."""
 
-    def __init__(self, server, path, headers=()):
-        self.socket = server.connect()
+    def __init__(self, server, path, headers=(), receive_buffer=None):
+        self.socket = socket.socket()
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(30)
+        self.socket.connect((server.host, server.port))
         key = base64.b64encode(os.urandom(16)).decode()
         lines = {"Host": "x", "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
                  "Sec-WebSocket-Key": key} | dict(headers)

@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -482,14 +483,21 @@ def test_a_slow_reader():
         api.close()
 
 
-def check_slow_readers(api):
-    job_id, n, words = submit(api), 200, "word " * 10000
+def submit_long(api, n, words):
+    """A job in work with n chunks, each with that text."""
+    job_id = submit(api)
     text = json.dumps({"segments": [{"start": 0, "end": 1, "text": words}]})
     execute(api, *(("INSERT INTO chunks (job_id, idx, start_sample, end_sample, fence, result, engine_ms, finished_at, seq) "
                     "VALUES (?, ?, ?, ?, 1, ?, 0, 0, ?)", job_id, i, i * 16000, i * 16000 + 16000, text, i + 4)
                    for i in range(n)),
             ("UPDATE jobs SET state = 'processing', chunks_done = ?, chunks_total = ?, duration_ms = ?, seq = ? WHERE id = ?",
              n, n, n * 1000, n + 4, job_id))
+    return job_id
+
+
+def check_slow_readers(api):
+    n = 200
+    job_id = submit_long(api, n, "word " * 10000)
     before = resident(api)
     slow = []
     for _ in range(6):
@@ -508,6 +516,44 @@ def check_slow_readers(api):
         for messages in pool.map(read_stream, slow):
             assert [m["index"] for m in messages if m["type"] == "chunk"] == list(range(n))
             assert messages[-1]["type"] == "end" and messages[-1]["status"] == "failed"
+
+
+def test_a_slow_reader_that_pings():
+    """Its pongs get stuck halfway while what it is told next is being read: frames never mix."""
+    api = Server(role="api", env={"STENO_FAULT": "db_read=sleep:100"})
+    try:
+        n = 40
+        job_id = submit_long(api, n, "word " * 3000)
+        execute(api, ("UPDATE jobs SET state = 'failed', seq = seq + 1, error_class = 'corrupt', error_message = 'no' WHERE id = ?",
+                      job_id))
+        ws = RawSocket(api, f"/v1/jobs/{job_id}/ws?since=0", receive_buffer=16384)
+        payload = bytes(range(125))
+        pings = threading.Thread(target=send_on, args=(ws, frame(PING, payload) * 50), daemon=True)
+        pings.start()
+        pongs, messages = 0, []
+        while (got := ws.read())[0] != CLOSE:
+            assert got[0] == TEXT or got == (PONG, payload), got
+            if got[0] == TEXT:
+                messages.append(json.loads(got[1]))
+                time.sleep(0.1)  # so that nothing goes out for a while
+            else:
+                pongs += 1
+        assert got[1] == (1000).to_bytes(2, "big") and ws.at_end()
+        assert [m["index"] for m in messages if m["type"] == "chunk"] == list(range(n))
+        assert messages[-1]["type"] == "end" and pongs > 100
+        ws.close()
+        pings.join()
+    finally:
+        api.close()
+
+
+def send_on(ws, data):
+    """The same again and again, until it is over."""
+    try:
+        while True:
+            ws.send(data)
+    except OSError:
+        pass
 
 
 def read_stream(s):

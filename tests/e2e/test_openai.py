@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from live_client import execute
 from steno_server import FIXTURE, QUICK, ROOT, Server, multipart, read_answers, wait_for
 
 REFERENCE = json.loads((ROOT / "tests" / "fixture" / "reference.json").read_text())
@@ -603,17 +604,57 @@ def test_a_job_that_is_cancelled_by_another():
         server.close()
 
 
-def test_a_server_that_stops():
-    """It answers at once, and the job is given up: the client will send it again."""
+def stream_error(s):
+    """The one event of a stream that began, whose head was read already."""
+    (event,) = read_all(s).decode().split("\n\n")[:-1]
+    assert event.startswith("data: ")
+    return json.loads(event[len("data: "):])["error"]
+
+
+def begin_stream(server, *head):
+    """A socket with the head of the answer read, and the job."""
+    s, job_id = send(server, *head, stream="true")
+    got = b""
+    while not got.endswith(b"\r\n\r\n"):
+        piece = s.recv(1)
+        assert piece, got
+        got += piece
+    assert got.startswith(b"HTTP/1.1 200 "), got
+    return s, job_id
+
+
+def test_a_streamed_job_that_is_removed():
+    """With its cancel, or without that it was seen: nothing of it is there to be told of."""
     server = Server(role="api")
     try:
-        s, job_id = send(server)
+        s, job_id = begin_stream(server)
+        execute(server, ("DELETE FROM jobs WHERE id = ?", job_id))
+        error = stream_error(s)
+        assert error["code"] == "job_cancelled" and error["message"] == f"job {job_id} was removed before it ended"
+        s, job_id = begin_stream(server)
+        assert server.ask("DELETE", f"/v1/jobs/{job_id}?purge=true").status == 204
+        assert stream_error(s)["code"] == "job_cancelled"
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("key", [(), ("Idempotency-Key: k",)])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_server_that_stops(streamed, key):
+    """It answers at once, and the job is given up: the client will send it again. One with a key comes back to it."""
+    server = Server(role="api")
+    try:
+        s, job_id = begin_stream(server, *key) if streamed else send(server, *key)
         server.process.send_signal(signal.SIGTERM)
-        (answer,) = read_answers(s)
-        failed(answer, 503, code="shutting_down")
-        assert answer.headers["retry-after"]
+        if streamed:
+            error = stream_error(s)
+            assert (error["type"], error["code"]) == ("server_error", "shutting_down")
+        else:
+            (answer,) = read_answers(s)
+            failed(answer, 503, code="shutting_down")
+            assert answer.headers["retry-after"]
         assert server.process.wait(30) == 0
-        assert server.sql("SELECT state FROM jobs WHERE id = ?", job_id) == [("cancelled",)]
+        assert server.sql("SELECT state FROM jobs WHERE id = ?", job_id) == [("pending" if key else "cancelled",)]
     finally:
         server.close()
 

@@ -5,6 +5,7 @@ import pytest
 import requests
 
 from dialects import SOUND, UNKNOWN, follow, poll, recording, whisper_models
+from live_client import Socket, save_chunk
 from steno_server import Server, wait_for
 
 
@@ -129,6 +130,28 @@ def test_watch_a_task(tmp_path):
         if worker:
             worker.close()
         api.close()
+
+
+def test_progress_is_one_number(api):
+    """Of the chunks, whatever their length, chunk by chunk: those who watch and those who ask see the same at any time."""
+    task_id = submit(api).json()["task_id"]
+    watched = {path: Socket(api, task_id, path=path) for path in ("/ws/{}", "/api/v1/job/ws/{}")}
+
+    def told():
+        """Each number once."""
+        return [list(dict.fromkeys(m.get("data", m)["progress"] for m in f.messages if m["type"] != "ping"))
+                for f in watched.values()]
+
+    wait_for("where it begins", lambda: told() == [[0], [0]])
+    for idx, want in ((2, [0, 25]), (0, [0, 25, 50]), (1, [0, 25, 50, 75]), (3, [0, 25, 50, 75, 99])):
+        save_chunk(api, task_id, idx, "text", seq=len(want) + 1)
+        wait_for("the next chunk", lambda: [len(t) for t in told()] == [len(want)] * 2)
+        assert told() == [want, want]
+        for path in ("/task/{}", "/api/stt/status/{}"):
+            assert requests.get(api.url + path.format(task_id), timeout=60).json()["progress"] == want[-1]
+    assert all(f.messages[-1].get("data", f.messages[-1])["status"] == "processing" for f in watched.values())
+    for f in watched.values():
+        f.close()
 
 
 def test_watch_a_task_that_is_cancelled(api):

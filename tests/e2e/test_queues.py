@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from backends import Backends
+from live_client import Socket
 from steno_server import QUICK, Server, children, kill, wait_for
 
 SOUND = b"RIFF" + bytes(2000)
@@ -71,6 +72,41 @@ def test_a_paused_queue_accepts_jobs_and_begins_none(server):
     assert [server.wait_job(i)["status"] for i in ids] == ["completed"] * 5
     assert "queue_paused" not in server.job(ids[0])
     assert not set_paused(server, "normal", "resume")["paused"]
+
+
+def test_followers_are_told_of_a_pause():
+    """In every dialect; also who comes while it lasts. Places are those that questions are answered with."""
+    s = Server(role="api")
+    try:
+        first, second = submit(s), submit(s)
+        paths = {"native": "/v1/jobs/{}/ws", "queue": "/ws/{}", "audio_text": "/api/v1/job/ws/{}"}
+        old = {name: Socket(s, second, path=path) for name, path in paths.items()}
+
+        def told(followers, paused, position):
+            message = "The queue is paused" if paused else f"Waiting in queue, position {position + 1}"
+            native, task, job = (f.messages[-1] if f.messages else {} for f in followers.values())
+            native = native.get("job", native)
+            return (native.get("position"), native.get("queue_paused", False)) == (position, paused) and \
+                task.get("data", {}).get("message") == job.get("message") == message and \
+                task["data"]["queue_position"] == position + 1
+
+        wait_for("their places", lambda: told(old, False, 1))
+        set_paused(s, "normal", "pause")
+        wait_for("the pause", lambda: told(old, True, 1))
+        assert [len(f.messages) for f in old.values()] == [2, 2, 2] and old["native"].types == ["snapshot", "position"]
+        late = {name: Socket(s, second, path=path) for name, path in paths.items()}
+        wait_for("the pause is told at once", lambda: all(f.messages for f in late.values()))
+        assert told(late, True, 1)
+        # Nothing tells of places while a queue is paused; who comes is told the one that is.
+        assert s.ask("DELETE", f"/v1/jobs/{first}").status == 200
+        assert s.ask("GET", f"/task/{second}").json["queue_position"] == 1
+        later = {name: Socket(s, second, path=path) for name, path in paths.items()}
+        wait_for("their places", lambda: told(later, True, 0))
+        set_paused(s, "normal", "resume")
+        for followers in (old, late, later):
+            wait_for("the end of the pause", lambda: told(followers, False, 0))
+    finally:
+        s.close()
 
 
 def test_resuming_wakes_the_worker():

@@ -102,20 +102,22 @@ static void test_messages_of_the_queue(void **state)
     static const struct {
         struct job job;
         int64_t position;
+        bool paused;
         const char *message;
     } cases[] = {
-        {{.state = JOB_PENDING}, 0, "Waiting in queue, position 1"},
-        {{.state = JOB_PENDING}, -1, "Waiting in queue"},
-        {{.state = JOB_PROCESSING}, -1, "Preparing the audio"},
-        {{.state = JOB_PROCESSING, .chunks_total = 3, .chunks_done = 1}, -1, "Transcribing: 1 of 3 chunks done"},
-        {{.state = JOB_COMPLETED, .chunks_total = 3, .chunks_done = 3}, -1, "Transcription completed"},
-        {{.state = JOB_FAILED, .error_message = "broken"}, -1, "broken"},
-        {{.state = JOB_FAILED}, -1, "Transcription failed"},
-        {{.state = JOB_CANCELLED}, -1, "Task cancelled"},
+        {{.state = JOB_PENDING}, 0, false, "Waiting in queue, position 1"},
+        {{.state = JOB_PENDING}, -1, false, "Waiting in queue"},
+        {{.state = JOB_PENDING}, 0, true, "The queue is paused"},
+        {{.state = JOB_PROCESSING}, -1, false, "Preparing the audio"},
+        {{.state = JOB_PROCESSING, .chunks_total = 3, .chunks_done = 1}, -1, false, "Transcribing: 1 of 3 chunks done"},
+        {{.state = JOB_COMPLETED, .chunks_total = 3, .chunks_done = 3}, -1, false, "Transcription completed"},
+        {{.state = JOB_FAILED, .error_message = "broken"}, -1, false, "broken"},
+        {{.state = JOB_FAILED}, -1, false, "Transcription failed"},
+        {{.state = JOB_CANCELLED}, -1, false, "Task cancelled"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char message[64];
-        queue_message(&cases[i].job, cases[i].position, message, sizeof message);
+        queue_message(&cases[i].job, cases[i].position, cases[i].paused, message, sizeof message);
         assert_string_equal(message, cases[i].message);
     }
 }
@@ -125,6 +127,7 @@ static void test_percent(void **state)
     (void)state;
     assert_true(job_percent(&(struct job){.state = JOB_PENDING}) == 0);
     assert_true(job_percent(&(struct job){.state = JOB_PROCESSING, .chunks_total = 4, .chunks_done = 1}) == 25);
+    assert_true(job_percent(&(struct job){.state = JOB_PROCESSING, .chunks_total = 4, .chunks_done = 4}) == 99);
     assert_true(job_percent(&(struct job){.state = JOB_COMPLETED}) == 100);
     assert_true(job_percent(&(struct job){.state = JOB_FAILED, .chunks_total = 2, .chunks_done = 1}) == 50);
 }
