@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """
 Holds answers of the API against its OpenAPI document: status, media type, headers and body. Whatever the document does not
-describe is an AssertionError. `check` is called for every answer that the helpers of steno_server.py and the module
-`requests` get in these tests; what goes past them (curl, our own command) is not looked at.
+describe is an AssertionError. `check` is called for every answer that the helpers of steno_server.py and the modules
+`requests` and `httpx` get in these tests; what goes past them (curl, our own command) is not looked at.
 """
 
 import functools
@@ -107,8 +107,16 @@ def check_raw(request, answers, head=False):
     check("HEAD" if head else method, path, answers[0].status, answers[0].headers, answers[0].body)
 
 
+def check_client(answer, method, url, body):
+    """An answer to a client library, when it comes from one of steno's own servers."""
+    path = "/" + url.partition("://")[2].partition("/")[2]
+    headers = {k.lower(): v for k, v in answer.headers.items()}
+    if "x-request-id" in headers:
+        check(method.upper(), path, answer.status_code, headers, body)
+
+
 def watch_requests():
-    """From here on also answers to the module `requests` are looked at, those of steno's own servers."""
+    """From here on also answers to the module `requests` are looked at."""
     import requests
 
     plain = requests.Session.request
@@ -116,10 +124,28 @@ def watch_requests():
     @functools.wraps(plain)
     def request(self, method, url, **kw):
         answer = plain(self, method, url, **kw)
-        path = "/" + url.partition("://")[2].partition("/")[2]
-        headers = {k.lower(): v for k, v in answer.headers.items()}
-        if "x-request-id" in headers:
-            check(method.upper(), path, answer.status_code, headers, None if kw.get("stream") else answer.content)
+        check_client(answer, method, url, None if kw.get("stream") else answer.content)
         return answer
 
     requests.Session.request = request
+
+
+def watch_httpx():
+    """And those to the module `httpx`."""
+    import httpx
+
+    plain, plain_async = httpx.Client.send, httpx.AsyncClient.send
+
+    def seen(request, answer, stream):
+        check_client(answer, request.method, str(request.url), None if stream else answer.content)
+        return answer
+
+    @functools.wraps(plain)
+    def send(self, request, *, stream=False, **kw):
+        return seen(request, plain(self, request, stream=stream, **kw), stream)
+
+    @functools.wraps(plain_async)
+    async def send_async(self, request, *, stream=False, **kw):
+        return seen(request, await plain_async(self, request, stream=stream, **kw), stream)
+
+    httpx.Client.send, httpx.AsyncClient.send = send, send_async

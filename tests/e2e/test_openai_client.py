@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 
 import fetched
+import openapi_check
 import pytest
 from steno_server import FIXTURE, QUICK, Server, wait_for
 
 openai = fetched.python_client()
+openapi_check.watch_httpx()
 
 WAV = FIXTURE / "wav" / "03_commands.wav"
 SPOKEN = "open the red box. turn off the light please. where is the small dog?"
