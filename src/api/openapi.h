@@ -34,6 +34,8 @@
 
 #include "base/buf.h"
 
+#include <stdbool.h>
+
 /* Texts from src/api/openapi/: made by the build, sorted by nothing, ended by a row without a name. */
 struct openapi_part {
     const char *name, *json;
@@ -44,7 +46,7 @@ enum { OPENAPI_MAX = 4 << 20 };
 
 /* The JSON of a part; NULL when there is none of that name. */
 const char *openapi_find(const struct openapi_part *parts, const char *name);
-/* Appends the document. */
-void openapi_write(struct buf *b, const char *version);
+/* Appends the document: of the direct service's routes, or of all others. Both have all schemas. */
+void openapi_write(struct buf *b, const char *version, bool direct);
 
 #endif

@@ -121,11 +121,13 @@ const struct route api_routes[] = {
      "is everything well; always 200 while serving", "200:AudioTextHealth"},
 
     {"POST", "/transcribe", &dialect_direct, direct_transcribe, BODY_UPLOAD, ROUTE_DIRECT, "",
-     "submit a recording and wait for its text", ""},
+     "submit a recording and wait for its text", "200:DirectText 200:String@text/plain 410 504"},
     {"GET", "/health", &dialect_direct, direct_health, BODY_NONE, ROUTE_DIRECT | ROUTE_PROBE, "",
-     "is everything well; always 200 while serving", ""},
+     "is everything well; always 200 while serving", "200:DirectHealth"},
     {"GET", "/config", &dialect_direct, direct_config, BODY_NONE, ROUTE_DIRECT, "",
-     "limits, and what engines there are", ""},
+     "limits, and what engines there are", "200:DirectConfig"},
+    {"GET", "/openapi.json", &dialect_direct, route_openapi, BODY_NONE, ROUTE_DIRECT, "",
+     "this API as an OpenAPI document", "200:OpenAPI"},
     {0},
 };
 

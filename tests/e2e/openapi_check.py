@@ -41,11 +41,16 @@ class Document:
         jsonschema.Draft202012Validator(schema, resolver=self.resolver).validate(value)
 
 
+# Where direct services listen, as host:port: their answers are looked at by their own document.
+direct_listeners = set()
+
+
 @functools.lru_cache
-def document():
+def document(direct=False):
     from steno_server import STENO
 
-    return Document(subprocess.run([STENO, "openapi"], stdout=subprocess.PIPE, check=True).stdout)
+    command = [STENO, "openapi", *(["--direct"] if direct else [])]
+    return Document(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
 def check_problem(doc, status, headers, body):
@@ -55,9 +60,9 @@ def check_problem(doc, status, headers, body):
     assert problem["status"] == status
 
 
-def check(method, path, status, headers, body):
+def check(method, path, status, headers, body, direct=False):
     """`headers`: names in lower case. `body` None: it was not read."""
-    doc, path = document(), path.partition("?")[0]
+    doc, path = document(direct), path.partition("?")[0]
     where = f"{method} {path} -> {status}"
     assert "x-request-id" in headers, where
     known, operation = doc.operation("get" if method == "HEAD" else method.lower(), path)
@@ -109,10 +114,10 @@ def check_raw(request, answers, head=False):
 
 def check_client(answer, method, url, body):
     """An answer to a client library, when it comes from one of steno's own servers."""
-    path = "/" + url.partition("://")[2].partition("/")[2]
+    listener, _, path = url.partition("://")[2].partition("/")
     headers = {k.lower(): v for k, v in answer.headers.items()}
     if "x-request-id" in headers:
-        check(method.upper(), path, answer.status_code, headers, body)
+        check(method.upper(), "/" + path, answer.status_code, headers, body, listener in direct_listeners)
 
 
 def watch_requests():

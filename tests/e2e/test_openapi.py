@@ -26,9 +26,16 @@ def doc():
     return openapi_check.document().json
 
 
+@pytest.fixture(scope="module", params=["main", "direct"])
+def each_doc(request):
+    """Also that of the direct service."""
+    return openapi_check.document(direct=request.param == "direct").json
+
+
 def test_the_document_is_openapi_3_1(doc):
     schema = jsonschema.Draft202012Validator(fetched.openapi_schema())
-    schema.validate(doc)
+    for each in (doc, openapi_check.document(direct=True).json):
+        schema.validate(each)
     # The schema is of use only when it refuses something.
     for edit in (lambda d: d.pop("info"), lambda d: d["paths"]["/"]["get"].update(responses=[]),
                  lambda d: d["paths"]["/v1/jobs/{id}"]["get"]["parameters"][0].pop("in")):
@@ -45,10 +52,14 @@ def every(value, path=()):
         yield from every(inner, path + (key,))
 
 
-def test_every_reference_leads_somewhere(doc):
-    refs = [v["$ref"] for _, v in every(doc) if isinstance(v, dict) and isinstance(v.get("$ref"), str)]
+def references(doc):
+    return [v["$ref"] for _, v in every(doc) if isinstance(v, dict) and isinstance(v.get("$ref"), str)]
+
+
+def test_every_reference_leads_somewhere(each_doc):
+    refs = references(each_doc)
     assert len(refs) > 50
-    resolver = jsonschema.RefResolver("", doc)
+    resolver = jsonschema.RefResolver("", each_doc)
     for ref in set(refs):
         resolver.resolve(ref)
 
@@ -56,12 +67,13 @@ def test_every_reference_leads_somewhere(doc):
 def test_every_schema_is_json_schema(doc):
     for schema in doc["components"]["schemas"].values():
         jsonschema.Draft202012Validator.check_schema(schema)
-    used = {v["$ref"].rpartition("/")[2] for _, v in every(doc) if isinstance(v, dict) and isinstance(v.get("$ref"), str)}
+    both = references(doc) + references(openapi_check.document(direct=True).json)
+    used = {ref.rpartition("/")[2] for ref in both}
     assert set(doc["components"]["schemas"]) <= used, "schemas that nothing names"
 
 
-def test_operations_are_whole(doc):
-    operations = [(path, method, o) for path, item in doc["paths"].items() for method, o in item.items()]
+def test_operations_are_whole(each_doc):
+    operations = [(path, method, o) for path, item in each_doc["paths"].items() for method, o in item.items()]
     ids = [o["operationId"] for _, _, o in operations]
     assert len(set(ids)) == len(ids)
     for path, method, o in operations:
