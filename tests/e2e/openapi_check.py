@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
 Holds answers of the API against its OpenAPI document: status, media type, headers and body. Whatever the document does not
-describe is an AssertionError. `check` is called for every answer that the helpers of steno_server.py and the modules
+describe is an AssertionError. So are messages of WebSockets and event streams (check_message). `check` is called for every answer that the helpers of steno_server.py and the modules
 `requests` and `httpx` get in these tests; what goes past them (curl, our own command) is not looked at.
 """
 
@@ -9,17 +9,19 @@ import functools
 import json
 import re
 import subprocess
+import threading
 
 import jsonschema
 
 # Media types whose bodies are JSON.
 JSON = re.compile(r"application/(.+\+)?json$")
+STREAM = "text/event-stream"
 
 
 class Document:
     def __init__(self, text):
         self.json = json.loads(text)
-        self.resolver = jsonschema.RefResolver("", self.json)
+        self.local = threading.local()  # a resolver is for one thread
         self.paths = []
         for template, item in self.json["paths"].items():
             pattern = re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(template))
@@ -38,7 +40,9 @@ class Document:
         return known, None
 
     def validate(self, value, schema):
-        jsonschema.Draft202012Validator(schema, resolver=self.resolver).validate(value)
+        if not hasattr(self.local, "resolver"):
+            self.local.resolver = jsonschema.RefResolver("", self.json)
+        jsonschema.Draft202012Validator(schema, resolver=self.local.resolver).validate(value)
 
 
 # Where direct services listen, as host:port: their answers are looked at by their own document.
@@ -58,6 +62,27 @@ def check_problem(doc, status, headers, body):
     problem = json.loads(body)
     doc.validate(problem, {"$ref": "#/components/schemas/Problem"})
     assert problem["status"] == status
+
+
+def check_value(doc, value, schema, where):
+    try:
+        doc.validate(value, schema)
+    except jsonschema.ValidationError as e:
+        raise AssertionError(f"{where}: not as the document says: {e.message} at {list(e.absolute_path)}") from e
+
+
+def check_message(path, text, method="GET"):
+    """A message of the WebSocket at `path`, or the data of an event of the stream there; gives what it holds."""
+    doc, path = document(), path.partition("?")[0]
+    _, operation = doc.operation(method.lower(), path)
+    assert operation, f"{method} {path} is not in the document"
+    responses = operation["responses"]
+    message = responses["101"]["x-message"] if "101" in responses else responses["200"]["content"][STREAM]
+    if text == "[DONE]" and "101" not in responses:
+        return text
+    value = json.loads(text)
+    check_value(doc, value, message["schema"], f"a message of {path}")
+    return value
 
 
 def check(method, path, status, headers, body, direct=False):
@@ -90,10 +115,11 @@ def check(method, path, status, headers, body, direct=False):
     kind = headers.get("content-type", "").partition(";")[0].strip()
     assert kind in content, f"{where}: {kind!r} is not in the document, only {list(content)}"
     if JSON.match(kind) and "schema" in content[kind]:
-        try:
-            doc.validate(json.loads(body), content[kind]["schema"])
-        except jsonschema.ValidationError as e:
-            raise AssertionError(f"{where}: not as the document says: {e.message} at {list(e.absolute_path)}") from e
+        check_value(doc, json.loads(body), content[kind]["schema"], where)
+    elif kind == STREAM:
+        for line in body.decode().splitlines():
+            if line.startswith("data: "):
+                check_message(path, line[len("data: "):], method)
 
 
 REQUEST = re.compile(rb"([A-Z]+) (/[!-~]*) HTTP/1\.1\r\n")

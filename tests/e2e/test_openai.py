@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import openapi_check
 import pytest
 from steno_server import FIXTURE, QUICK, ROOT, Server, multipart, read_answers, wait_for
 
@@ -357,7 +358,7 @@ def stream(server, data=None, **fields):
     assert "\r\nContent-Type: text/event-stream" in head and "\r\nX-Job-Id: " in head
     events = [e for e in rest.split("\n\n") if e and not e.startswith(":")]
     assert all(e.startswith("data: ") and "\n" not in e for e in events), rest
-    return [e if e == "[DONE]" else json.loads(e) for e in (e[len("data: "):] for e in events)]
+    return [openapi_check.check_message(TRANSCRIPTIONS, e[len("data: "):], "POST") for e in events]
 
 
 def check_stream(events):

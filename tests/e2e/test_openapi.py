@@ -117,6 +117,27 @@ def test_what_the_document_does_not_describe_fails(method, path, status, kind, b
         openapi_check.check(method, path, status, {"x-request-id": "1", "content-type": kind}, body)
 
 
+JOBS, ID = "/v1/jobs/x", "01a20200-06f7-759f-84ff-46d2b7b4ac6b"
+POSITION = {"type": "position", "seq": 1, "position": 2}
+DELTA = {"type": "transcript.text.delta", "delta": "x"}
+QUEUE_DATA = {"status": "queued", "progress": 0, "message": "x", "queue_position": 1, "error": None}
+QUEUE = {"type": "task_update", "task_id": ID, "seq": 1, "data": QUEUE_DATA}
+AUDIO_TEXT = {"job_id": ID, "type": "job_update", "seq": 1, "status": "pending", "progress": 0, "message": "x"}
+
+
+@pytest.mark.parametrize("method, path, message, wrong", [
+    ("GET", f"{JOBS}/ws", POSITION, POSITION | {"position": "2"}),
+    ("GET", f"{JOBS}/events", POSITION, POSITION | {"more": 1}),
+    ("GET", "/ws/x", QUEUE, QUEUE | {"data": QUEUE_DATA | {"status": "pending"}}),
+    ("GET", "/api/v1/job/ws/x", AUDIO_TEXT, AUDIO_TEXT | {"status": "queued"}),
+    ("POST", "/v1/audio/transcriptions", DELTA, DELTA | {"type": "delta"}),
+])
+def test_messages_that_the_document_does_not_describe_fail(method, path, message, wrong):
+    assert openapi_check.check_message(path, json.dumps(message), method) == message
+    with pytest.raises(AssertionError):
+        openapi_check.check_message(path, json.dumps(wrong), method)
+
+
 # The pages that show it: part of the program or not, as it was built.
 
 
