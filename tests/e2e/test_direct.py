@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The direct service: a submission is answered with the text."""
+"""direct: the direct service beside the queue service: a submission is answered with the text."""
 
 import json
 import re

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""OpenAI's routes, byte by byte; test_openai_client.py has OpenAI's own client do the same."""
+"""openai: OpenAI's routes, byte by byte; test_openai_client.py has OpenAI's own client do the same."""
 
 import json
 import math

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""OpenAI's own client for Python against the server: what it sends, and what it makes of the answers."""
+"""openai: OpenAI's own client for Python against the server: what it sends, and what it makes of the answers."""
 
 import concurrent.futures
 import shutil

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""OpenAI's own client for Node.js against the server, where npm is there."""
+"""openai: OpenAI's own client for Node.js against the server, where npm is there."""
 
 import json
 import shutil

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -101,6 +102,14 @@ def test_form_fields_and_options_are_there(doc):
     assert form["required"] == ["file"]
     query = {p["name"] for p in doc["paths"]["/v1/jobs"]["post"]["parameters"] if p["in"] == "query"}
     assert query == set(form["properties"]) - {"file"} | {"filename"}
+
+
+def test_every_api_has_a_file_of_tests_that_names_it(doc):
+    tags = {tag.split()[0] for d in (doc, openapi_check.document(direct=True).json) for item in d["paths"].values()
+            for o in item.values() for tag in o["tags"]}
+    heads = [path.read_text().split('"""')[1] for path in Path(__file__).parent.glob("test_*.py")]
+    named = {head.partition(":")[0].replace(" ", "_") for head in heads}
+    assert tags <= named
 
 
 @pytest.mark.parametrize("method, path, status, kind, body", [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The dialect of the queue service: tasks, queue status, and the page that watches a task."""
+"""queue: the routes of a queue service: tasks, queue status, and the page that watches a task."""
 
 import time
 
