@@ -3,11 +3,11 @@
 
 import time
 
+import live_client
 import pytest
 import requests
 
 from dialects import SOUND, UNKNOWN, follow, poll, recording, whisper_models
-from live_client import execute
 from steno_server import Server, wait_for
 
 
@@ -75,7 +75,7 @@ def paced():
     whole = Server("--engine=null")
     task_id = submit(whole).json()["task_id"]
     poll(lambda: task(whole, task_id), "completed")
-    execute(whole, ("UPDATE results SET processing_ms = 8000",))
+    live_client.execute(whole, ("UPDATE results SET processing_ms = 8000",))
     assert whole.stop() == 0
     api = Server(role="api", data=whole.data)
     yield api
@@ -99,8 +99,8 @@ def test_estimated_time_of_what_waits(paced):
 def test_estimated_time_of_a_running_task(paced, done, of, estimate):
     task_id = submit(paced).json()["task_id"]
     started = time.time() - 3
-    execute(paced, ("UPDATE jobs SET state = 'processing', started_at = ?, chunks_done = ?, chunks_total = ? WHERE id = ?",
-                    int(started * 1000), done, of, task_id))
+    live_client.execute(paced, ("UPDATE jobs SET state = 'processing', started_at = ?, chunks_done = ?, chunks_total = ? "
+                                "WHERE id = ?", int(started * 1000), done, of, task_id))
     before, shown, after = time.time(), task(paced, task_id), time.time()
     least, most = sorted(estimate(t - started) for t in (before, after))
     assert shown["status"] == "processing" and least - 0.01 <= shown["estimated_time"] <= most + 0.01
