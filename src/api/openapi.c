@@ -51,41 +51,49 @@ static void write_operation(struct jsonw *w, const struct route *r)
     jw_close(w, '}');
 }
 
-static bool first_of_pattern(const struct route *r)
+/* Of the same path at the same listeners. */
+static bool beside(const struct route *a, const struct route *b)
+{
+    return (a->flags & ROUTE_DIRECT) == (b->flags & ROUTE_DIRECT) && strcmp(a->pattern, b->pattern) == 0;
+}
+
+static bool first_of_path(const struct route *r)
 {
     for (const struct route *o = api_routes; o < r; o++)
-        if (strcmp(o->pattern, r->pattern) == 0)
+        if (beside(o, r))
             return false;
     return true;
 }
 
-static void write_paths(struct jsonw *w)
+static void write_paths(struct jsonw *w, bool direct)
 {
     jw_open(w, "paths", '{');
     for (const struct route *r = api_routes; r->method; r++) {
-        if ((r->flags & ROUTE_DIRECT) || !first_of_pattern(r))
+        if (direct != !!(r->flags & ROUTE_DIRECT) || !first_of_path(r))
             continue;
         jw_open(w, r->pattern, '{');
         for (const struct route *o = r; o->method; o++)
-            if (!(o->flags & ROUTE_DIRECT) && strcmp(o->pattern, r->pattern) == 0)
+            if (beside(o, r))
                 write_operation(w, o);
         jw_close(w, '}');
     }
     jw_close(w, '}');
 }
 
-void openapi_write(struct buf *b, const char *version)
+void openapi_write(struct buf *b, const char *version, bool direct)
 {
     struct jsonw w = {b, false};
     jw_open(&w, NULL, '{');
     jw_str(&w, "openapi", "3.1.0");
     jw_open(&w, "info", '{');
-    jw_str(&w, "title", "steno");
+    jw_str(&w, "title", direct ? "steno: the direct service" : "steno");
     jw_str(&w, "version", version);
-    jw_str(&w, "description", "Speech to text: hand over a recording, watch the work, fetch the transcript.");
+    jw_str(&w, "description",
+           direct ? "Speech to text: hand over a recording, and be answered with its text."
+                  : "Speech to text: hand over a recording, watch the work, fetch the transcript.");
     jw_raw(&w, "license", "{\"name\":\"MIT\",\"identifier\":\"MIT\"}");
     jw_close(&w, '}');
-    write_paths(&w);
+    write_paths(&w, direct);
     jw_open(&w, "components", '{');
     openapi_write_schemas(&w);
     openapi_write_headers(&w);

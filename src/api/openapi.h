@@ -10,10 +10,11 @@
  *   "202:Job"                      status 202 with JSON of the schema `Job`
  *   "200:Status 204"               or 204 without a body
  *   "200:*"                        a transcript in any of our formats
- *   "200@text/event-stream"        a body of another type than JSON; "200:String@text/plain" with a schema
+ *   "200@text/csv"                 a body of another type than JSON; "200:String@text/plain" with a schema, which
+ *                                  of text/event-stream is that of each event's data
  *   "<PresignRequest 200:Presign"  a BODY_JSON route: the body it takes
  *   "409"                          a refusal with that status, beside those that any route may send
- *   "101"                          a WebSocket opens
+ *   "101:Update"                   a WebSocket opens; each message is JSON of the schema `Update` (x-message)
  *
  * Refusals have the dialect's `error_schema`. What any route may send is known here: 400, 413, 500, 501, 503; 404 with
  * a {} in the pattern; 408, 409, 415 and 422 with an upload. A dialect that words them with other statuses lists those.
@@ -34,6 +35,8 @@
 
 #include "base/buf.h"
 
+#include <stdbool.h>
+
 /* Texts from src/api/openapi/: made by the build, sorted by nothing, ended by a row without a name. */
 struct openapi_part {
     const char *name, *json;
@@ -44,7 +47,7 @@ enum { OPENAPI_MAX = 4 << 20 };
 
 /* The JSON of a part; NULL when there is none of that name. */
 const char *openapi_find(const struct openapi_part *parts, const char *name);
-/* Appends the document. */
-void openapi_write(struct buf *b, const char *version);
+/* Appends the document: of the direct service's routes, or of all others. Both have all schemas. */
+void openapi_write(struct buf *b, const char *version, bool direct);
 
 #endif

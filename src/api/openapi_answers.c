@@ -64,7 +64,7 @@ static void write_description(struct jsonw *w, unsigned status)
         unsigned status;
         const char *text;
     } known[] = {
-        {101, "The WebSocket is open."},
+        {101, "The WebSocket is open; `x-message` is what each message from the server is."},
         {200, "Here it is."},
         {201, "Made."},
         {202, "Accepted."},
@@ -157,6 +157,10 @@ static void write_answer(struct jsonw *w, const struct route *r, unsigned status
     for (const char *p = r->answers; (p = next_answer(p, &a));) {
         if (a.status != status || (!*a.schema && !*a.type))
             continue;
+        if (status == 101) {
+            openapi_write_content(w, "x-message", a.schema);
+            continue;
+        }
         if (!open)
             jw_open(w, "content", '{');
         open = true;

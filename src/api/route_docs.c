@@ -43,7 +43,7 @@ static const struct docs_file start_files[] = {
 int route_openapi(struct request *rq, struct err *err)
 {
     CLEANUP(buf_clear) struct buf b = BUF_INIT(OPENAPI_MAX);
-    openapi_write(&b, rq->api->o.version);
+    openapi_write(&b, rq->api->o.version, rq->direct);
     int rc = answer_give(&rq->answer, &b, err);
     rq->answer.status = 200;
     rq->answer.content_type = "application/json";

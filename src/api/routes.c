@@ -8,7 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define OPENAI_ANSWERS "200:OpenAiTranscription 200:String@text/plain 200:String@text/vtt 200@text/event-stream 404 504"
+#define OPENAI_ANSWERS \
+    "200:OpenAiTranscription 200:String@text/plain 200:String@text/vtt 200:OpenAiEvent@text/event-stream 404 504"
 
 const struct route api_routes[] = {
     {"GET", "/", &dialect_native, route_root, BODY_NONE, 0, "", "what this server is, with links", "200:Root"},
@@ -26,9 +27,9 @@ const struct route api_routes[] = {
      "format max_line_width max_line_count max_words_per_line highlight_words",
      "the transcript, in the format that `format` or the Accept header names", "200:* 304 406 409 410"},
     {"GET", "/v1/jobs/{id}/events", &dialect_native, route_job_events, BODY_NONE, 0, "since",
-     "live updates as server-sent events", "200@text/event-stream 204"},
+     "live updates as server-sent events", "200:LiveMessage@text/event-stream 204"},
     {"GET", "/v1/jobs/{id}/ws", &dialect_native, route_job_websocket, BODY_NONE, 0, "since",
-     "live updates over a WebSocket", "101 403 426"},
+     "live updates over a WebSocket", "101:LiveMessage 403 426"},
     {"POST", "/v1/uploads", &dialect_native, route_new_upload, BODY_JSON, ROUTE_STORAGE, "",
      "a URL by which the client puts a recording into storage itself", "<UploadRequest 201:Upload 415"},
     {"PUT", "/v1/uploads/{id}/content", &dialect_native, route_put_upload, BODY_OBJECT, 0, "expires signature",
@@ -101,7 +102,7 @@ const struct route api_routes[] = {
      "state and result of a task, its place in the queue and the time it still takes", "200:QueueTask"},
     {"DELETE", "/task/{id}", &dialect_queue, queue_cancel, BODY_NONE, 0, "", "cancel a task", "200:QueueCancelled 409"},
     {"GET", "/ws/{id}", &dialect_queue, queue_websocket, BODY_NONE, 0, "since", "live updates over a WebSocket",
-     "101 403 422 426"},
+     "101:QueueUpdate 403 422 426"},
     {"GET", "/queue/status", &dialect_queue, queue_status, BODY_NONE, 0, "", "how many tasks wait and run",
      "200:QueueStatus"},
 
@@ -114,18 +115,20 @@ const struct route api_routes[] = {
     {"GET", "/api/v1/job/status/{id}", &dialect_audio_text, audio_text_status, BODY_NONE, 0, "",
      "state and text of a job", "200:AudioTextJob"},
     {"GET", "/api/v1/job/ws/{id}", &dialect_audio_text, audio_text_websocket, BODY_NONE, 0, "since",
-     "live updates over a WebSocket", "101 403 422 426"},
+     "live updates over a WebSocket", "101:AudioTextUpdate 403 422 426"},
     {"GET", "/api/v1/job/read", &dialect_audio_text, audio_text_list, BODY_NONE, 0, "limit offset",
      "list jobs with their texts, the newest first", "200:AudioTextJobs 422"},
     {"GET", "/api/v1", &dialect_audio_text, audio_text_health, BODY_NONE, ROUTE_PROBE, "",
      "is everything well; always 200 while serving", "200:AudioTextHealth"},
 
     {"POST", "/transcribe", &dialect_direct, direct_transcribe, BODY_UPLOAD, ROUTE_DIRECT, "",
-     "submit a recording and wait for its text", ""},
+     "submit a recording and wait for its text", "200:DirectText 200:String@text/plain 410 504"},
     {"GET", "/health", &dialect_direct, direct_health, BODY_NONE, ROUTE_DIRECT | ROUTE_PROBE, "",
-     "is everything well; always 200 while serving", ""},
+     "is everything well; always 200 while serving", "200:DirectHealth"},
     {"GET", "/config", &dialect_direct, direct_config, BODY_NONE, ROUTE_DIRECT, "",
-     "limits, and what engines there are", ""},
+     "limits, and what engines there are", "200:DirectConfig"},
+    {"GET", "/openapi.json", &dialect_direct, route_openapi, BODY_NONE, ROUTE_DIRECT, "",
+     "this API as an OpenAPI document", "200:OpenAPI"},
     {0},
 };
 

@@ -5,10 +5,9 @@
 
 int cmd_openapi(struct app *app, int argc, char **argv, struct err *err)
 {
-    (void)app;
     (void)argc;
     (void)argv;
     CLEANUP(buf_clear) struct buf b = BUF_INIT(OPENAPI_MAX);
-    openapi_write(&b, STENO_VERSION);
+    openapi_write(&b, STENO_VERSION, app_has(app, "direct"));
     return app_print(&b, err);
 }

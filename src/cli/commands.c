@@ -96,6 +96,11 @@ static const struct cmd_flag cleanup_flags[] = {
     {0},
 };
 
+static const struct cmd_flag openapi_flags[] = {
+    {"direct", 0, NULL, "that of the direct service, which has a listener of its own"},
+    {0},
+};
+
 static const struct cmd_flag model_pull_flags[] = {
     {"sha256", 0, "SUM", "what the file's SHA-256 must be (default: what the server says, where it does)"},
     {"force", 0, NULL, "get it again although it is there"},
@@ -222,7 +227,7 @@ const struct cmd commands[] = {
      "MODEL is a name such as base.en, looked up in the model folder (setting model_path), or a path with a '/'; "
      "without "
      "one every model in the folder is measured. Run it on an idle machine."},
-    {"openapi", "", "print the OpenAPI document of the HTTP API", 0, NULL, cmd_openapi,
+    {"openapi", "", "print the OpenAPI document of the HTTP API", 0, openapi_flags, cmd_openapi,
      "The same that a server gives out at /openapi.json."},
     {"version", "", "print the version", 0, version_flags, cmd_version, NULL},
     {"help", "[COMMAND] [SUBCOMMAND]", "explain a command; 'steno help settings' explains all settings", 0, NULL,

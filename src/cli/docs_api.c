@@ -78,7 +78,7 @@ void docs_api(struct buf *b)
     buf_adds(b, "# The HTTP API: reference\n\nMade from the program's tables by `make docs`. "
                 "[api-guide.md](api-guide.md) explains how to "
                 "use it; `steno openapi` and `GET /openapi.json` give all of it, with every schema, as an OpenAPI 3.1 "
-                "document.\n\n");
+                "document; the routes of the direct service have one of their own (`steno openapi --direct`).\n\n");
     add_routes(b);
     add_fields(b);
     add_formats(b);

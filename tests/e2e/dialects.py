@@ -2,10 +2,10 @@
 """What the tests of the dialects share."""
 
 import asyncio
-import json
 import subprocess
 import time
 
+import openapi_check
 import websockets
 
 from steno_server import FIXTURE
@@ -46,7 +46,7 @@ def follow(server, path, on_message=None):
         async with websockets.connect(f"ws://{server.host}:{server.port}{path}", open_timeout=60) as ws:
             try:
                 while True:
-                    seen.append(json.loads(await asyncio.wait_for(ws.recv(), 120)))
+                    seen.append(openapi_check.check_message(path, await asyncio.wait_for(ws.recv(), 120)))
                     if on_message:
                         await asyncio.get_running_loop().run_in_executor(None, on_message, seen[-1])
             except websockets.ConnectionClosed as e:

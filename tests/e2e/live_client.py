@@ -14,6 +14,7 @@ import sys
 import threading
 
 sys.path.append("/usr/lib/python3/dist-packages")
+import openapi_check  # noqa: E402
 import websocket  # noqa: E402
 
 from backends import POSTGRES  # noqa: E402
@@ -23,10 +24,12 @@ TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 
 class Follower:
-    """What came: `messages`, and when it is over `closed`: the close code, None for an event stream, or an error."""
+    """What came: `messages`, and when it is over `closed`: the close code, None for an event stream, or an error. A
+    message that the OpenAPI document does not describe ends it, and fails whoever waits."""
 
-    def __init__(self):
-        self.messages, self.closed, self.over = [], None, threading.Event()
+    def __init__(self, path):
+        self.path = path
+        self.messages, self.closed, self.over, self.wrong = [], None, threading.Event(), None
         self.thread = threading.Thread(target=self.run, daemon=True)
 
     def run(self):
@@ -34,15 +37,23 @@ class Follower:
             self.read()
         except (OSError, websocket.WebSocketException) as e:
             self.closed = e
+        except AssertionError as e:
+            self.wrong = e
         finally:
             self.over.set()
 
+    def look(self):
+        if self.wrong:
+            raise self.wrong
+        return self.messages
+
     def wait_over(self, timeout=120):
         assert self.over.wait(timeout), f"not over within {timeout} s: {self.messages}"
+        self.look()
         return self
 
     def wait_message(self, kind, timeout=60):
-        return wait_for(f"a message '{kind}'", lambda: next((m for m in self.messages if m["type"] == kind), None), timeout)
+        return wait_for(f"a message '{kind}'", lambda: next((m for m in self.look() if m["type"] == kind), None), timeout)
 
     def of(self, kind):
         return [m for m in self.messages if m["type"] == kind]
@@ -61,9 +72,9 @@ class Socket(Follower):
     """A WebSocket. It answers pings as long as it reads."""
 
     def __init__(self, server, job_id, query="", path="/v1/jobs/{}/ws"):
-        super().__init__()
+        super().__init__(path.format(job_id))
         self.reason = None
-        self.ws = websocket.create_connection(f"ws://{server.host}:{server.port}{path.format(job_id)}{query}", timeout=120)
+        self.ws = websocket.create_connection(f"ws://{server.host}:{server.port}{self.path}{query}", timeout=120)
         self.thread.start()
 
     def read(self):
@@ -77,7 +88,7 @@ class Socket(Follower):
             if opcode == PING:
                 self.messages.append({"type": "ping"})
             if opcode == TEXT:
-                self.messages.append(json.loads(data))
+                self.messages.append(openapi_check.check_message(self.path, data.decode()))
 
     def close(self):
         self.ws.close()
@@ -87,11 +98,11 @@ class Stream(Follower):
     """Server-sent events; `ids` are those of the messages, `head` the answer's."""
 
     def __init__(self, server, job_id, query="", headers=(), path="/v1/jobs/{}/events"):
-        super().__init__()
+        super().__init__(path.format(job_id))
         self.ids, self.comments, self.head, self.retry = [], 0, None, None
         self.socket = server.connect(timeout=120)
         lines = "".join(f"{k}: {v}\r\n" for k, v in dict(headers).items())
-        self.socket.sendall(f"GET {path.format(job_id)}{query} HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode())
+        self.socket.sendall(f"GET {self.path}{query} HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode())
         self.thread.start()
 
     def read(self):
@@ -108,7 +119,7 @@ class Stream(Follower):
                 event[name] = value
             elif line == b"\n" and "data" in event:
                 self.ids.append(int(event["id"]))
-                self.messages.append(json.loads(event["data"]))
+                self.messages.append(openapi_check.check_message(self.path, event["data"]))
                 event = {}
 
     def close(self):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every route of the API, as a client meets it."""
+"""native: every route of steno's own API, as a client meets it."""
 
 import concurrent.futures
 import http.client

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The dialect whose clients put recordings into storage themselves and then start a job on them."""
+"""audio text: the routes of a back end whose clients put recordings into storage themselves and then start a job on them."""
 
 import subprocess
 

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""The direct service: a submission is answered with the text."""
+"""direct: the direct service beside the queue service: a submission is answered with the text."""
 
-import socket
+import json
 import re
+import socket
 import threading
 
+import openapi_check
 import pytest
 import requests
 
@@ -34,17 +36,10 @@ def idle():
     s.close()
 
 
-# The OpenAPI document is about the other routes: answers of these are looked at here alone.
-send = getattr(requests.Session.request, "__wrapped__", requests.Session.request)
-
-
-@pytest.fixture(autouse=True)
-def unwatched(monkeypatch):
-    monkeypatch.setattr(requests.Session, "request", send)
-
-
 def direct_url(server):
-    return "http://" + re.search(r"direct service listening on (?:http://)?(\S+)", server.log()).group(1)
+    listener = re.search(r"direct service listening on (?:http://)?([^\s/]+)", server.log()).group(1)
+    openapi_check.direct_listeners.add(listener)
+    return "http://" + listener
 
 
 def transcribe(server, name="talk.mp3", content=SOUND, slash="/", headers=None, **fields):
@@ -121,6 +116,24 @@ def test_the_other_routes_are_elsewhere(server):
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST, OPTIONS")
     assert answer.json() == {"detail": "Method Not Allowed"}
     assert requests.get(server.url + "/config", timeout=60).status_code == 404
+
+
+def test_its_own_document(server):
+    answer = requests.get(direct_url(server) + "/openapi.json", timeout=60)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    doc = openapi_check.document(direct=True).json
+    assert answer.json() == doc
+    assert {(path, method) for path, item in doc["paths"].items() for method in item} == {
+        ("/transcribe", "post"), ("/health", "get"), ("/config", "get"), ("/openapi.json", "get")}
+
+
+@pytest.mark.parametrize("path", ["/health", "/config", "/transcribe"])
+def test_answers_are_held_against_it(server, path):
+    """An answer with a member that it does not describe is refused."""
+    method, body = ("POST", {}) if path == "/transcribe" else ("GET", requests.get(direct_url(server) + path, timeout=60).json())
+    with pytest.raises(AssertionError, match="not as the document says"):
+        openapi_check.check(method, path, 200, {"x-request-id": "1", "content-type": "application/json"},
+                            json.dumps(body | {"more": 1}), direct=True)
 
 
 def open_request(server):

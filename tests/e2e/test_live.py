@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Live updates: what followers of a job are told, over WebSocket and as server-sent events, whatever happens meanwhile."""
+"""native: live updates: what followers of a job are told, over WebSocket and as server-sent events, whatever happens meanwhile."""
 
 import asyncio
 import concurrent.futures

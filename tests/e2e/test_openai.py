@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""OpenAI's routes, byte by byte; test_openai_client.py has OpenAI's own client do the same."""
+"""openai: OpenAI's routes, byte by byte; test_openai_client.py has OpenAI's own client do the same."""
 
 import json
 import math
@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import openapi_check
 import pytest
 from live_client import execute
 from steno_server import FIXTURE, QUICK, ROOT, Server, multipart, read_answers, wait_for
@@ -366,7 +367,7 @@ def stream(server, data=None, **fields):
     assert "\r\nContent-Type: text/event-stream" in head and "\r\nX-Job-Id: " in head
     events = [e for e in rest.split("\n\n") if e and not e.startswith(":")]
     assert all(e.startswith("data: ") and "\n" not in e for e in events), rest
-    return [e if e == "[DONE]" else json.loads(e) for e in (e[len("data: "):] for e in events)]
+    return [openapi_check.check_message(TRANSCRIPTIONS, e[len("data: "):], "POST") for e in events]
 
 
 def check_stream(events):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""OpenAI's own client for Python against the server: what it sends, and what it makes of the answers."""
+"""openai: OpenAI's own client for Python against the server: what it sends, and what it makes of the answers."""
 
 import concurrent.futures
 import shutil
@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 
 import fetched
+import openapi_check
 import pytest
 from steno_server import FIXTURE, QUICK, Server, wait_for
 
 openai = fetched.python_client()
+openapi_check.watch_httpx()
 
 WAV = FIXTURE / "wav" / "03_commands.wav"
 SPOKEN = "open the red box. turn off the light please. where is the small dog?"

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -26,9 +27,16 @@ def doc():
     return openapi_check.document().json
 
 
+@pytest.fixture(scope="module", params=["main", "direct"])
+def each_doc(request):
+    """Also that of the direct service."""
+    return openapi_check.document(direct=request.param == "direct").json
+
+
 def test_the_document_is_openapi_3_1(doc):
     schema = jsonschema.Draft202012Validator(fetched.openapi_schema())
-    schema.validate(doc)
+    for each in (doc, openapi_check.document(direct=True).json):
+        schema.validate(each)
     # The schema is of use only when it refuses something.
     for edit in (lambda d: d.pop("info"), lambda d: d["paths"]["/"]["get"].update(responses=[]),
                  lambda d: d["paths"]["/v1/jobs/{id}"]["get"]["parameters"][0].pop("in")):
@@ -45,10 +53,14 @@ def every(value, path=()):
         yield from every(inner, path + (key,))
 
 
-def test_every_reference_leads_somewhere(doc):
-    refs = [v["$ref"] for _, v in every(doc) if isinstance(v, dict) and isinstance(v.get("$ref"), str)]
+def references(doc):
+    return [v["$ref"] for _, v in every(doc) if isinstance(v, dict) and isinstance(v.get("$ref"), str)]
+
+
+def test_every_reference_leads_somewhere(each_doc):
+    refs = references(each_doc)
     assert len(refs) > 50
-    resolver = jsonschema.RefResolver("", doc)
+    resolver = jsonschema.RefResolver("", each_doc)
     for ref in set(refs):
         resolver.resolve(ref)
 
@@ -56,12 +68,13 @@ def test_every_reference_leads_somewhere(doc):
 def test_every_schema_is_json_schema(doc):
     for schema in doc["components"]["schemas"].values():
         jsonschema.Draft202012Validator.check_schema(schema)
-    used = {v["$ref"].rpartition("/")[2] for _, v in every(doc) if isinstance(v, dict) and isinstance(v.get("$ref"), str)}
+    both = references(doc) + references(openapi_check.document(direct=True).json)
+    used = {ref.rpartition("/")[2] for ref in both}
     assert set(doc["components"]["schemas"]) <= used, "schemas that nothing names"
 
 
-def test_operations_are_whole(doc):
-    operations = [(path, method, o) for path, item in doc["paths"].items() for method, o in item.items()]
+def test_operations_are_whole(each_doc):
+    operations = [(path, method, o) for path, item in each_doc["paths"].items() for method, o in item.items()]
     ids = [o["operationId"] for _, _, o in operations]
     assert len(set(ids)) == len(ids)
     for path, method, o in operations:
@@ -91,6 +104,14 @@ def test_form_fields_and_options_are_there(doc):
     assert query == set(form["properties"]) - {"file"} | {"filename"}
 
 
+def test_every_api_has_a_file_of_tests_that_names_it(doc):
+    tags = {tag.split()[0] for d in (doc, openapi_check.document(direct=True).json) for item in d["paths"].values()
+            for o in item.values() for tag in o["tags"]}
+    heads = [path.read_text().split('"""')[1] for path in Path(__file__).parent.glob("test_*.py")]
+    named = {head.partition(":")[0].replace(" ", "_") for head in heads}
+    assert tags <= named
+
+
 @pytest.mark.parametrize("method, path, status, kind, body", [
     ("GET", "/v1/jobs", 418, "application/json", b"{}"),
     ("GET", "/v1/jobs", 200, "text/plain", b"{}"),
@@ -103,6 +124,27 @@ def test_form_fields_and_options_are_there(doc):
 def test_what_the_document_does_not_describe_fails(method, path, status, kind, body):
     with pytest.raises(AssertionError):
         openapi_check.check(method, path, status, {"x-request-id": "1", "content-type": kind}, body)
+
+
+JOBS, ID = "/v1/jobs/x", "01a20200-06f7-759f-84ff-46d2b7b4ac6b"
+POSITION = {"type": "position", "seq": 1, "position": 2}
+DELTA = {"type": "transcript.text.delta", "delta": "x"}
+QUEUE_DATA = {"status": "queued", "progress": 0, "message": "x", "queue_position": 1, "error": None}
+QUEUE = {"type": "task_update", "task_id": ID, "seq": 1, "data": QUEUE_DATA}
+AUDIO_TEXT = {"job_id": ID, "type": "job_update", "seq": 1, "status": "pending", "progress": 0, "message": "x"}
+
+
+@pytest.mark.parametrize("method, path, message, wrong", [
+    ("GET", f"{JOBS}/ws", POSITION, POSITION | {"position": "2"}),
+    ("GET", f"{JOBS}/events", POSITION, POSITION | {"more": 1}),
+    ("GET", "/ws/x", QUEUE, QUEUE | {"data": QUEUE_DATA | {"status": "pending"}}),
+    ("GET", "/api/v1/job/ws/x", AUDIO_TEXT, AUDIO_TEXT | {"status": "queued"}),
+    ("POST", "/v1/audio/transcriptions", DELTA, DELTA | {"type": "delta"}),
+])
+def test_messages_that_the_document_does_not_describe_fail(method, path, message, wrong):
+    assert openapi_check.check_message(path, json.dumps(message), method) == message
+    with pytest.raises(AssertionError):
+        openapi_check.check_message(path, json.dumps(wrong), method)
 
 
 # The pages that show it: part of the program or not, as it was built.

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The dialect of /transcribe/ and /jobs/, as its documents' commands and a client with requests use it."""
+"""pool: the routes of a service with a pool of models, /transcribe/, /jobs/ and /admin/, as its documents' commands and a client
+with requests use them."""
 
 import json
 import subprocess

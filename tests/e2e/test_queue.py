@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The dialect of the queue service: tasks, queue status, and the page that watches a task."""
+"""queue: the routes of a queue service: tasks, queue status, and the page that watches a task."""
 
+import time
+
+import live_client
 import pytest
 import requests
 
@@ -67,19 +70,41 @@ def test_the_newest_is_next(api):
         assert status["oldest_wait"] >= 0 and status["average_processing_time"] is None
 
 
-def test_estimated_time(server):
-    """Once something was done here, what waits is told how long."""
-    task_id = submit(server).json()["task_id"]
-    poll(lambda: task(server, task_id), "completed")
-    assert requests.get(server.url + "/queue/status", timeout=60).json()["average_processing_time"] is not None
-    assert server.stop() == 0
-    api = Server(role="api", data=server.data)
-    try:
-        first, second = (task(api, submit(api).json()["task_id"]) for _ in range(2))
-        assert first["estimated_time"] >= 0 and second["estimated_time"] >= first["estimated_time"]
-    finally:
-        api.close()
-        server.start()
+@pytest.fixture
+def paced():
+    """An api without a worker, where the task that was done took 8 seconds."""
+    whole = Server("--engine=null")
+    task_id = submit(whole).json()["task_id"]
+    poll(lambda: task(whole, task_id), "completed")
+    live_client.execute(whole, ("UPDATE results SET processing_ms = 8000",))
+    assert whole.stop() == 0
+    api = Server(role="api", data=whole.data)
+    yield api
+    api.close()
+    whole.close()
+
+
+def test_estimated_time_of_what_waits(paced):
+    """That of one task for each that is before it, and for itself."""
+    assert requests.get(paced.url + "/queue/status", timeout=60).json()["average_processing_time"] == 8
+    waiting = [task(paced, submit(paced).json()["task_id"]) for _ in range(3)]
+    assert [w["estimated_time"] for w in waiting] == [8, 16, 24]
+
+
+@pytest.mark.parametrize("done, of, estimate", [
+    (1, 4, lambda spent: 3 * spent),
+    (3, 4, lambda spent: spent / 3),
+    (0, 4, lambda spent: 8 - spent),  # what is known is how long others took
+    (0, 0, lambda spent: 8 - spent),
+], ids=["a quarter", "three quarters", "none yet", "no plan yet"])
+def test_estimated_time_of_a_running_task(paced, done, of, estimate):
+    task_id = submit(paced).json()["task_id"]
+    started = time.time() - 3
+    live_client.execute(paced, ("UPDATE jobs SET state = 'processing', started_at = ?, chunks_done = ?, chunks_total = ? "
+                                "WHERE id = ?", int(started * 1000), done, of, task_id))
+    before, shown, after = time.time(), task(paced, task_id), time.time()
+    least, most = sorted(estimate(t - started) for t in (before, after))
+    assert shown["status"] == "processing" and least - 0.01 <= shown["estimated_time"] <= most + 0.01
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How requests are sent: raw bodies, repeated submissions, waiting, conditions, other origins, ids."""
+"""native: how requests are sent: raw bodies, repeated submissions, waiting, conditions, other origins, ids."""
 
 import concurrent.futures
 import json

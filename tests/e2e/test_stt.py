@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The dialect of /api/stt, as its clients write their requests."""
+"""stt: the routes under /api/stt/, as their clients write their requests."""
 
 import subprocess
 

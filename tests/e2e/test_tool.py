@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The dialect of /api/v1/transcribe."""
+"""tool: the routes of a transcription tool, /api/v1/transcribe."""
 
 import subprocess
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Uploads past the API: a URL, the recording put there, and a job that names it."""
+"""native: uploads past the API: a URL, the recording put there, and a job that names it."""
 
 import concurrent.futures
 import hashlib
