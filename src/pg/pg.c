@@ -20,7 +20,8 @@
 #include <string.h>
 
 enum {
-    RING = 512, /* answers under way; two for each statement at most */
+    RING = 512,        /* answers under way; two for each statement at most */
+    SILENT_MS = 10000, /* a loss after this was the network giving up, more likely than the server hanging up */
 };
 
 static const struct log_ctx lc = {.component = "postgresql"};
@@ -38,6 +39,7 @@ struct pg_link {
     int64_t answer_ms;
     int note;
     bool lost;
+    bool silent;
     bool refused; /* the last failure was the server's word */
     enum pg_remedy remedy;
     bool stale; /* works, but its prepared statements do not */
@@ -69,6 +71,7 @@ static int lose(struct pg_link *l, struct err *err, const char *what)
 /* Waits until the socket has something to read (or room to write, when `write`), reads it. */
 static int wait_socket(struct pg_link *l, bool write, int64_t until_ms, struct err *err)
 {
+    int64_t began = clock_mono_ms();
     for (;;) {
         int64_t left = until_ms - clock_mono_ms();
         struct pollfd p = {.fd = PQsocket(l->c), .events = (short)(POLLIN | (write ? POLLOUT : 0))};
@@ -76,12 +79,16 @@ static int wait_socket(struct pg_link *l, bool write, int64_t until_ms, struct e
         if (got < 0 && errno != EINTR)
             return lose(l, err, "waiting failed");
         if (got > 0) {
-            if (p.revents & ~POLLOUT && !PQconsumeInput(l->c))
+            if (p.revents & ~POLLOUT && !PQconsumeInput(l->c)) {
+                l->silent = clock_mono_ms() - began >= SILENT_MS;
                 return lose(l, err, "the connection was lost");
+            }
             return 0;
         }
-        if (got == 0 && left <= 0)
+        if (got == 0 && left <= 0) {
+            l->silent = true;
             return lose(l, err, "no answer in time");
+        }
     }
 }
 
@@ -304,6 +311,11 @@ void pg_close(struct pg_link *l)
 bool pg_lost(const struct pg_link *l)
 {
     return l->lost;
+}
+
+bool pg_silent(const struct pg_link *l)
+{
+    return l->silent;
 }
 
 bool pg_alive(struct pg_link *l)

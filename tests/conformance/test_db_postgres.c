@@ -180,6 +180,89 @@ static void test_a_hanging_server_is_given_up(void **state)
     assert_int_equal(calls, 1);
 }
 
+struct held_read {
+    struct db *db;
+    pthread_barrier_t *all;
+    int rc;
+    struct err e;
+};
+
+static int wait_fn(struct db_tx *tx, void *arg, struct err *err)
+{
+    struct held_read *h = arg;
+    int rc = db_query(tx, "SELECT 1", DB_NO_ARGS, NULL, NULL, err);
+    pthread_barrier_wait(h->all);
+    return rc;
+}
+
+static void *read_held(void *arg)
+{
+    struct held_read *h = arg;
+    h->rc = db_read(h->db, wait_fn, h, &h->e);
+    return NULL;
+}
+
+/* Three reads at a time leave three connections. */
+static void make_idle(struct db *db)
+{
+    pthread_barrier_t all;
+    struct db_pool pool;
+    pthread_barrier_init(&all, NULL, 3);
+    struct held_read h[3] = {{db, &all, -1, ERR_INIT}, {db, &all, -1, ERR_INIT}, {db, &all, -1, ERR_INIT}};
+    fixture_threads(3, read_held, h, sizeof h[0]);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(h[i].rc, 0);
+    pthread_barrier_destroy(&all);
+    db_pool_figures(db, &pool);
+    assert_int_equal(pool.open, 3);
+    assert_int_equal(pool.busy, 0);
+}
+
+static int read_in_function(struct db *db, int *calls, struct err *err)
+{
+    return db_read(db, sleep_fn, calls, err);
+}
+
+static int read_statement(struct db *db, int *calls, struct err *err)
+{
+    (void)calls;
+    return db_read_stmt(db, &(struct db_stmt){.sql = "SELECT 1"}, err);
+}
+
+static int ping_when_the_clock_is_due(struct db *db, int *calls, struct err *err)
+{
+    int64_t ms;
+    (void)calls;
+    clock_sleep_ms(5500);
+    return db_ping(db, &ms, err);
+}
+
+/* Each of the idle connections looks alive: a call that tried them all would wait for each of them. */
+static void test_a_call_waits_once_for_a_hanging_server(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    char url[1200];
+    static int (*const reads[])(struct db *, int *, struct err *) = {read_in_function, read_statement,
+                                                                     ping_when_the_clock_is_due};
+    struct cutter *c = make_cutter(f, url, sizeof url);
+    struct db *db = NULL;
+    OK(db_open(&(struct db_opts){.url = url, .readers = 1, .pool = 4, .busy_ms = 1000, .answer_ms = 2000}, &db, &e));
+    for (size_t i = 0; i < ARRAY_LEN(reads); i++) {
+        struct db_pool pool;
+        int calls = 0;
+        make_idle(db);
+        cutter_stall(c, true);
+        FAILS(ERR_UNAVAILABLE, "no answer in time", reads[i](db, &calls, &e));
+        assert_in_range(calls, 0, 1); /* 0: the clock's round trip came first */
+        db_pool_figures(db, &pool);
+        assert_int_equal(pool.open, 0);
+        cutter_stall(c, false);
+    }
+    db_close(db);
+    cutter_free(c);
+}
+
 /* ---- the connection is cut at every message of every call ---- */
 
 struct op {
@@ -611,6 +694,7 @@ int main(void)
         STORED(test_calls_survive_a_restart_between_them),
         T(test_a_server_that_is_away_and_comes_back),
         T(test_a_hanging_server_is_given_up),
+        T(test_a_call_waits_once_for_a_hanging_server),
         STORED(test_a_connection_cut_at_every_message),
         T(test_a_deadlock_is_run_again),
         T(test_a_commit_that_is_refused_keeps_nothing),
