@@ -21,6 +21,7 @@
 
 enum {
     RING = 512,        /* answers under way; two for each statement at most */
+    SETUP_MS = 5000,   /* as connect_timeout: settings wait for nothing */
     SILENT_MS = 10000, /* a loss after this was the network giving up, more likely than the server hanging up */
 };
 
@@ -250,16 +251,33 @@ static void on_notice(void *arg, const PGresult *r)
     log_debug(&lc, "the server says: %s", text);
 }
 
+static int send_setup(struct pg_link *l, const char *setup, struct err *err)
+{
+    if (!PQsendQuery(l->c, setup))
+        return lose(l, err, "the connection was lost");
+    int rc = flush(l, err), failed = 0;
+    while (rc >= 0) {
+        PGresult *r = NULL;
+        rc = get_result(l, &r, err);
+        if (rc < 0 || !r)
+            break;
+        ExecStatusType status = PQresultStatus(r);
+        if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
+            pg_fail(r, "", err);
+            failed = err->code;
+        }
+        PQclear(r);
+    }
+    return rc < 0 ? rc : failed;
+}
+
+/* A pooler may let us in and then have no server for us. */
 static int run_setup(struct pg_link *l, const char *setup, struct err *err)
 {
-    PGresult *r = PQexec(l->c, setup);
-    ExecStatusType status = PQresultStatus(r);
-    int rc = 0;
-    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
-        pg_fail(r, "", err);
-        rc = PQstatus(l->c) == CONNECTION_BAD ? lose(l, err, "the connection was lost") : err->code;
-    }
-    PQclear(r);
+    int64_t ms = l->answer_ms;
+    l->answer_ms = MIN(ms, (int64_t)SETUP_MS);
+    int rc = send_setup(l, setup, err);
+    l->answer_ms = ms;
     return rc;
 }
 
@@ -286,9 +304,11 @@ int pg_open(const struct pg_opts *opts, struct pg_link **ret, struct err *err)
     PQsetNoticeReceiver(l->c, on_notice, NULL);
     if (PQstatus(l->c) != CONNECTION_OK)
         rc = lose(l, err, "cannot connect");
+    else if (PQsetnonblocking(l->c, 1) < 0)
+        rc = lose(l, err, "cannot connect without blocking");
     else if (opts->setup)
         rc = run_setup(l, opts->setup, err);
-    if (rc >= 0 && (PQsetnonblocking(l->c, 1) < 0 || !PQenterPipelineMode(l->c)))
+    if (rc >= 0 && !PQenterPipelineMode(l->c))
         rc = lose(l, err, "cannot start a pipeline");
     if (rc < 0) {
         pg_close(l);

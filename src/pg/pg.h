@@ -34,9 +34,10 @@ struct pg_link;
 struct pg_result; /* libpq's */
 
 struct pg_opts {
-    const char *url;   /* postgresql://..., with any option of libpq */
-    const char *name;  /* shown in pg_stat_activity */
-    const char *setup; /* statements without parameters, run after connecting; NULL: none */
+    const char *url;  /* postgresql://..., with any option of libpq */
+    const char *name; /* shown in pg_stat_activity */
+    /* Statements without parameters, run after connecting, that take no time (at most five seconds); NULL: none. */
+    const char *setup;
     int64_t answer_ms; /* longest wait for an answer */
 };
 

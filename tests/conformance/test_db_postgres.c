@@ -7,7 +7,10 @@
 #include "base/thread.h"
 #include "pg/pg.h"
 
+#include <arpa/inet.h>
 #include <libpq-fe.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* ---- helpers ---- */
@@ -178,6 +181,63 @@ static void test_a_hanging_server_is_given_up(void **state)
     int calls = 0;
     OK(db_read(f->db, sleep_fn, &calls, &e));
     assert_int_equal(calls, 1);
+}
+
+/* Lets one client in, and says no more. */
+static void *let_in(void *arg)
+{
+    static const char in[] = {'R', 0, 0, 0, 8, 0, 0, 0, 0, 'Z', 0, 0, 0, 5, 'I'};
+    char bytes[4096];
+    int fd = accept(*(int *)arg, NULL, NULL);
+    if (fd >= 0 && recv(fd, bytes, sizeof bytes, 0) > 0 && send(fd, in, sizeof in, MSG_NOSIGNAL) == sizeof in)
+        while (recv(fd, bytes, sizeof bytes, 0) > 0)
+            ;
+    if (fd >= 0)
+        close(fd);
+    return NULL;
+}
+
+static void test_a_set_up_that_is_not_answered_is_given_up(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct pg_link *l = NULL;
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof a;
+    pthread_t thread;
+    char url[200];
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0 && bind(fd, (struct sockaddr *)&a, size) == 0 && listen(fd, 1) == 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &size), 0);
+    snprintf(url, sizeof url, "postgresql://x@127.0.0.1:%d/x?sslmode=disable&gssencmode=disable", ntohs(a.sin_port));
+    OK(thread_start(&thread, "test", let_in, &fd, &e));
+    struct pg_opts o = {.url = url, .name = "test", .setup = "SELECT 1; SELECT 2", .answer_ms = 200};
+    FAILS(ERR_UNAVAILABLE, "no answer in time", pg_open(&o, &l, &e));
+    assert_null(l);
+    pthread_join(thread, NULL);
+    close(fd);
+}
+
+static void test_a_set_up_is_done_or_fails(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    struct pg_link *l = NULL;
+    struct pg_result *r = NULL;
+    struct pg_opts o = {.url = f->url, .name = "test", .answer_ms = 60000};
+    o.setup = "SET jit = off; SET lock_timeout = 123; SELECT 1";
+    OK(pg_open(&o, &l, &e));
+    OK(pg_send(l, "SHOW lock_timeout", NULL, 0, &e));
+    OK(pg_sync(l, &e));
+    OK(pg_next(l, &r, &e));
+    OK(pg_end(l, &e));
+    assert_string_equal(pg_text(r, 0, 0), "123ms");
+    pg_free(r);
+    pg_close(l);
+    l = NULL;
+    o.setup = "SET jit = off; SET no_such_setting = 1; SELECT 1";
+    FAILS(ERR_INTERNAL, "no_such_setting", pg_open(&o, &l, &e));
+    assert_null(l);
 }
 
 struct held_read {
@@ -694,6 +754,8 @@ int main(void)
         STORED(test_calls_survive_a_restart_between_them),
         T(test_a_server_that_is_away_and_comes_back),
         T(test_a_hanging_server_is_given_up),
+        T(test_a_set_up_that_is_not_answered_is_given_up),
+        T(test_a_set_up_is_done_or_fails),
         T(test_a_call_waits_once_for_a_hanging_server),
         STORED(test_a_connection_cut_at_every_message),
         T(test_a_deadlock_is_run_again),
