@@ -24,7 +24,10 @@ static enum job_queue queue_of(const struct form *f)
     return word && job_queue_parse(word, &q) ? q : QUEUE_NORMAL;
 }
 
-/* Is the row there although the answer of the commit was lost? */
+/*
+ * Is the row there although the answer of the commit was lost? One that is not to be seen may still come: the server
+ * may be at its commit, so it stays uncertain.
+ */
 static int insert(struct request *rq, const struct job_new *job, struct err *err)
 {
     struct store *store = rq->api->o.store;
@@ -33,10 +36,7 @@ static int insert(struct request *rq, const struct job_new *job, struct err *err
         return rc;
     struct job seen;
     struct err look = ERR_INIT;
-    rc = store_get(store, job->id, &rq->arena, &seen, &look);
-    if (rc >= 0)
-        return 0;
-    return rc == ERR_NOT_FOUND ? err->code = ERR_UNAVAILABLE : ERR_UNCERTAIN;
+    return store_get(store, job->id, &rq->arena, &seen, &look) >= 0 ? 0 : ERR_UNCERTAIN;
 }
 
 static void announce(struct request *rq, const struct job_new *job)
@@ -186,7 +186,7 @@ int submit(struct request *rq, const struct submission *s, enum problem *ret_pro
         rc = make_job(rq, &job, s->form, ret_problem, err);
     if (rc != 0) {
         struct err again = ERR_INIT;
-        /* When nobody knows whether the row is there, the object stays: the sweeper knows later. */
+        /* When nobody knows whether the row will be there, the object stays: the sweeper knows later. */
         if (rc != ERR_UNCERTAIN && s->put && storage_delete(storage, s->key, &again) < 0)
             log_warn(&rq->log, "'%s' is left for the sweeper: %s", s->key, again.msg);
         return MIN(rc, 0);

@@ -46,10 +46,11 @@ struct db;
 struct db_tx;
 
 struct db_opts {
-    const char *url;  /* "sqlite:/absolute/path.db", "postgresql://user:password@host:port/database?option=value" */
-    unsigned readers; /* SQLite: concurrent readers, 1..64 */
-    unsigned pool;    /* PostgreSQL: connections, 1..1000 */
-    int64_t busy_ms;  /* how long to wait for another process's lock, or for a free reader or connection */
+    const char *url;   /* "sqlite:/absolute/path.db", "postgresql://user:password@host:port/database?option=value" */
+    unsigned readers;  /* SQLite: concurrent readers, 1..64 */
+    unsigned pool;     /* PostgreSQL: connections, 1..1000 */
+    int64_t busy_ms;   /* how long to wait for another process's lock, or for a free reader or connection */
+    int64_t answer_ms; /* Tests: PostgreSQL's longest wait for an answer; 0: the usual one */
     /* Tests: the clock behind db_now, milliseconds since 1970; NULL: the database's own. Called by any thread. */
     int64_t (*clock)(void *arg);
     void *clock_arg;

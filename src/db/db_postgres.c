@@ -6,8 +6,8 @@
  * database are never touched.
  *
  * A transaction that was a victim of a deadlock or a serialisation conflict is run again, and so is one whose
- * connection was lost before its COMMIT went out. After that the answer decides; when it is lost, nobody but the
- * database knows: UNCERTAIN.
+ * connection was lost before its COMMIT went out, but not one whose server fell silent: it would wait as long again.
+ * After the COMMIT the answer decides; when it is lost, nobody but the database knows: UNCERTAIN.
  *
  * Time limits hold everywhere: the server's on statements, locks and idle transactions (a process that is stopped in
  * the middle must not hold its locks for ever), ours on every answer, for a server that is stopped itself.
@@ -40,6 +40,7 @@ struct postgres_db {
     struct db db;
     struct pg_pool *pool;
     struct pg_clock clock;
+    int64_t answer_ms;
     struct pg_lane *reads, *durable, *relaxed;
 };
 
@@ -116,8 +117,9 @@ static int postgres_open(const struct db_opts *opts, const char *rest, struct db
                   "SET enable_seqscan = off; SET standard_conforming_strings = on",
                   STATEMENT_MS, (long long)CLAMP(opts->busy_ms, 1, (int64_t)STATEMENT_MS - 1000), IDLE_TX_MS);
     struct postgres_db *d = xcalloc(1, sizeof *d);
+    d->answer_ms = opts->answer_ms ? opts->answer_ms : ANSWER_MS;
     d->pool = pg_pool_new(&(struct pg_pool_opts){
-        .link = {.url = opts->url, .name = "steno", .setup = setup, .answer_ms = ANSWER_MS},
+        .link = {.url = opts->url, .name = "steno", .setup = setup, .answer_ms = d->answer_ms},
         .size = opts->pool,
         .wait_ms = opts->busy_ms,
         .clock = &d->clock,
@@ -151,11 +153,12 @@ static int run_once(struct postgres_db *d, struct pg_tx *t, db_tx_fn fn, void *a
         rc = pg_tx_commit(t, err);
     if (rc < 0) {
         bool lost = pg_lost(t->link), repeat = t->tx.failed || t->committing;
-        *ret_again = lost ? !t->committing : repeat && (pg_remedy(t->link) == PG_REPEAT || pg_stale(t->link));
+        *ret_again = lost ? !t->committing && !pg_silent(t->link)
+                          : repeat && (pg_remedy(t->link) == PG_REPEAT || pg_stale(t->link));
         pg_tx_rollback(t);
     }
     /* Its wish for patience was for this transaction. */
-    pg_set_answer_ms(t->link, ANSWER_MS);
+    pg_set_answer_ms(t->link, d->answer_ms);
     pg_pool_give(d->pool, t->link);
     return rc < 0 ? rc : value;
 }

@@ -92,7 +92,8 @@ static int read_group(struct pg_link *l, struct call *group, bool *ret_refused, 
 
 /*
  * One round trip for the whole group. *ret_again: nothing of it was kept, and running each call again may help: it
- * failed for a reason that may be another call's, or the connection was lost before the server could commit.
+ * failed for a reason that may be another call's, or the connection was lost before the server could commit. After a
+ * silence it would not.
  */
 static int run_group(struct pg_lane *lane, struct call *group, bool *ret_again, struct err *err)
 {
@@ -117,6 +118,8 @@ static int run_group(struct pg_lane *lane, struct call *group, bool *ret_again, 
         for (struct call *c = group; c; c = c->next)
             drop_results(c);
         *ret_again = lost || pg_remedy(l) == PG_REPEAT || pg_stale(l) || group->next;
+        if (pg_silent(l))
+            *ret_again = false;
         if (lost && synced && !refused && !lane->o.read) {
             *ret_again = false;
             rc = err_set(err, ERR_UNCERTAIN, "it is not known whether the change was kept: %.400s", err->msg);

@@ -134,21 +134,25 @@ int pg_pool_take(struct pg_pool *p, struct pg_link **ret, struct err *err)
             *ret = l;
             return 0;
         }
-        bool lost = pg_lost(l);
+        bool again = pg_lost(l) && !pg_silent(l);
         pg_pool_give(p, l);
-        if (!lost)
+        if (!again)
             return rc;
     }
 }
 
 void pg_pool_give(struct pg_pool *p, struct pg_link *l)
 {
-    bool close = pg_lost(l) || pg_stale(l);
+    bool close = pg_lost(l) || pg_stale(l), silent = pg_silent(l);
     if (close)
         pg_close(l);
     pthread_mutex_lock(&p->mu);
     if (close) {
         drop_locked(p);
+        while (silent && p->n_idle) { /* each of them would let a call wait as long as this one */
+            pg_close(p->idle[--p->n_idle]);
+            drop_locked(p);
+        }
     } else {
         p->idle[p->n_idle++] = l;
         pthread_cond_signal(&p->freed);

@@ -20,7 +20,9 @@
 #include <string.h>
 
 enum {
-    RING = 512, /* answers under way; two for each statement at most */
+    RING = 512,        /* answers under way; two for each statement at most */
+    SETUP_MS = 5000,   /* as connect_timeout: settings wait for nothing */
+    SILENT_MS = 10000, /* a loss after this was the network giving up, more likely than the server hanging up */
 };
 
 static const struct log_ctx lc = {.component = "postgresql"};
@@ -38,6 +40,7 @@ struct pg_link {
     int64_t answer_ms;
     int note;
     bool lost;
+    bool silent;
     bool refused; /* the last failure was the server's word */
     enum pg_remedy remedy;
     bool stale; /* works, but its prepared statements do not */
@@ -69,6 +72,7 @@ static int lose(struct pg_link *l, struct err *err, const char *what)
 /* Waits until the socket has something to read (or room to write, when `write`), reads it. */
 static int wait_socket(struct pg_link *l, bool write, int64_t until_ms, struct err *err)
 {
+    int64_t began = clock_mono_ms();
     for (;;) {
         int64_t left = until_ms - clock_mono_ms();
         struct pollfd p = {.fd = PQsocket(l->c), .events = (short)(POLLIN | (write ? POLLOUT : 0))};
@@ -76,12 +80,16 @@ static int wait_socket(struct pg_link *l, bool write, int64_t until_ms, struct e
         if (got < 0 && errno != EINTR)
             return lose(l, err, "waiting failed");
         if (got > 0) {
-            if (p.revents & ~POLLOUT && !PQconsumeInput(l->c))
+            if (p.revents & ~POLLOUT && !PQconsumeInput(l->c)) {
+                l->silent = clock_mono_ms() - began >= SILENT_MS;
                 return lose(l, err, "the connection was lost");
+            }
             return 0;
         }
-        if (got == 0 && left <= 0)
+        if (got == 0 && left <= 0) {
+            l->silent = true;
             return lose(l, err, "no answer in time");
+        }
     }
 }
 
@@ -243,16 +251,33 @@ static void on_notice(void *arg, const PGresult *r)
     log_debug(&lc, "the server says: %s", text);
 }
 
+static int send_setup(struct pg_link *l, const char *setup, struct err *err)
+{
+    if (!PQsendQuery(l->c, setup))
+        return lose(l, err, "the connection was lost");
+    int rc = flush(l, err), failed = 0;
+    while (rc >= 0) {
+        PGresult *r = NULL;
+        rc = get_result(l, &r, err);
+        if (rc < 0 || !r)
+            break;
+        ExecStatusType status = PQresultStatus(r);
+        if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
+            pg_fail(r, "", err);
+            failed = err->code;
+        }
+        PQclear(r);
+    }
+    return rc < 0 ? rc : failed;
+}
+
+/* A pooler may let us in and then have no server for us. */
 static int run_setup(struct pg_link *l, const char *setup, struct err *err)
 {
-    PGresult *r = PQexec(l->c, setup);
-    ExecStatusType status = PQresultStatus(r);
-    int rc = 0;
-    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
-        pg_fail(r, "", err);
-        rc = PQstatus(l->c) == CONNECTION_BAD ? lose(l, err, "the connection was lost") : err->code;
-    }
-    PQclear(r);
+    int64_t ms = l->answer_ms;
+    l->answer_ms = MIN(ms, (int64_t)SETUP_MS);
+    int rc = send_setup(l, setup, err);
+    l->answer_ms = ms;
     return rc;
 }
 
@@ -279,9 +304,11 @@ int pg_open(const struct pg_opts *opts, struct pg_link **ret, struct err *err)
     PQsetNoticeReceiver(l->c, on_notice, NULL);
     if (PQstatus(l->c) != CONNECTION_OK)
         rc = lose(l, err, "cannot connect");
+    else if (PQsetnonblocking(l->c, 1) < 0)
+        rc = lose(l, err, "cannot connect without blocking");
     else if (opts->setup)
         rc = run_setup(l, opts->setup, err);
-    if (rc >= 0 && (PQsetnonblocking(l->c, 1) < 0 || !PQenterPipelineMode(l->c)))
+    if (rc >= 0 && !PQenterPipelineMode(l->c))
         rc = lose(l, err, "cannot start a pipeline");
     if (rc < 0) {
         pg_close(l);
@@ -304,6 +331,11 @@ void pg_close(struct pg_link *l)
 bool pg_lost(const struct pg_link *l)
 {
     return l->lost;
+}
+
+bool pg_silent(const struct pg_link *l)
+{
+    return l->silent;
 }
 
 bool pg_alive(struct pg_link *l)

@@ -34,9 +34,10 @@ struct pg_link;
 struct pg_result; /* libpq's */
 
 struct pg_opts {
-    const char *url;   /* postgresql://..., with any option of libpq */
-    const char *name;  /* shown in pg_stat_activity */
-    const char *setup; /* statements without parameters, run after connecting; NULL: none */
+    const char *url;  /* postgresql://..., with any option of libpq */
+    const char *name; /* shown in pg_stat_activity */
+    /* Statements without parameters, run after connecting, that take no time (at most five seconds); NULL: none. */
+    const char *setup;
     int64_t answer_ms; /* longest wait for an answer */
 };
 
@@ -46,6 +47,11 @@ int pg_open(const struct pg_opts *opts, struct pg_link **ret, struct err *err) M
 void pg_close(struct pg_link *l); /* NULL is fine */
 
 bool pg_lost(const struct pg_link *l);
+/*
+ * It was lost after a long silence: an answer did not come in time, or the network gave up what was sent. Other
+ * connections to this server will be no better, although they look alive.
+ */
+bool pg_silent(const struct pg_link *l);
 /* What it has prepared no longer fits the tables: close it when its transaction has ended. */
 bool pg_stale(const struct pg_link *l);
 /* False when the server has hung up on an idle connection: asks the kernel, not the server. */

@@ -34,7 +34,8 @@ struct cutter {
     char bytes[BYTES];
     pthread_mutex_t mu;
     int left; /* guarded by mu, as below: messages until the cut; 0: none */
-    bool after, fired, stalled, stopping;
+    int refused;
+    bool after, fired, stalled, refusing, stopping;
 };
 
 static int listen_anywhere(void)
@@ -123,6 +124,17 @@ static void from_server(struct cutter *c, struct pair *p)
         drop(p);
 }
 
+static void refuse(struct cutter *c)
+{
+    int client = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC);
+    if (client < 0)
+        return;
+    close(client);
+    pthread_mutex_lock(&c->mu);
+    c->refused++;
+    pthread_mutex_unlock(&c->mu);
+}
+
 static void take_connection(struct cutter *c)
 {
     int client = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC);
@@ -143,10 +155,13 @@ static void *relay(void *arg)
     struct cutter *c = arg;
     for (;;) {
         pthread_mutex_lock(&c->mu);
-        bool stop = c->stopping, stalled = c->stalled;
+        bool stop = c->stopping, stalled = c->stalled, refusing = c->refusing;
         pthread_mutex_unlock(&c->mu);
         if (stop)
             return NULL;
+        for (size_t i = 0; refusing && i < PAIRS; i++)
+            if (c->pairs[i].client >= 0)
+                drop(&c->pairs[i]);
         struct pollfd p[2 + 2 * PAIRS] = {{.fd = c->wake, .events = POLLIN},
                                           {.fd = stalled ? -1 : c->listener, .events = POLLIN}};
         for (size_t i = 0; i < PAIRS; i++) {
@@ -164,7 +179,9 @@ static void *relay(void *arg)
             if (p[3 + 2 * i].revents && c->pairs[i].server == p[3 + 2 * i].fd)
                 from_server(c, &c->pairs[i]);
         }
-        if (p[1].revents)
+        if (p[1].revents && refusing)
+            refuse(c);
+        else if (p[1].revents)
             take_connection(c);
     }
 }
@@ -242,4 +259,20 @@ void cutter_stall(struct cutter *c, bool stalled)
     c->stalled = stalled;
     pthread_mutex_unlock(&c->mu);
     nudge(c);
+}
+
+void cutter_refuse(struct cutter *c, bool refusing)
+{
+    pthread_mutex_lock(&c->mu);
+    c->refusing = refusing;
+    pthread_mutex_unlock(&c->mu);
+    nudge(c);
+}
+
+int cutter_refused(struct cutter *c)
+{
+    pthread_mutex_lock(&c->mu);
+    int refused = c->refused;
+    pthread_mutex_unlock(&c->mu);
+    return refused;
 }

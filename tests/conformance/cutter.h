@@ -23,5 +23,9 @@ void cutter_arm(struct cutter *c, int n, bool after_answer);
 bool cutter_fired(struct cutter *c);
 /* Nothing passes, in neither direction, nor do connections end. */
 void cutter_stall(struct cutter *c, bool stalled);
+/* As a server that is away: connections end, and new ones are hung up on at once. */
+void cutter_refuse(struct cutter *c, bool refusing);
+/* How many it has hung up on. */
+int cutter_refused(struct cutter *c);
 
 #endif

@@ -8,10 +8,11 @@ import socket
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from real_server import RealServer, installed
-from steno_server import ROOT, STENO, TERMINAL, Server, clean_env, wait_for
+from steno_server import ROOT, STENO, TERMINAL, Server, clean_env, multipart, wait_for
 
 SOUND = (ROOT / "tests" / "fixture" / "audio" / "02_one_word.flac").read_bytes()
 FLAGS = ["--engine=null", "--lease=3s", "--sweep-interval=500ms", "--retry-base=100ms", "--retry-cap=500ms"]
@@ -52,13 +53,15 @@ def database():
 
 class Relay:
     """Passes bytes between steno and the server, and now and then cuts a connection: before what the client sent goes on,
-    or when the server has answered it and the answer is lost."""
+    or when the server has answered it and the answer is lost. `doom`: so does, once, the answer to what holds these bytes."""
 
-    def __init__(self, port, chance, seed):
-        self.port, self.chance, self.random = port, chance, random.Random(seed)
-        self.cuts, self.open = 0, True
+    def __init__(self, database, chance=0, seed=0):
+        self.port = int(re.search(r":(\d+)/", database.url).group(1))
+        self.chance, self.random, self.doom = chance, random.Random(seed), None
+        self.cuts, self.open, self.pairs = 0, True, []
         self.lock = threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = database.url.replace(f":{self.port}/", f":{self.listener.getsockname()[1]}/") + "?sslmode=disable&gssencmode=disable"
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -69,11 +72,16 @@ class Relay:
             except OSError:
                 continue
             pair = {"client": client, "server": server, "doomed": False}
+            self.pairs.append(pair)
             for way in ("client", "server"):
                 threading.Thread(target=self.pump, args=(pair, way), daemon=True).start()
 
-    def dice(self):
+    def dice(self, data):
         with self.lock:
+            if self.doom and self.doom in data:
+                self.doom = None
+                self.cuts += 1
+                return "after"
             hit = self.chance and self.random.random() < self.chance
             self.cuts += bool(hit)
             return self.random.choice(("before", "after")) if hit else None
@@ -83,7 +91,7 @@ class Relay:
         try:
             while data := pair[way].recv(65536):
                 if way == "client":
-                    hit = self.dice()
+                    hit = self.dice(data)
                     if hit == "before":
                         break
                     pair["doomed"] = pair["doomed"] or hit == "after"
@@ -94,11 +102,19 @@ class Relay:
                 other.sendall(data)
         except OSError:
             pass
+        self.cut(pair)
+
+    @staticmethod
+    def cut(pair):
         for s in (pair["client"], pair["server"]):
             try:
                 s.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
+
+    def cut_all(self):
+        for pair in list(self.pairs):
+            self.cut(pair)
 
     def close(self):
         self.open = False
@@ -161,10 +177,8 @@ def test_many_processes_start_at_once(database):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_connections_that_break_at_any_moment(database, seed):
-    port = int(re.search(r":(\d+)/", database.url).group(1))
-    relay = Relay(port, 0, seed)
-    url = database.url.replace(f":{port}/", f":{relay.listener.getsockname()[1]}/") + "?sslmode=disable&gssencmode=disable"
-    s = Server(*FLAGS, "--poll-interval=200ms", "--database", url)
+    relay = Relay(database, seed=seed)
+    s = Server(*FLAGS, "--poll-interval=200ms", "--database", relay.url)
     try:
         relay.chance = 0.02
         accepted = [submit_until_accepted(s) for _ in range(60)]
@@ -172,6 +186,61 @@ def test_connections_that_break_at_any_moment(database, seed):
         relay.chance = 0
         check_ended(database, accepted)
         assert relay.cuts >= 5
+    finally:
+        s.close()
+        relay.close()
+
+
+def test_a_commit_whose_answer_is_lost_is_looked_up(database):
+    relay = Relay(database)
+    s = Server(*FLAGS, "--poll-interval=200ms", "--database", relay.url)
+    try:
+        relay.doom = b"INSERT INTO jobs"  # its first use on a connection, where it is prepared: one message with its commit
+        answer = s.submit(SOUND, "a.flac")
+        assert relay.cuts == 1
+        assert answer.status == 202, answer
+        check_ended(database, [answer.json["id"]])
+    finally:
+        s.close()
+        relay.close()
+
+
+def test_a_commit_that_takes_longer_than_its_answer_keeps_the_recording(database):
+    """The row of a commit that waits for its standby is not to be seen, and comes when the standby does."""
+    relay = Relay(database)
+    s = Server(*FLAGS, "--poll-interval=200ms", "--database", relay.url)
+    body, headers = multipart([("file", "a.flac", SOUND)])
+    headers["Idempotency-Key"] = "k1"
+
+    def held():
+        return database.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")[0][0]
+
+    seen = threading.Event()
+
+    def change_until_seen():
+        while not seen.is_set():
+            database.sql("COMMENT ON SCHEMA steno IS 'a change'")
+
+    try:
+        database.sql("ALTER SYSTEM SET synchronous_standby_names = 'away'")
+        database.sql("SELECT pg_reload_conf()")
+        threading.Thread(target=change_until_seen, daemon=True).start()
+        wait_for("commits wait", held)
+        seen.set()
+        with ThreadPoolExecutor() as pool:
+            asked = pool.submit(s.ask, "POST", "/v1/jobs", body, headers)
+            wait_for("the submission's commit waits", lambda: held() == 2)
+            relay.cut_all()
+            answer = asked.result()
+        assert answer.status == 503, answer
+        assert database.states() == {} and held() == 2
+        assert len(s.objects()) == 1
+        database.sql("ALTER SYSTEM RESET synchronous_standby_names")
+        database.sql("SELECT pg_reload_conf()")
+        job, = wait_for("the row", database.states)
+        answer = s.ask("POST", "/v1/jobs", body, headers)
+        assert answer.status == 202 and answer.json["id"] == job, answer
+        check_ended(database, [job])
     finally:
         s.close()
         relay.close()
