@@ -405,6 +405,12 @@ struct given_up {
 /* Gives up at most `max` transcripts of jobs that ended before `before_ms`, the oldest ones, with the checkpoints. */
 int store_drop_results(struct store *s, int64_t before_ms, int max, struct arena *a, struct given_up **ret,
                        size_t *ret_n, struct err *err) MUST_CHECK;
+/*
+ * Gives up what at most `max` failed or cancelled jobs that ended before `before_ms` had transcribed. One that is tried
+ * again begins anew.
+ */
+int store_drop_checkpoints(struct store *s, int64_t before_ms, int max, struct arena *a, struct given_up **ret,
+                           size_t *ret_n, struct err *err) MUST_CHECK;
 /* Removes at most `max` jobs that ended before `before_ms`, the oldest ones, with every row that belongs to them. */
 int store_drop_jobs(struct store *s, int64_t before_ms, int max, struct arena *a, struct given_up **ret, size_t *ret_n,
                     struct err *err) MUST_CHECK;
@@ -420,7 +426,10 @@ int store_count_old(struct store *s, const struct old_times *before, struct old_
 /* Jobs that ended before and whose recording was not given up yet, oldest first. */
 int store_audio_before(struct store *s, int64_t before_ms, int max, struct arena *a, struct job **ret, size_t *ret_n,
                        struct err *err) MUST_CHECK;
-/* Gives the recording of an ended job up; the caller deletes the object after it. CONFLICT: the job still needs it. */
+/*
+ * Gives the recording of an ended job up; the caller deletes the object after it. Without a transcript the checkpoints
+ * go with it: the job cannot be tried again. CONFLICT: the job still needs it.
+ */
 int store_give_up_audio(struct store *s, const char *id, struct err *err) MUST_CHECK;
 /* Forgets keys of submissions whose time is over. */
 int store_drop_keys(struct store *s, struct err *err) MUST_CHECK;
