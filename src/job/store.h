@@ -437,8 +437,9 @@ int store_drop_keys(struct store *s, struct err *err) MUST_CHECK;
 int store_drop_workers(struct store *s, int64_t silent_ms, struct err *err) MUST_CHECK;
 
 /*
- * Takes one token of the limit `name`, `per_minute` of which come a minute (base/rate.h), for all that share the
- * database: *ret_wait_ms is how long to wait until it may be used.
+ * Takes one token, if there is one, of the limit `name`, `per_minute` of which come a minute (base/rate.h), for all
+ * that share the database. *ret_wait_ms 0: taken. Else none was: there is one in so many milliseconds at the earliest,
+ * ask again then.
  */
 int store_take_request(struct store *s, const char *name, int64_t per_minute, int64_t *ret_wait_ms, struct err *err)
     MUST_CHECK;
