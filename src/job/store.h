@@ -46,7 +46,8 @@ struct store;
 
 struct store_opts {
     enum job_order order;      /* within a queue */
-    struct job_queues queues;  /* which are claimed from, in this order; none named: all, in their own order */
+    struct job_queues queues;  /* which are claimed from, in this order; none named: all, in their own order. What has
+                                  been due in `retry` for a minute is taken before all others */
     int64_t small_bytes;       /* a recording of at most that size is a short job's; 0: none is */
     int max_attempts;          /* written into each new job */
     int64_t alone_patience_ms; /* see the poison guard above */
@@ -210,7 +211,7 @@ struct store_place {
     bool paused;      /* its queue is: it waits for that to end, too */
 };
 /* As store_get, and its place when all queues are served in their own order. Jobs of other queues that are paused do
- * not count. */
+ * not count, nor that those in `retry` are taken first once they are due for a minute. */
 int store_look(struct store *s, const char *id, int64_t max_position, struct arena *a, struct job *ret,
                struct store_place *ret_place, struct err *err) MUST_CHECK;
 
@@ -258,7 +259,7 @@ struct follow {
 };
 int store_follow(struct store *s, const char *id, const struct follow_opts *o, struct arena *a, struct follow *ret,
                  struct err *err) MUST_CHECK;
-/* The ids of the jobs that will be claimed next, in that order; none of a paused queue. */
+/* The ids of the jobs that will be claimed next, in that order (as store_look has it); none of a paused queue. */
 enum { STORE_QUEUE_MAX = 1000 };
 struct job_id {
     char id[ID_SIZE];

@@ -46,6 +46,43 @@ static void test_a_worker_takes_its_queues_in_its_order(void **state)
     }
 }
 
+/* As long as others are due they wait, but not longer than a minute. */
+static void test_what_is_tried_again_does_not_wait_for_ever(void **state)
+{
+    static const struct {
+        const char *queues;
+        bool pause;
+        enum job_queue young, overdue; /* what is claimed */
+    } rows[] = {
+        {"high,normal,retry", false, QUEUE_HIGH, QUEUE_RETRY},
+        {"normal,retry", false, QUEUE_NORMAL, QUEUE_RETRY},
+        {"high,normal,retry", true, QUEUE_HIGH, QUEUE_HIGH},
+        {"high,normal", false, QUEUE_HIGH, QUEUE_HIGH},
+    };
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    pass(1800000000000); /* numbers as large as real ones */
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct store *s = open_store(f, rows[i].queues, 0);
+        int64_t seq;
+        submit(f, QUEUE_NORMAL);
+        struct claim c = claim(f, "w");
+        OK(store_retry_later(f->store, &c, &a_failure, 1000, &seq, &e));
+        for (int k = 0; k < 4; k++)
+            submit(f, k % 2 ? QUEUE_HIGH : QUEUE_NORMAL);
+        if (rows[i].pause)
+            OK(store_pause_queue(f->store, QUEUE_RETRY, &e));
+        pass(60999);
+        assert_int_equal(claimed_from(f, s), rows[i].young);
+        pass(1);
+        assert_int_equal(claimed_from(f, s), rows[i].overdue);
+        if (rows[i].pause)
+            OK(store_resume_queue(f->store, QUEUE_RETRY, &e));
+        store_free(s);
+        OK(fixture_exec(f->db, "DELETE FROM jobs", &e));
+    }
+}
+
 static void test_a_paused_queue_waits(void **state)
 {
     struct fixture *f = *state;
@@ -347,6 +384,7 @@ int main(void)
         return 0;
     const struct CMUnitTest tests[] = {
         with_store(test_a_worker_takes_its_queues_in_its_order),
+        with_store(test_what_is_tried_again_does_not_wait_for_ever),
         with_store(test_a_paused_queue_waits),
         with_store(test_short_jobs_can_be_asked_for),
         with_store(test_transcripts_are_given_up),
