@@ -147,7 +147,7 @@ def test_a_kill_between_rows_and_objects_leaves_nothing_for_ever():
         wait_for("it was killed", lambda: role_pid(s, "worker") not in (None, worker))
         wait_for("nothing is left", lambda: s.objects() == [] and s.rows()["jobs"] == 0)
         assert [s.ask("GET", f"/v1/jobs/{j}").status for j in jobs] == [404] * 3
-        assert "objects that belong to no job" in s.log()
+        wait_for("it is told", lambda: "objects that belong to no job" in s.log())
     finally:
         s.close()
 
