@@ -17,7 +17,8 @@ struct rate rate_of(int64_t per_minute)
 
 int64_t rate_take(const struct rate *r, int64_t *next_ms, int64_t now_ms)
 {
-    int64_t at = MAX(*next_ms, now_ms - r->saved_ms);
-    *next_ms = at + r->interval_ms;
-    return MAX(at - now_ms, 0);
+    if (*next_ms > now_ms)
+        return *next_ms - now_ms;
+    *next_ms = MAX(*next_ms, now_ms - r->saved_ms) + r->interval_ms;
+    return 0;
 }

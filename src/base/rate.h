@@ -3,8 +3,8 @@
  * A limit of so many requests a minute, as a token bucket that is one number.
  *
  * Tokens come at even distances; a tenth of a minute's (at least one) may be saved up. No minute sees more than
- * per_minute requests. The state is a time: when the bucket would hold one token again if all that was taken were given
- * back at its pace. Whoever keeps it (a process here, a database row in src/job/store_rate.c) makes a taking atomic.
+ * per_minute requests. The state is a time: when the bucket holds one token (again), at its pace. Whoever keeps it (a
+ * process here, a database row in src/job/store_rate.c) makes a taking atomic.
  */
 #ifndef BASE_RATE_H
 #define BASE_RATE_H
@@ -21,8 +21,8 @@ struct rate {
 /* `per_minute` is clamped to 1..RATE_MAX. */
 struct rate rate_of(int64_t per_minute);
 /*
- * Takes a token, which is reserved: returns for how many milliseconds from now on it may not be used yet. `*next_ms` is
- * the state, 0 at first; clocks are the caller's.
+ * 0: a token was taken, use it now. Else none is there before so many milliseconds have gone by: nothing was taken, ask
+ * again then. So who gives up waiting owes nothing. `*next_ms` is the state, 0 at first; clocks are the caller's.
  */
 int64_t rate_take(const struct rate *r, int64_t *next_ms, int64_t now_ms);
 

@@ -251,7 +251,7 @@
       "the number goes down again. `auto` is `worker_concurrency`: no such steps.")                                    \
     X("Jobs", worker_queues, LIST, "high, normal, retry", 1, CONF_TEXT, 0, NULL, 0,                                    \
       "Which queues a worker takes jobs from, and in which order: the second is looked at when nothing is due in the " \
-      "first.")                                                                                                        \
+      "first. A job in `retry` that has been due for a minute is taken before all others.")                            \
     X("Jobs", short_job_size, BYTES, "2M", 1, 16384 * CONF_GIB, CONF_MIB, "off=0", 0,                                  \
       "A job whose recording has at most this many bytes is a short one. Beside its `worker_concurrency` jobs a "      \
       "worker takes one more if that is short, so that a clip does not wait until one of several long recordings is "  \

@@ -62,8 +62,8 @@ struct engine_server {
 
 /*
  * Their limits of requests, where they are shared with other processes: kept by who opens the engine. take: one request
- * more of the engine `name`; *ret_wait_ms: how long to wait with it. Any thread; blocks not for long. When it is NULL
- * or fails, the engine counts for itself.
+ * more of the engine `name`. *ret_wait_ms 0: now; else it does not count, and is to be asked for again in so many
+ * milliseconds. Any thread; blocks not for long. When it is NULL or fails, the engine counts for itself.
  */
 struct engine_rate {
     int (*take)(void *arg, const char *name, int64_t per_minute, int64_t *ret_wait_ms, struct err *err);

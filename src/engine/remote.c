@@ -27,6 +27,7 @@ enum {
     PATIENCE_MS = 10 * 60 * 1000, /* waiting out 429, all tries of a chunk together */
     LIMIT_MS = 120000,
     LOOK_MS = 100,
+    ASK_MS = 500, /* between two looks for a token that others want too, at least */
     HIDE_MIN = 16,
 };
 
@@ -78,7 +79,7 @@ void remote_free(struct remote *r)
 
 /* ---- when ---- */
 
-/* Takes a token: how long until it may be used. */
+/* 0: took a token; else when to ask again. */
 static int64_t take_token(struct remote *r)
 {
     struct err e = ERR_INIT;
@@ -127,14 +128,25 @@ static int wait_until(int64_t when_ms, const struct cancel *cancel, struct err *
     return cancel_is_set(cancel) ? cancelled(err) : 0;
 }
 
-/* Until the server's pause is over and the limit lets one more request through. */
+/*
+ * Until the server's pause is over and the limit lets one more request through. Whoever waits has no token yet: one
+ * that is cancelled leaves it to the others. Those who found another one faster ask at times of their own.
+ */
 static int wait_for_leave(struct remote *r, const struct cancel *cancel, struct err *err)
 {
-    int rc = wait_until(paused_until(r), cancel, err);
-    if (rc < 0)
-        return rc;
-    rc = wait_until(clock_mono_ms() + take_token(r), cancel, err);
-    return rc < 0 ? rc : wait_until(paused_until(r), cancel, err); /* another call may have been sent away meanwhile */
+    for (bool again = false;; again = true) {
+        int rc = wait_until(paused_until(r), cancel, err);
+        if (rc < 0)
+            return rc;
+        int64_t wait = take_token(r);
+        if (wait <= 0)
+            return 0;
+        if (again)
+            wait = MAX(wait, (int64_t)ASK_MS) + random_below(ASK_MS);
+        rc = wait_until(clock_mono_ms() + wait, cancel, err);
+        if (rc < 0)
+            return rc;
+    }
 }
 
 /* Doubles with each failure, up to a cap; the upper half of it is random, so that many callers do not come as one. */

@@ -6,10 +6,30 @@
 #include "base/id.h"
 #include "base/str.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { CLAIM_SQL_MAX = 8192, LIST_MAX = 1000 };
+enum { CLAIM_SQL_MAX = 8192, LIST_MAX = 1000, RETRY_PATIENCE_MS = 60000 };
+
+/* The next job of a queue: `due` says which are. */
+static void add_next(struct buf *b, enum job_queue q, bool small, const char *due, const char *by,
+                     const char *skip_locked)
+{
+    buf_addf(b,
+             "(SELECT id FROM jobs WHERE state = 'pending' AND queue_rank = %d %s"
+             "AND NOT EXISTS (SELECT 1 FROM paused_queues WHERE queue = '%s') "
+             "AND %s AND (deaths = 0 OR run_after <= $4) ORDER BY %s LIMIT 1%s), ",
+             (int)q, small ? "AND small = 1 " : "", job_queue_name(q), due, by, skip_locked);
+}
+
+static bool serves(const struct store_opts *o, enum job_queue q)
+{
+    for (size_t i = 0; i < o->queues.n; i++)
+        if (o->queues.v[i] == q)
+            return true;
+    return false;
+}
 
 /*
  * One UPDATE takes the next job. The order is queue, then age, then id. Each queue is asked by its own subquery, so
@@ -20,6 +40,9 @@ enum { CLAIM_SQL_MAX = 8192, LIST_MAX = 1000 };
  *
  * A new job is due whatever the clock says: each process has its own idea of the database's, some milliseconds apart,
  * and a worker that was woken for a job must not find it in the future and go back to sleep.
+ *
+ * Before all of them come jobs in `retry` that have been due for a minute. They had their turn once: a backlog of a day
+ * must not make a day's wait of an outage of seconds.
  */
 static char *make_claim_sql(const struct store_opts *o, bool small, const char *skip_locked)
 {
@@ -28,13 +51,12 @@ static char *make_claim_sql(const struct store_opts *o, bool small, const char *
     buf_adds(&b, "UPDATE jobs SET state = 'processing', attempt = attempt + 1, fence = fence + 1, checkpointed = 0, "
                  "lease_holder = $1, lease_until = $2, started_at = COALESCE(started_at, $3), updated_at = $3, "
                  "seq = seq + 1 WHERE state = 'pending' AND id = COALESCE(");
+    char overdue[40];
+    snprintf(overdue, sizeof overdue, "run_after + %d <= $3", RETRY_PATIENCE_MS);
+    if (serves(o, QUEUE_RETRY))
+        add_next(&b, QUEUE_RETRY, small, overdue, by, skip_locked);
     for (size_t i = 0; i < o->queues.n; i++)
-        buf_addf(&b,
-                 "(SELECT id FROM jobs WHERE state = 'pending' AND queue_rank = %d %s"
-                 "AND NOT EXISTS (SELECT 1 FROM paused_queues WHERE queue = '%s') "
-                 "AND (run_after <= $3 OR run_after = created_at) AND (deaths = 0 OR run_after <= $4) ORDER BY %s "
-                 "LIMIT 1%s), ",
-                 (int)o->queues.v[i], small ? "AND small = 1 " : "", job_queue_name(o->queues.v[i]), by, skip_locked);
+        add_next(&b, o->queues.v[i], small, "(run_after <= $3 OR run_after = created_at)", by, skip_locked);
     buf_adds(&b, "NULL) RETURNING " JOB_COLUMNS); /* SQLite's COALESCE takes two at least */
     return buf_take(&b);
 }

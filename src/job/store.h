@@ -46,7 +46,8 @@ struct store;
 
 struct store_opts {
     enum job_order order;      /* within a queue */
-    struct job_queues queues;  /* which are claimed from, in this order; none named: all, in their own order */
+    struct job_queues queues;  /* which are claimed from, in this order; none named: all, in their own order. What has
+                                  been due in `retry` for a minute is taken before all others */
     int64_t small_bytes;       /* a recording of at most that size is a short job's; 0: none is */
     int max_attempts;          /* written into each new job */
     int64_t alone_patience_ms; /* see the poison guard above */
@@ -210,7 +211,7 @@ struct store_place {
     bool paused;      /* its queue is: it waits for that to end, too */
 };
 /* As store_get, and its place when all queues are served in their own order. Jobs of other queues that are paused do
- * not count. */
+ * not count, nor that those in `retry` are taken first once they are due for a minute. */
 int store_look(struct store *s, const char *id, int64_t max_position, struct arena *a, struct job *ret,
                struct store_place *ret_place, struct err *err) MUST_CHECK;
 
@@ -259,7 +260,7 @@ struct follow {
 };
 int store_follow(struct store *s, const char *id, const struct follow_opts *o, struct arena *a, struct follow *ret,
                  struct err *err) MUST_CHECK;
-/* The ids of the jobs that will be claimed next, in that order; none of a paused queue. */
+/* The ids of the jobs that will be claimed next, in that order (as store_look has it); none of a paused queue. */
 enum { STORE_QUEUE_MAX = 1000 };
 struct job_id {
     char id[ID_SIZE];
@@ -406,6 +407,12 @@ struct given_up {
 /* Gives up at most `max` transcripts of jobs that ended before `before_ms`, the oldest ones, with the checkpoints. */
 int store_drop_results(struct store *s, int64_t before_ms, int max, struct arena *a, struct given_up **ret,
                        size_t *ret_n, struct err *err) MUST_CHECK;
+/*
+ * Gives up what at most `max` failed or cancelled jobs that ended before `before_ms` had transcribed. One that is tried
+ * again begins anew.
+ */
+int store_drop_checkpoints(struct store *s, int64_t before_ms, int max, struct arena *a, struct given_up **ret,
+                           size_t *ret_n, struct err *err) MUST_CHECK;
 /* Removes at most `max` jobs that ended before `before_ms`, the oldest ones, with every row that belongs to them. */
 int store_drop_jobs(struct store *s, int64_t before_ms, int max, struct arena *a, struct given_up **ret, size_t *ret_n,
                     struct err *err) MUST_CHECK;
@@ -421,7 +428,10 @@ int store_count_old(struct store *s, const struct old_times *before, struct old_
 /* Jobs that ended before and whose recording was not given up yet, oldest first. */
 int store_audio_before(struct store *s, int64_t before_ms, int max, struct arena *a, struct job **ret, size_t *ret_n,
                        struct err *err) MUST_CHECK;
-/* Gives the recording of an ended job up; the caller deletes the object after it. CONFLICT: the job still needs it. */
+/*
+ * Gives the recording of an ended job up; the caller deletes the object after it. Without a transcript the checkpoints
+ * go with it: the job cannot be tried again. CONFLICT: the job still needs it.
+ */
 int store_give_up_audio(struct store *s, const char *id, struct err *err) MUST_CHECK;
 /* Forgets keys of submissions whose time is over. */
 int store_drop_keys(struct store *s, struct err *err) MUST_CHECK;
@@ -429,8 +439,9 @@ int store_drop_keys(struct store *s, struct err *err) MUST_CHECK;
 int store_drop_workers(struct store *s, int64_t silent_ms, struct err *err) MUST_CHECK;
 
 /*
- * Takes one token of the limit `name`, `per_minute` of which come a minute (base/rate.h), for all that share the
- * database: *ret_wait_ms is how long to wait until it may be used.
+ * Takes one token, if there is one, of the limit `name`, `per_minute` of which come a minute (base/rate.h), for all
+ * that share the database. *ret_wait_ms 0: taken. Else none was: there is one in so many milliseconds at the earliest,
+ * ask again then.
  */
 int store_take_request(struct store *s, const char *name, int64_t per_minute, int64_t *ret_wait_ms, struct err *err)
     MUST_CHECK;

@@ -54,6 +54,14 @@ static int drop(struct store *s, db_tx_fn fn, const char *any_sql, struct drop_c
     return 0;
 }
 
+static int drop_chunks(struct db_tx *tx, const struct drop_call *c, struct err *err)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (db_exec(tx, "DELETE FROM chunks WHERE job_id = $1", DB_ARGS(db_text(c->v[i].job_id)), err) < 0)
+            return err->code;
+    return 0;
+}
+
 /* ---- transcripts ---- */
 
 #define OLD_RESULTS "FROM results WHERE removed_at IS NULL AND created_at < $1 "
@@ -67,11 +75,7 @@ static int results_fn(struct db_tx *tx, void *arg, struct err *err)
                       "(SELECT job_id " OLD_RESULTS "ORDER BY created_at, job_id LIMIT $3) "
                       "RETURNING job_id, NULL, result_key",
                       DB_ARGS(db_int(c->before_ms), db_int(db_now(tx)), db_int(c->max)), on_given_up, c, err);
-    /* The checkpoints hold the same words. */
-    for (size_t i = 0; i < c->n && rc >= 0; i++)
-        if (db_exec(tx, "DELETE FROM chunks WHERE job_id = $1", DB_ARGS(db_text(c->v[i].job_id)), err) < 0)
-            rc = err->code;
-    return MIN(rc, 0);
+    return rc < 0 ? rc : drop_chunks(tx, c, err); /* the same words */
 }
 
 int store_drop_results(struct store *s, int64_t before_ms, int max, struct arena *a, struct given_up **ret,
@@ -79,6 +83,32 @@ int store_drop_results(struct store *s, int64_t before_ms, int max, struct arena
 {
     struct drop_call c = {.before_ms = MAX(before_ms, 0), .max = max, .arena = a};
     return drop(s, results_fn, "SELECT 1 " OLD_RESULTS "LIMIT 1", &c, ret, ret_n, err);
+}
+
+/* ---- checkpoints of what came to no transcript ---- */
+
+/* No job has checkpoints without a plan. */
+#define OLD_CHECKPOINTS "FROM jobs WHERE finished_at < $1 AND plan IS NOT NULL AND state <> 'completed' "
+
+static int checkpoints_fn(struct db_tx *tx, void *arg, struct err *err)
+{
+    struct drop_call *c = arg;
+    c->n = 0;
+    /* The plan first: a job that is tried again meanwhile has either both or neither. */
+    int rc =
+        db_query(tx,
+                 "UPDATE jobs SET plan = NULL WHERE finished_at < $1 AND plan IS NOT NULL AND state <> 'completed' "
+                 "AND id IN (SELECT id " OLD_CHECKPOINTS "ORDER BY finished_at, id LIMIT $2) "
+                 "RETURNING id, NULL, NULL",
+                 DB_ARGS(db_int(c->before_ms), db_int(c->max)), on_given_up, c, err);
+    return rc < 0 ? rc : drop_chunks(tx, c, err);
+}
+
+int store_drop_checkpoints(struct store *s, int64_t before_ms, int max, struct arena *a, struct given_up **ret,
+                           size_t *ret_n, struct err *err)
+{
+    struct drop_call c = {.before_ms = MAX(before_ms, 0), .max = max, .arena = a};
+    return drop(s, checkpoints_fn, "SELECT 1 " OLD_CHECKPOINTS "LIMIT 1", &c, ret, ret_n, err);
 }
 
 /* ---- jobs ---- */

@@ -261,9 +261,16 @@ static int give_up_fn(struct db_tx *tx, void *arg, struct err *err)
 {
     const struct id_call *c = arg;
     int64_t n = db_exec(tx,
-                        "UPDATE jobs SET audio_gone_at = COALESCE(audio_gone_at, $2) "
+                        "UPDATE jobs SET audio_gone_at = COALESCE(audio_gone_at, $2), "
+                        "plan = CASE WHEN state = 'completed' THEN plan END "
                         "WHERE id = $1 AND state IN ('completed', 'failed', 'cancelled')",
                         DB_ARGS(db_text(c->id), db_int(db_now(tx))), err);
+    if (n > 0)
+        n = db_exec(tx,
+                    "DELETE FROM chunks WHERE job_id = (SELECT id FROM jobs WHERE id = $1 AND state <> 'completed')",
+                    DB_ARGS(db_text(c->id)), err) < 0
+                ? -1
+                : 1;
     if (n != 0)
         return n < 0 ? err->code : 0;
     enum job_state state;

@@ -61,6 +61,14 @@ static int drop_results(struct work *w, struct err *err)
     return rc < 0 ? rc : delete_objects(w, v, n, err);
 }
 
+static int drop_checkpoints(struct work *w, struct err *err)
+{
+    struct given_up *v = NULL;
+    size_t n = 0;
+    int rc = store_drop_checkpoints(w->store, w->before_ms, BATCH, &w->arena, &v, &n, err);
+    return rc < 0 ? rc : (int)n;
+}
+
 static int drop_jobs(struct work *w, struct err *err)
 {
     struct given_up *v = NULL;
@@ -78,12 +86,14 @@ static int64_t limit_of(struct store *s, int64_t keep_ms)
 int retention_run(const struct retention *r, struct store *store, struct storage *storage, int64_t until_ms,
                   struct retention_counts *ret, struct err *err)
 {
+    int64_t uncounted = 0;
     const struct {
         int (*batch)(struct work *w, struct err *err);
         int64_t keep_ms, *count;
     } steps[] = {/* whole jobs first: nothing of them has to be given up twice */
                  {drop_jobs, r->jobs_ms, &ret->jobs},
                  {drop_results, r->results_ms, &ret->results},
+                 {drop_checkpoints, r->results_ms, &uncounted},
                  {drop_audio, r->audio_ms, &ret->audio}};
     for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
         struct work w = {.store = store, .storage = storage, .before_ms = limit_of(store, steps[i].keep_ms)};

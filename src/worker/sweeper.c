@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Two rhythms: rows every sweep_ms, storage and temp folders (which cost a walk over all objects) every DEEP_EVERY
- * sweeps. Times are jittered, so that many workers do not sweep as one. Work per sweep is bounded by BATCH; a larger
- * backlog takes more sweeps.
+ * sweeps. Times are jittered, so that many workers do not sweep as one. Work on rows is bounded by BATCH per sweep; a
+ * larger backlog takes more sweeps. The walk over all objects has no bound but the store's size: rows keep their rhythm
+ * meanwhile, and it breaks off when the worker leaves.
  */
 #include "worker/sweeper.h"
 
@@ -85,15 +86,32 @@ static int drop_uploads(struct worker *w, struct err *err)
     return store_drop_uploads(w->o->store, clock_wall_ms() - w->o->upload_max_age_ms, err);
 }
 
+enum { BROKEN_OFF = 1 };
+
 struct walk {
     struct worker *w;
     int64_t before_ms;
+    int64_t rows_at; /* monotonic: time for the rows again */
     int orphans;
 };
+
+/* What fails there is told by the next sweep of its own. */
+static void sweep_rows(struct walk *k)
+{
+    struct err err = ERR_INIT;
+    if (clock_mono_ms() < k->rows_at)
+        return;
+    if (sweep(k->w, false, &err) < 0)
+        log_debug(&k->w->log, "sweeping rows beside the objects failed: %s", err.msg);
+    k->rows_at = clock_mono_ms() + k->w->o->sweep_ms;
+}
 
 static int on_object(const char *key, const struct object_info *info, void *arg, struct err *err)
 {
     struct walk *k = arg;
+    if (!worker_pause(k->w, 0))
+        return BROKEN_OFF;
+    sweep_rows(k);
     /* Young ones may be uploads that have no row yet. */
     if (info->modified_ms >= k->before_ms)
         return 0;
@@ -107,13 +125,14 @@ static int on_object(const char *key, const struct object_info *info, void *arg,
 
 static int drop_orphans(struct worker *w, struct err *err)
 {
-    struct walk k = {.w = w, .before_ms = clock_wall_ms() - w->o->upload_max_age_ms};
+    struct walk k = {
+        .w = w, .before_ms = clock_wall_ms() - w->o->upload_max_age_ms, .rows_at = clock_mono_ms() + w->o->sweep_ms};
     int rc = storage_list(w->o->storage, "uploads/", on_object, &k, err);
     if (rc == 0)
         rc = storage_list(w->o->storage, "results/", on_object, &k, err);
     if (k.orphans)
         log_info(&w->log, "removed %d objects that belong to no job", k.orphans);
-    return rc;
+    return MIN(rc, 0);
 }
 
 static int drop_unfinished_writes(struct worker *w, struct err *err)

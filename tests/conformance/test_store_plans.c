@@ -167,6 +167,7 @@ static void call_everything(struct fixture *f, enum job_order order)
         OK(store_claim(s, &(struct claim_opts){.holder = "w", .lease_ms = 1000, .small = true}, &claimed, 1, &e));
         OK(store_count_old(s, &(struct old_times){fixture_clock(), fixture_clock(), 0}, &old, &e));
         OK(store_drop_results(s, fixture_clock() + 1, 5, a, &given, &n, &e));
+        OK(store_drop_checkpoints(s, fixture_clock() + 1, 5, a, &given, &n, &e));
         OK(store_worker_gone(s, "w", &e));
         OK(store_purge(s, id, &e));
     }

@@ -46,6 +46,43 @@ static void test_a_worker_takes_its_queues_in_its_order(void **state)
     }
 }
 
+/* As long as others are due they wait, but not longer than a minute. */
+static void test_what_is_tried_again_does_not_wait_for_ever(void **state)
+{
+    static const struct {
+        const char *queues;
+        bool pause;
+        enum job_queue young, overdue; /* what is claimed */
+    } rows[] = {
+        {"high,normal,retry", false, QUEUE_HIGH, QUEUE_RETRY},
+        {"normal,retry", false, QUEUE_NORMAL, QUEUE_RETRY},
+        {"high,normal,retry", true, QUEUE_HIGH, QUEUE_HIGH},
+        {"high,normal", false, QUEUE_HIGH, QUEUE_HIGH},
+    };
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    pass(1800000000000); /* numbers as large as real ones */
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct store *s = open_store(f, rows[i].queues, 0);
+        int64_t seq;
+        submit(f, QUEUE_NORMAL);
+        struct claim c = claim(f, "w");
+        OK(store_retry_later(f->store, &c, &a_failure, 1000, &seq, &e));
+        for (int k = 0; k < 4; k++)
+            submit(f, k % 2 ? QUEUE_HIGH : QUEUE_NORMAL);
+        if (rows[i].pause)
+            OK(store_pause_queue(f->store, QUEUE_RETRY, &e));
+        pass(60999);
+        assert_int_equal(claimed_from(f, s), rows[i].young);
+        pass(1);
+        assert_int_equal(claimed_from(f, s), rows[i].overdue);
+        if (rows[i].pause)
+            OK(store_resume_queue(f->store, QUEUE_RETRY, &e));
+        store_free(s);
+        OK(fixture_exec(f->db, "DELETE FROM jobs", &e));
+    }
+}
+
 static void test_a_paused_queue_waits(void **state)
 {
     struct fixture *f = *state;
@@ -213,6 +250,72 @@ static void test_transcripts_are_given_up(void **state)
     assert_int_equal(get(f, busy.id).chunks_total, 3);
 }
 
+/* Ended without a transcript, with a chunk of two. */
+static struct ids broken_off(struct fixture *f, bool fails)
+{
+    struct err e = ERR_INIT;
+    int64_t seq;
+    struct ids id = submit(f, QUEUE_HIGH);
+    struct claim c = planned(f, "w", 2);
+    OK(save_chunk(f, &c, 0, &seq, &e));
+    if (fails)
+        OK(store_fail(f->store, &c, &a_failure, &seq, &e));
+    else
+        assert_int_equal(OK(store_cancel(f->store, id.id, &seq, &e)), 1);
+    return id;
+}
+
+static void test_words_of_jobs_without_a_transcript_are_given_up(void **state)
+{
+    struct fixture *f = *state;
+    struct err e = ERR_INIT;
+    struct given_up *v;
+    size_t n;
+    int64_t seq;
+    broken_off(f, false);
+    struct ids again = broken_off(f, true);
+    transcribed(f);
+    pass(10);
+    struct ids young[] = {broken_off(f, false), broken_off(f, true)}, done = transcribed(f);
+    struct ids busy = submit(f, QUEUE_HIGH);
+    struct claim c = planned(f, "w2", 2);
+    OK(save_chunk(f, &c, 0, &seq, &e));
+    assert_int_equal(rows(f, "chunks"), 7);
+    OK(store_drop_checkpoints(f->store, 1000000, 10, &f->arena, &v, &n, &e));
+    assert_int_equal(n, 0);
+    OK(store_drop_checkpoints(f->store, 1000001, 1, &f->arena, &v, &n, &e)); /* a batch */
+    assert_int_equal(n, 1);
+    OK(store_drop_checkpoints(f->store, 1000001, 10, &f->arena, &v, &n, &e));
+    assert_int_equal(n, 1);
+    OK(store_drop_checkpoints(f->store, 1000001, 10, &f->arena, &v, &n, &e));
+    assert_int_equal(n, 0);
+    assert_int_equal(rows(f, "chunks"), 5);
+    assert_null(get(f, again.id).plan);
+
+    /* With its recording a job loses its last chance to be tried again: nothing is kept for that. */
+    OK(store_give_up_audio(f->store, done.id, &e));
+    assert_int_equal(rows(f, "chunks"), 5);
+    for (size_t i = 0; i < ARRAY_LEN(young); i++) {
+        assert_non_null(get(f, young[i].id).plan);
+        OK(store_give_up_audio(f->store, young[i].id, &e));
+        assert_int_equal(rows(f, "chunks"), 4 - (int)i);
+        assert_null(get(f, young[i].id).plan);
+    }
+
+    /* Who is tried again without its checkpoints begins anew. */
+    OK(store_retry_failed(f->store, again.id, &seq, &e));
+    c = planned(f, "w", 2);
+    assert_string_equal(c.id, again.id);
+    assert_int_equal(get(f, again.id).chunks_done, 0);
+    for (int i = 0; i < 2; i++)
+        OK(save_chunk(f, &c, i, &seq, &e));
+    OK(store_complete(f->store, &c, &a_result, &seq, &e));
+    /* Never what is not done. */
+    OK(store_drop_checkpoints(f->store, INT64_MAX, 10, &f->arena, &v, &n, &e));
+    assert_int_equal(n, 0);
+    assert_int_equal(get(f, busy.id).chunks_done, 1);
+}
+
 static void test_jobs_are_forgotten_with_all_that_is_theirs(void **state)
 {
     struct fixture *f = *state;
@@ -286,9 +389,11 @@ int main(void)
         return 0;
     const struct CMUnitTest tests[] = {
         with_store(test_a_worker_takes_its_queues_in_its_order),
+        with_store(test_what_is_tried_again_does_not_wait_for_ever),
         with_store(test_a_paused_queue_waits),
         with_store(test_short_jobs_can_be_asked_for),
         with_store(test_transcripts_are_given_up),
+        with_store(test_words_of_jobs_without_a_transcript_are_given_up),
         with_store(test_jobs_are_forgotten_with_all_that_is_theirs),
     };
     return cmocka_run_group_tests(tests, fixture_setup_group, fixture_teardown_group);

@@ -83,6 +83,23 @@ def test_the_sweeper_removes_by_itself(kept, gone):
         s.close()
 
 
+@pytest.mark.parametrize("kept", ["keep-audio", "keep-results"])
+def test_words_of_a_cancelled_job_are_removed(kept, steno, speech):
+    """What was transcribed before the end is text like any other, also without a transcript."""
+    talk = speech(*["the weather was good"] * 30, pause=1.5)  # two chunks
+    s = Server(*QUICK, "--engine=pocketsphinx", "--sweep-interval=1h", "--engine-slots=1", env={"STENO_FAULT": "chunk_saved=sleep:3000"})
+    try:
+        job = s.submit(talk.read_bytes(), "talk.wav").json["id"]
+        wait_for("it has a checkpoint", lambda: s.rows()["chunks"] == 1)
+        assert s.ask("DELETE", f"/v1/jobs/{job}").status == 200
+        assert s.job(job)["status"] == "cancelled" and s.rows()["chunks"] == 1
+        steno.ok("cleanup", f"--{kept}=0s", "--data", s.data, *s.backends.flags)
+        assert s.rows()["chunks"] == 0 and s.sql("SELECT plan FROM jobs") == [(None,)]
+        assert s.job(job)["status"] == "cancelled"
+    finally:
+        s.close()
+
+
 def test_the_sweeper_forgets_jobs_by_itself():
     s = Server(*QUICK, "--engine=null", "--keep-jobs=2s")
     try:
@@ -130,7 +147,7 @@ def test_a_kill_between_rows_and_objects_leaves_nothing_for_ever():
         wait_for("it was killed", lambda: role_pid(s, "worker") not in (None, worker))
         wait_for("nothing is left", lambda: s.objects() == [] and s.rows()["jobs"] == 0)
         assert [s.ask("GET", f"/v1/jobs/{j}").status for j in jobs] == [404] * 3
-        assert "objects that belong to no job" in s.log()
+        wait_for("it is told", lambda: "objects that belong to no job" in s.log())
     finally:
         s.close()
 

@@ -4,6 +4,7 @@
  * this process. The whole way with real servers is in tests/e2e/test_remote.py.
  */
 #include "base/clock.h"
+#include "base/rate.h"
 #include "base/str.h"
 #include "base/thread.h"
 #include "engine/engine.h"
@@ -478,7 +479,7 @@ static int take(void *arg, const char *name, int64_t per_minute, int64_t *ret_wa
     s->seen = strcmp(name, "openai") == 0 && per_minute == 50;
     if (s->rc < 0)
         return err_set(err, s->rc, "the database is away");
-    *ret_wait_ms = s->wait_ms;
+    *ret_wait_ms = s->calls % 2 ? s->wait_ms : 0; /* then there is one */
     return 0;
 }
 
@@ -492,8 +493,8 @@ static void test_the_limit_of_requests(void **state)
         int64_t per_minute, at_least_ms;
         int calls;
     } rows[] = {
-        {{.wait_ms = 150}, 0, 50, 150, 1},
-        {{.wait_ms = 150}, 1, 50, 300, 2},
+        {{.wait_ms = 150}, 0, 50, 150, 2},
+        {{.wait_ms = 150}, 1, 50, 300, 4},
         {{.rc = ERR_UNAVAILABLE}, 0, 50, 0, 1},
         {{.wait_ms = 1 << 30}, 0, 0, 0, 0}, /* off */
     };
@@ -525,6 +526,42 @@ static void test_the_limit_of_requests(void **state)
     web_server_stop(f.server);
 }
 
+struct bucket {
+    struct rate rate;
+    int64_t next_ms, now_ms;
+    struct cancel cancel;
+};
+
+/* Who has to wait is cancelled. */
+static int take_or_cancel(void *arg, const char *name, int64_t per_minute, int64_t *ret_wait_ms, struct err *err)
+{
+    struct bucket *b = arg;
+    (void)name, (void)per_minute, (void)err;
+    *ret_wait_ms = rate_take(&b->rate, &b->next_ms, b->now_ms);
+    if (*ret_wait_ms > 0)
+        cancel_set(&b->cancel);
+    return 0;
+}
+
+static void test_who_is_cancelled_while_it_waits_owes_nothing(void **state)
+{
+    (void)state;
+    struct fake f = {.fail_with = 503};
+    struct err err = ERR_INIT;
+    struct bucket b = {.rate = rate_of(2), .now_ms = 1000000};
+    struct engine *e = open_on(
+        &f, (struct engine_opts){.slots = 1, .openai.per_minute = 2, .rate = {.take = take_or_cancel, .arg = &b}});
+    assert_int_equal(run(e, &b.cancel, &err), 0);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(run(e, &b.cancel, &err), ERR_CANCELLED);
+        atomic_store(&b.cancel.flag, false);
+    }
+    b.now_ms += b.rate.interval_ms;
+    assert_int_equal(run(e, &b.cancel, &err), 0);
+    engine_close(e);
+    web_server_stop(f.server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -539,6 +576,7 @@ int main(void)
         cmocka_unit_test(test_retry_after_holds_for_all),
         cmocka_unit_test(test_cancel_during_a_request),
         cmocka_unit_test(test_the_limit_of_requests),
+        cmocka_unit_test(test_who_is_cancelled_while_it_waits_owes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

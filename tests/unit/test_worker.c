@@ -1263,6 +1263,59 @@ static void test_the_sweeper_puts_things_right(void **state)
     rig_free(r);
 }
 
+static void put_orphans(struct rig *r)
+{
+    r->opts.upload_max_age_ms = -60000;
+    for (size_t i = 0; i < ARRAY_LEN(orphans); i++)
+        OK(storage_put_bytes(r->storage, orphans[i], "x", 1, &r->err));
+}
+
+/* Looking through a large store takes minutes, which nobody waits for. */
+static void test_a_worker_that_leaves_walks_no_further(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    struct worker w;
+    worker_init(&w, r);
+    put_orphans(r);
+    w.ending = true;
+    OK(sweep(&w, true, &r->err));
+    for (size_t i = 0; i < ARRAY_LEN(orphans); i++)
+        assert_true(object_exists(r, orphans[i]));
+    w.ending = false;
+    OK(sweep(&w, true, &r->err));
+    assert_true(no_orphans(r));
+    worker_clear(&w);
+    rig_free(r);
+}
+
+#ifdef STENO_FAULTS
+/* A lease that runs out while a walk is under way is seen in it. */
+static void test_leases_expire_during_a_walk(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    struct worker w;
+    char id[ID_SIZE];
+    worker_init(&w, r);
+    put_orphans(r);
+    r->opts.sweep_ms = 1;
+    submit(r, "null", short_clip, NULL, id);
+    const struct claim_opts dead = {.holder = "dead worker", .lease_ms = 1, .idle = true};
+    struct claimed claimed = {.arena = &r->arena};
+    assert_int_equal(store_claim(r->store, &dead, &claimed, 1, &r->err), 1);
+    /* Not when the sweep begins; when the first orphan is gone. */
+    assert_int_equal(setenv("STENO_FAULT", "storage_delete=sleep:1500", 1), 0);
+    atomic_store(&w.no_expiry_until, clock_mono_ms() + 1000);
+    OK(sweep(&w, true, &r->err));
+    unsetenv("STENO_FAULT");
+    assert_int_equal(look(r, id).state, JOB_PENDING);
+    assert_true(no_orphans(r));
+    worker_clear(&w);
+    rig_free(r);
+}
+#endif
+
 static bool no_audio(struct rig *r)
 {
     return sql(r, "SELECT count(*) FROM jobs WHERE state = 'completed' AND audio_gone_at IS NOT NULL") == 1;
@@ -1425,9 +1478,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_broker_that_fails),
         cmocka_unit_test(test_a_database_that_fails_once),
         cmocka_unit_test(test_jobs_in_work_follow_the_queue),
+        cmocka_unit_test(test_leases_expire_during_a_walk),
 #endif
         cmocka_unit_test(test_unannounced_jobs_are_announced),
         cmocka_unit_test(test_the_sweeper_puts_things_right),
+        cmocka_unit_test(test_a_worker_that_leaves_walks_no_further),
         cmocka_unit_test(test_recordings_go_when_their_time_has_come),
         cmocka_unit_test(test_a_suspect_runs_alone),
         cmocka_unit_test(test_many_jobs_on_few_threads),
