@@ -103,7 +103,8 @@ def test_both_pages_are_what_prometheus_reads(whole):
 
 
 def test_the_documentation_lists_them_all(whole):
-    """docs/metrics.md has each metric once; those that only some installations have are named here."""
+    """docs/metrics.md has each metric once; those that only some installations have are named here, and have tests of
+    their own: test_models_in_memory, and those of brokers with tokens."""
     only_sometimes = re.compile(r"steno_model_pool_|steno_broker_depth$")
     whole.wait_job(whole.submit(SOUND).json["id"])
     there = page_of(whole.url).names() | page_of(worker_url(whole)).names()
@@ -241,7 +242,7 @@ def test_lost_and_expired_leases(tmp_path):
 
 
 def test_models_in_memory(tmp_path):
-    """Each of the pool's figures; in bytes and seconds."""
+    """The documentation lists the pool's figures, all of them. What they say is looked at in test_model_pool.py."""
     listed = set(re.findall(r"^\| `(steno_model_pool_\w+)", (ROOT / "docs" / "metrics.md").read_text(), re.M))
     s = Server(*QUICK, *whisper_models(tmp_path), "--model=small", "--metrics-listen=127.0.0.1:0")
     try:
@@ -250,7 +251,7 @@ def test_models_in_memory(tmp_path):
         w = wait_for("all is told", lambda: (p := page_of(worker_url(s)))("steno_worker_jobs_completed_total") == 3
                      and p("steno_model_pool_misses_total") >= 2 and p)
         check_page(w)
-        assert {n for n in w.names() if n.startswith("steno_model_pool_")} <= listed
+        assert {n for n in w.names() if n.startswith("steno_model_pool_")} == listed and len(listed) == 11
         assert w("steno_model_pool_hits_total") >= 1 and w("steno_model_pool_models") == 2 <= w("steno_model_pool_models_max")
     finally:
         s.close()
