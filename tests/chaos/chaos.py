@@ -53,7 +53,8 @@ FLAGS = [
 ]
 KILLERS = 1
 MEMORY_GRACE_S = 10  # from the end of a lack of memory until the death by it was noticed
-NO_MEMORY = (-signal.SIGABRT, -signal.SIGSEGV)  # ours when an allocation fails; oneDNN's, which does not look
+# Ours when an allocation fails; oneDNN's, which does not look; an error that is told, such as a thread that cannot start.
+NO_MEMORY = (-signal.SIGABRT, -signal.SIGSEGV, 1, 3)
 # What the supervisor says of a child that ended (src/cli/supervisor.c, proc_describe in src/base/proc.c).
 ENDED = re.compile(r"(api|worker) \(pid (?P<pid>\d+)\) ended: (killed by signal (?P<signal>\d+)|exit status (?P<status>\d+)|.*)")
 SPHINX = Path("/usr/share/pocketsphinx/model/en-us")
