@@ -10,11 +10,13 @@
 #include "api/cors.h"
 #include "api/http.h"
 #include "api/hub.h"
+#include "api/metrics_page.h"
 #include "api/server.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "metrics/server.h"
 
 #include <stdlib.h>
 
@@ -32,6 +34,7 @@ static void free_all(struct api *a)
 {
     for (size_t i = 0; i < a->n_listeners; i++)
         listen_close(&a->listeners[i]);
+    metrics_server_close(a->metrics_server);
     hub_free(a->hub);
     pool_free(a->probe);
     pool_free(a->storing);
@@ -39,6 +42,7 @@ static void free_all(struct api *a)
     health_free(a->health);
     free(a->listen);
     free(a->direct_listen);
+    free(a->metrics_listen);
     free(a->engine_names);
     free(a->cors_origins);
     free(a->version);
@@ -56,6 +60,7 @@ static struct api *new_api(const struct api_opts *o)
     a->started_at = clock_wall_ms();
     a->o.listen = a->listen = xstrdup(o->listen);
     a->o.direct_listen = a->direct_listen = xstrdup(o->direct_listen ? o->direct_listen : "");
+    a->o.metrics_listen = a->metrics_listen = xstrdup(o->metrics_listen ? o->metrics_listen : "");
     a->o.engine_names = a->engine_names = xstrdup(o->engine_names);
     a->o.cors_origins = a->cors_origins = xstrdup(o->cors_origins);
     a->o.version = a->version = xstrdup(o->version);
@@ -125,7 +130,7 @@ static int start(struct api *a, struct err *err)
     for (size_t i = 0; i < a->n_listeners && rc >= 0; i++)
         rc = http_start(&a->doors[i >= a->n_main], a->listeners[i].fd, MAX(connections / (unsigned)a->n_listeners, 4),
                         &a->daemons[i], err);
-    return rc;
+    return rc < 0 ? rc : metrics_page_serve(a, &lc, err);
 }
 
 int api_open(const struct api_opts *o, struct api **ret, struct err *err)

@@ -45,6 +45,8 @@ struct api_opts {
     int64_t sync_ms;           /* longest wait of a request that is answered when its job has ended; 0: no limit */
     const char *engine_names;  /* comma separated: what a job may ask for in `engine` */
     const char *version;
+    /* As `listen`: where the figures are, which `listen` has at /metrics too; NULL or "": only there. */
+    const char *metrics_listen;
     const struct model_names *models; /* what names of models mean; NULL: no setting is made */
     /*
      * Could a worker ever do this job? INVALID, UNSUPPORTED and NOT_FOUND (no such model) refuse it, with their

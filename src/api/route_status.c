@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The routes about the service itself: what it is, how it is. */
 #include "api/jsonw.h"
+#include "api/metrics_page.h"
 #include "api/model_pool.h"
 #include "api/request.h"
 #include "api/server.h"
@@ -87,55 +88,10 @@ int route_admin_health(struct request *rq, struct err *err)
     return answer_health(rq, true, err);
 }
 
-static enum metric_worker_state worker_state(const struct worker_row *row)
-{
-    if (row->silent_ms > HEALTH_WORKER_SILENT_MS)
-        return WORKERS_SILENT;
-    return str_eq(row->state, "draining") ? WORKERS_DRAINING : WORKERS_RUNNING;
-}
-
 int route_metrics(struct request *rq, struct err *err)
 {
-    struct api *api = rq->api;
-    struct store_counts counts;
-    struct err away = ERR_INIT;
-    struct worker_row *workers = NULL;
-    size_t n = 0;
-    bool up = store_counts(api->o.store, true, &counts, &away) >= 0 &&
-              store_list_workers(api->o.store, &rq->arena, &workers, &n, &away) >= 0;
-    if (!up)
-        log_warn(&rq->log, "no figures of jobs: %s", away.msg);
-    int64_t latency_ms = 0, depth[QUEUE_COUNT];
-    struct err broker = ERR_INIT;
-    struct db_pool pool;
-    store_pool(api->o.store, &pool);
-    struct role_count errors[STORAGE_OPERATION_COUNT];
-    for (size_t i = 0; i < ARRAY_LEN(errors); i++)
-        errors[i] = (struct role_count){storage_operation_name(i), storage_failures(api->o.storage, i)};
-    const struct role_figures role = {
-        .role = "api",
-        .version = api->o.version,
-        .started_at = api->started_at,
-        .database_max = pool.max,
-        .database_open = pool.open,
-        .database_busy = pool.busy,
-        .database_waiting = pool.waiting,
-        .storage_errors = errors,
-        .n_storage_errors = ARRAY_LEN(errors),
-    };
-    struct metrics_gauges g = {
-        .role = &role,
-        .in_flight = atomic_load(&api->active),
-        .uploads = atomic_load(&api->uploads),
-        .live = atomic_load(&api->live),
-        .counts = up ? &counts : NULL,
-        .broker_up = health_broker(api->o.broker, &latency_ms, depth, &broker) >= 0,
-        .depth = depth,
-    };
-    for (size_t i = 0; i < n; i++)
-        g.workers[worker_state(&workers[i])]++;
     CLEANUP(buf_clear) struct buf b = BUF_INIT(PAGE_MAX);
-    metrics_write(&b, &api->metrics, &g);
+    metrics_page(rq->api, &rq->log, &b);
     int rc = buf_check(&b, "the page", err);
     if (rc >= 0)
         rc = answer_write(&rq->answer, b.data, b.len, err);

@@ -15,16 +15,18 @@
 
 struct MHD_Daemon;
 struct hub;
+struct metrics_server;
 
 enum { LISTEN_MAX = 16 };
 
 struct api {
     struct api_opts o; /* after api_open nothing in it changes */
-    char *listen, *direct_listen, *engine_names, *version, *cors_origins, *data_folder, *temp_folder, *storage_folder,
-        *public_url; /* what its texts point to */
+    char *listen, *direct_listen, *metrics_listen, *engine_names, *version, *cors_origins, *data_folder, *temp_folder,
+        *storage_folder, *public_url; /* what its texts point to */
     unsigned char sign_key[SIGN_KEY_SIZE];
     int64_t started_at; /* wall clock */
     struct metrics metrics;
+    struct metrics_server *metrics_server; /* NULL: none */
     struct health *health;
     struct hub *hub;
     struct pool *work;    /* handlers */

@@ -90,6 +90,7 @@ int cmd_api(struct app *app, int argc, char **argv, struct err *err)
         .broker = app->broker,
         .listen = c->listen,
         .direct_listen = c->direct_listen,
+        .metrics_listen = c->api_metrics_listen,
         .direct_max_bytes = c->direct_max_size,
         .direct_max = (int)c->direct_concurrency,
         .direct_ms = c->direct_time_limit,

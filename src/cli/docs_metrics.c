@@ -47,14 +47,15 @@ static void add_section(struct buf *b, const char *title, const char *text, cons
 
 void docs_metrics(struct buf *b)
 {
-    buf_adds(b, "# Metrics\n"
-                "\n"
-                "What `GET /metrics` gives out, in the text format of Prometheus: of an api on its own address "
-                "(`listen`), of a worker on\n"
-                "`metrics_listen`. Made from the program's tables by `make docs`. Times are in seconds, sizes in "
-                "bytes. No label holds what a\n"
-                "client makes up, so the number of series does not grow with use. How to use them: "
-                "[operations.md](operations.md#metrics).\n");
+    buf_adds(
+        b, "# Metrics\n"
+           "\n"
+           "What `GET /metrics` gives out, in the text format of Prometheus: of an api on `listen` and on "
+           "`api_metrics_listen`, of a\n"
+           "worker on `metrics_listen`. Made from the program's tables by `make docs`. Times are in seconds, sizes in "
+           "bytes. No label holds what a\n"
+           "client makes up, so the number of series does not grow with use. How to use them: "
+           "[operations.md](operations.md#metrics).\n");
     add_section(b, "Every role", "Those of the process are called as Prometheus's own client libraries call them.",
                 every_role, ARRAY_LEN(every_role));
     add_section(b, "An api",

@@ -46,8 +46,11 @@
       "Server that `submit`, `status` and the other client commands talk to. When empty: the first address of "        \
       "`listen`. `transcribe` uses one only when it stands on the command line.")                                      \
     X("General", metrics_listen, LIST, "", 0, CONF_TEXT, 0, NULL, 0,                                                   \
-      "Addresses on which a worker gives out its figures for Prometheus, at `/metrics`. When empty: nowhere. The api " \
-      "has its own at `/metrics` on `listen`. Workers on one machine need one each.")                                  \
+      "Addresses on which a worker gives out its figures for Prometheus, at `/metrics`. When empty: nowhere. "        \
+      "Workers on one machine need one each.")                                                                         \
+    X("General", api_metrics_listen, LIST, "", 0, CONF_TEXT, 0, NULL, 0,                                               \
+      "Addresses on which an api, also that of `steno direct`, gives out its figures for Prometheus, at `/metrics`. "  \
+      "When empty: only on `listen`, which has them in any case.")                                                     \
     X("General", log_level, CHOICE, "info", 0, 0, 0, "error|warn|info|debug", CONF_RELOAD,                             \
       "How much is logged to standard error.")                                                                         \
     X("General", log_format, CHOICE, "text", 0, 0, 0, "text|json", CONF_RELOAD,                                        \

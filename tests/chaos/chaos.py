@@ -14,6 +14,7 @@ import ctypes
 import faulthandler
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -34,8 +35,13 @@ from real_server import installed  # noqa: E402
 from steno_server import FIXTURE, STENO, TERMINAL, alive, wait_for  # noqa: E402
 
 LIMIT_S = 600
+LONG_S = 80  # of storms on one set of back ends: from there on every kind of fault must have happened
+# A shorter run begins with these, and they must have happened.
+FIRST = ("kill worker", "out of memory", "disk full", "clock jump", "slow storage", "failing broker",
+         "pipes of the broker gone", "poison that kills")
 RIGS = ("embedded", "redis", "rabbitmq")
 CHECKS_S = 60  # of a set of back ends' share: what comes after the end of all jobs
+SETTLE_S = 60  # before that, for the end of all jobs, at the least
 DISK_MB = 192
 LEASE_S = 3
 # Patience made short. Many attempts and deaths are allowed: here they are bad luck, but for the poison.
@@ -46,7 +52,11 @@ FLAGS = [
     "--max-upload-size=16M", "--max-queue-size=30", "--min-free-disk=0", "--engine=null", "--precision=f32", "--threads=1", "--log-level=debug",
 ]
 KILLERS = 1
-NO_MEMORY = (-signal.SIGABRT, -signal.SIGSEGV)  # ours when an allocation fails; oneDNN's, which does not look
+MEMORY_GRACE_S = 10  # from the end of a lack of memory until the death by it was noticed
+# Ours when an allocation fails; oneDNN's, which does not look; an error that is told, such as a thread that cannot start.
+NO_MEMORY = (-signal.SIGABRT, -signal.SIGSEGV, 1, 3)
+# What the supervisor says of a child that ended (src/cli/supervisor.c, proc_describe in src/base/proc.c).
+ENDED = re.compile(r"(api|worker) \(pid (?P<pid>\d+)\) ended: (killed by signal (?P<signal>\d+)|exit status (?P<status>\d+)|.*)")
 SPHINX = Path("/usr/share/pocketsphinx/model/en-us")
 
 
@@ -115,7 +125,8 @@ class Rig:
             self.parts, self.server, self.closing = cluster.parts, cluster, [cluster.close]
             self.programs = cluster.roles
         self.api = next(iter(self.programs.values()))
-        self.starved = False  # a worker was without memory
+        self.starved = {}  # workers without memory: until when that excuses their deaths, by pid
+        self.log_at = 0  # how far the supervisor's log has been looked at
         self.clock_off_until = 0  # S3 refuses whoever starts with a wrong clock
         self.held, self.holding = set(), threading.Lock()
         self.watching = threading.Event()
@@ -142,6 +153,7 @@ class Rig:
         while not self.watching.wait(0.2):
             with self.holding:
                 self.restart_dead()
+            self.look_for_crashes()
             for server in list(self.programs.values()):
                 if server.process.poll() is None:
                     self.seen |= {(p, started(p)): c for p, c in faults.descendants(server.process.pid).items()}
@@ -152,14 +164,35 @@ class Rig:
             status = server.process.poll()
             if status is None or name in self.held:
                 continue
-            excused = (status == -signal.SIGKILL or (status in NO_MEMORY and self.starved)
-                       or (status == 2 and time.monotonic() < self.clock_off_until))
-            if not excused:
+            if not self.excused(server.process.pid, status) and not (status == 2 and time.monotonic() < self.clock_off_until):
                 self.broken.append(f"{name} ended by itself, with status {status}")
             try:
                 self.parts[name].up()
             except AssertionError:
                 pass  # again the next time
+
+    def excused(self, pid, status):
+        """May a program end so? `status` as Popen has it. Killing is the harness's, or the kernel's for want of memory."""
+        return status == -signal.SIGKILL or (status in NO_MEMORY and time.monotonic() < self.starved.get(pid, 0))
+
+    def starve(self, pid):
+        self.starved[pid] = float("inf")
+
+    def feed(self, pid):
+        self.starved[pid] = time.monotonic() + MEMORY_GRACE_S
+
+    def look_for_crashes(self):
+        """Under `steno serve` the supervisor starts api and worker again, whatever they ended with; its log tells."""
+        if not self.embedded:
+            return
+        with open(self.server.log_path, "rb") as log:
+            log.seek(self.log_at)
+            text = log.read().rpartition(b"\n")
+        self.log_at += len(text[0]) + len(text[1])
+        for line in ENDED.finditer(text[0].decode(errors="replace")):
+            status = -int(line["signal"]) if line["signal"] else int(line["status"] or -1)
+            if not self.excused(int(line["pid"]), status):
+                self.broken.append(f"a process ended by itself: {line[0]}")
 
     def hold(self, name):
         with self.holding:
@@ -177,12 +210,12 @@ class Rig:
     def send_killer(self, rng):
         if self.killers_sent >= KILLERS:
             return False
-        self.killers_sent += 1
         client = load.Client(self.api, self.ledger, self.kinds, rng, 0)
         patience = threading.Timer(20, client.ending.set)
         patience.start()
         sent = client.submit(self.kinds[load.KILLER], f"killer-{self.killers_sent}")
         patience.cancel()
+        self.killers_sent += bool(sent)
         return bool(sent)
 
     def log_text(self):
@@ -197,21 +230,33 @@ def started(pid):
 
 
 class Hand(threading.Thread):
-    """Injects one fault after the other until the storm is over."""
+    """Injects one fault after the other until the storm is over, and what must happen has happened."""
 
-    def __init__(self, rig, names, rng, until, counts):
+    def __init__(self, rig, names, must, rng, until, counts):
         super().__init__(daemon=True)
         self.rig, self.names, self.random, self.until, self.counts, self.failed = rig, names, rng, until, counts, None
+        self.must = [n for n in names if n in must]
+        # When the end of all jobs must be waited for.
+        self.latest = max(until, rig.deadline - CHECKS_S - SETTLE_S)
+
+    def goes_on(self):
+        now = time.monotonic()
+        return self.names and (now < self.until or (now < self.latest and not all(self.counts[n] for n in self.must)))
 
     def run(self):
         try:
-            # Each kind once, in any order; then as often as its weight says.
-            todo = self.names[:]
+            # Each kind once, in any order, but what must happen first; then as often as its weight says.
+            todo, happened = self.names[:], True
             self.random.shuffle(todo)
-            while time.monotonic() < self.until and self.names:
-                name = todo.pop() if todo else self.random.choices(self.names, [faults.FAULTS[n][0] for n in self.names])[0]
-                if faults.FAULTS[name][2](self.rig, self.random):
+            todo.sort(key=lambda n: n in self.must)
+            while self.goes_on():
+                from_todo = todo and (happened or time.monotonic() > self.until)
+                name = todo.pop() if from_todo else self.random.choices(self.names, [faults.FAULTS[n][0] for n in self.names])[0]
+                happened = faults.FAULTS[name][2](self.rig, self.random)
+                if happened:
                     self.counts[name] += 1
+                elif from_todo:
+                    todo.insert(0, name)  # its turn comes again, after another's
                 time.sleep(self.random.uniform(0, 0.7))
         except BaseException as e:
             self.failed = e
@@ -236,7 +281,8 @@ def storm(rig, seed, seconds, only):
             skipped[name] = why
     until = time.monotonic() + seconds
     groups = [n for n in names if n.startswith(PROCESS_FAULTS)], [n for n in names if not n.startswith(PROCESS_FAULTS)]
-    hands = [Hand(rig, group, random.Random(seed + i), until, counts) for i, group in enumerate(groups)]
+    must = names if only or seconds >= LONG_S else FIRST
+    hands = [Hand(rig, group, must, random.Random(seed + i), until, counts) for i, group in enumerate(groups)]
     clients = [load.Client(rig.api, rig.ledger, rig.kinds, random.Random(seed + 10 + i), 0.2) for i in range(3)]
     for t in clients + hands:
         t.start()
@@ -249,6 +295,7 @@ def storm(rig, seed, seconds, only):
     for t in hands + clients:
         if t.failed or t.is_alive():
             rig.broken.append(f"the suite itself: {t.failed or 'a client hangs'!r}")
+    rig.broken += [f"the suite itself: {n!r} never happened" for n in names if n in must and not counts[n]]
     return counts, skipped
 
 
@@ -267,7 +314,7 @@ def settle(rig):
             return ["?"]
 
     try:
-        wait_for("the end of all jobs", lambda: not left(), max(60, rig.deadline - CHECKS_S - time.monotonic()), 0.3)
+        wait_for("the end of all jobs", lambda: not left(), max(SETTLE_S, rig.deadline - CHECKS_S - time.monotonic()), 0.3)
     except AssertionError:
         rows = rig.server.sql("SELECT id, state, filename, attempt, deaths, fence, run_after, lease_until, lease_holder, error_message "
                               "FROM jobs WHERE state NOT IN ('completed', 'failed', 'cancelled')")
@@ -341,6 +388,10 @@ def close(rig, result, logs):
             status = "none yet"
         if status:
             result["broken"].append(f"{name} was stopped, its status is {status}: {server.log()[-1000:]}")
+    rig.watching.set()
+    rig.watcher.join()
+    rig.look_for_crashes()
+    result["broken"] += [b for b in rig.broken if b not in result["broken"]]
     if result["losses"] or result["duplicates"] or result["broken"]:
         keep_logs(rig, logs)
     for end in rig.closing:
@@ -348,8 +399,6 @@ def close(rig, result, logs):
             end()
         except AssertionError as e:
             result["broken"].append(f"stopping: {str(e)[:100]}")
-    rig.watching.set()
-    rig.watcher.join()
     result["broken"] += promises.wait_none("processes", lambda: [f"process {p} is left: {c}" for (p, at), c in rig.seen.items()
                                                                   if alive(p) and started(p) == at], 10)
     for data in rig.data:

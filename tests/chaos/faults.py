@@ -151,7 +151,7 @@ def out_of_memory(rig, rng):
     found = pick(rig, rng, "worker")
     if not found:
         return False
-    rig.starved = True
+    rig.starve(found[1])
     try:
         status = Path(f"/proc/{found[1]}/status").read_text()
         now = int(status.partition("VmSize:")[2].split()[0]) * 1024
@@ -161,6 +161,8 @@ def out_of_memory(rig, rng):
         resource.prlimit(found[1], resource.RLIMIT_AS, (soft, hard))
     except (ProcessLookupError, FileNotFoundError, ValueError, IndexError):
         return "VmSize" in locals().get("status", "")  # it died of it
+    finally:
+        rig.feed(found[1])
     return True
 
 

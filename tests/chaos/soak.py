@@ -4,7 +4,8 @@
 
 usage: tests/chaos/soak.py [--jobs N] [--csv FILE]
 
-Most are words for the null engine; some are transcribed by Whisper, some need the decoder's process, some are broken.
+Four of five are words for the null engine, which decodes nothing. The others go all the way: to Whisper and to
+PocketSphinx, about half of them as MP3 by way of the decoder's process; some of them are broken.
 The memory of worker and api in the last quarter of the jobs may be 5 % more than in the second, not more; descriptors
 are as many as after the first twentieth (but for a pool's), no temporary file, object or lease is left, and each job ended once.
 STENO_BIN names the program, a release build with -Dtests=true. Exit status 1 when something of this does not hold.
@@ -31,6 +32,7 @@ from steno_server import FIXTURE, STENO, Server, multipart, role_pid  # noqa: E4
 GROWTH = 1.05
 POOLED = 8  # connections to the database that are opened when many ask at once
 CLIENTS = 8
+SPHINX = Path("/usr/share/pocketsphinx/model/en-us")
 ROLES = ("worker", "api")
 
 
@@ -40,11 +42,12 @@ def recordings(folder):
     subprocess.run(["ffmpeg", "-loglevel", "error", "-i", FIXTURE / "wav" / "02_one_word.wav", folder / "word.mp3"],
                    check=True, stdin=subprocess.DEVNULL)
     mp3 = (folder / "word.mp3").read_bytes()
-    whisper = [("engine", "whisper"), ("model", "fixture.en")]
-    return [(4, [("file", "broken.wav", word[:36] + bytes(40)), *whisper], "failed"),
-            (8, [("file", "word.mp3", mp3)], "completed"),
-            (20, [("file", "word.wav", word), *whisper], "completed"),
-            (968, [("file", "word.wav", word)], "completed")]
+    whisper = [("engine", "whisper"), ("model", "fixture.en"), ("temperature", "0"), ("beam_size", "1")]
+    return [(10, [("file", "broken.wav", word[:36] + bytes(40)), *whisper], "failed"),
+            (60, [("file", "word.mp3", mp3), *whisper], "completed"),
+            (100, [("file", "word.wav", word), *whisper], "completed"),
+            (30, [("file", "word.mp3", mp3), ("engine", "pocketsphinx")], "completed"),
+            (800, [("file", "word.wav", word)], "completed")]
 
 
 class Load:
@@ -165,7 +168,8 @@ def main():
     (folder / "tmp").mkdir()
     print(f"soak with {STENO}", flush=True)
     (folder / "models").mkdir()
-    (folder / "models" / "ggml-fixture.en.bin").symlink_to(FIXTURE / "fixture.bin")
+    for model in (FIXTURE / "fixture.bin", *SPHINX.iterdir()):
+        (folder / "models" / model.name.replace("fixture.bin", "ggml-fixture.en.bin")).symlink_to(model)
     server = Server("--engine=null", f"--model-path={folder / 'models'}", "--precision=f32", "--threads=1", "--log-level=warn",
                     env={"TMPDIR": str(folder / "tmp")})
     try:

@@ -3,9 +3,12 @@
 
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
-from steno_server import FIXTURE, QUICK, TERMINAL, Server, wait_for
+from steno_server import FIXTURE, QUICK, STENO, TERMINAL, Server, wait_for
+
+SANITIZED = b"__asan_init" in Path(STENO).read_bytes()
 
 
 def submit(server, data):
@@ -50,21 +53,20 @@ def cancel_all(server, ids):
 
 
 def test_a_clip_does_not_wait_for_long_recordings(speech_files):
-    """Four recordings of three hours are in work, one of them on the engine, and a fifth waits: a clip behind them all is
-    done in five seconds. To be seen also on a machine that is too busy for that, the limit grows with what a clip takes
-    there alone; without its place it would take many minutes, until one of the four is done."""
+    """Four recordings of three hours are on the engine, and a fifth waits: a clip behind them all is done in five seconds.
+    Sanitizers are too slow for that: there the limit grows with what a clip takes alone; without its place it would take
+    many minutes, until one of the four is done."""
     models, speech = speech_files
     s = whisper(models, "--worker-concurrency=4")
     try:
         alone = clip_seconds(s)
-        ids = [submit(s, speech(180))]
-        wait_for("the first is on the engine", lambda: s.job(ids[0])["progress"]["chunks_done"], 600)
-        ids += [submit(s, speech(180)) for _ in range(4)]
-        wait_for("four of them are in work", lambda: sum(s.job(i)["status"] == "processing" for i in ids) == 4)
+        ids = [submit(s, speech(180)) for _ in range(5)]
+        wait_for("four of them have chunks done", lambda: sum(s.job(i)["progress"]["chunks_done"] > 0 for i in ids) == 4, 1200, 0.5)
         behind = clip_seconds(s)
         states = sorted(s.job(i)["status"] for i in ids)
         assert states == ["pending"] + ["processing"] * 4, "they are still at it, and the place is for short jobs only"
-        assert behind < max(5, 10 * alone), (alone, behind)
+        print(f"a clip alone {alone:.2f} s, behind four long recordings {behind:.2f} s")
+        assert behind < (max(5, 10 * alone) if SANITIZED else 5), (alone, behind)
         cancel_all(s, ids)
     finally:
         s.close()

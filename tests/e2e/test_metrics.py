@@ -47,9 +47,14 @@ def page_of(url):
     return Page(answer.text)
 
 
-def worker_url(server):
-    found = re.findall(r"metrics at (\S+)", server.log())
+def own_url(server, role):
+    """Where a role says that its figures are; None: not yet."""
+    found = re.findall(rf"{role}: metrics at (\S+)", server.log())
     return f"http://{found[-1]}" if found else None
+
+
+def worker_url(server):
+    return own_url(server, "worker")
 
 
 def serve(*flags, **kw):
@@ -98,7 +103,8 @@ def test_both_pages_are_what_prometheus_reads(whole):
 
 
 def test_the_documentation_lists_them_all(whole):
-    """docs/metrics.md has each metric once; those that only some installations have are named here."""
+    """docs/metrics.md has each metric once; those that only some installations have are named here, and have tests of
+    their own: test_models_in_memory, and those of brokers with tokens."""
     only_sometimes = re.compile(r"steno_model_pool_|steno_broker_depth$")
     whole.wait_job(whole.submit(SOUND).json["id"])
     there = page_of(whole.url).names() | page_of(worker_url(whole)).names()
@@ -139,6 +145,50 @@ def test_the_process(whole):
     assert w("process_max_fds") >= w("process_open_fds") and w("process_cpu_seconds_total") > 0
     started = os.stat(f"/proc/{pid}").st_mtime  # within moments of its start
     assert abs(w("process_start_time_seconds") - started) < 60
+
+
+def test_an_api_has_its_own_address(whole):
+    """The same page as on `listen`, and nothing else."""
+    api = Server(*QUICK, "--api-metrics-listen=127.0.0.1:0", role="api")
+    try:
+        url = wait_for("the api listens", lambda: own_url(api, "api"))
+        own, public = page_of(url), page_of(api.url)
+        check_page(own)
+        assert own("steno_build_info", version=version(), role="api") == 1 and own("steno_up") == 1
+        # The request that has just asked for it counts on the public one alone.
+        assert public.names() - own.names() <= {"steno_http_requests_total", "steno_http_request_duration_seconds"}
+        assert own.names() <= public.names() and own("steno_http_requests_in_flight") == 0
+        again = page_of(url)
+        assert again("steno_http_requests_total", method="GET", route="/metrics", status="200") == 1, "that on `listen`"
+        assert [requests.get(url + path, timeout=60).status_code for path in ("/", "/v1/jobs", "/health")] == [404] * 3
+    finally:
+        api.close()
+    assert own_url(whole, "api") is None, "not unless it is asked for"
+
+
+def test_the_direct_service_has_figures(tmp_path, monkeypatch):
+    """`steno direct` has no other address that answers /metrics."""
+    # The OpenAPI document is about the other routes.
+    monkeypatch.setattr(requests.Session, "request", getattr(requests.Session.request, "__wrapped__", requests.Session.request))
+    direct = subprocess.Popen([STENO, "direct", "--data", tmp_path / "data", *FLAGS, "--direct-listen=127.0.0.1:0",
+                               "--api-metrics-listen=127.0.0.1:0"], env=clean_env(), cwd=tmp_path,
+                              stdout=subprocess.PIPE, stderr=open(tmp_path / "log", "wb"), text=True)
+    try:
+        service = direct.stdout.readline().split()[-1].rstrip("/")
+        log = (tmp_path / "log").read_text
+        found = wait_for("both listen", lambda: (f := dict(re.findall(r"(api|worker): metrics at (\S+)", log()))).keys() == {"api", "worker"} and f)
+        assert service.startswith("http://") and requests.get(service + "/metrics", timeout=60).status_code == 404
+        answer = requests.post(service + "/transcribe", files={"file": ("a.wav", SOUND)}, timeout=120)
+        assert answer.status_code == 200, answer.text
+        api, worker = (page_of("http://" + found[role]) for role in ("api", "worker"))
+        check_page(api)
+        assert api("steno_http_requests_total", method="POST", route="direct:/transcribe", status="200") == 1
+        assert api("steno_jobs", state="completed") == 1 and api("steno_upload_bytes_total") > len(SOUND)
+        assert worker("steno_build_info", version=version(), role="worker") == 1
+    finally:
+        direct.terminate()
+        assert direct.wait(60) == 0, (tmp_path / "log").read_text()
+        direct.stdout.close()
 
 
 def test_real_time_factor(speech):
@@ -192,7 +242,7 @@ def test_lost_and_expired_leases(tmp_path):
 
 
 def test_models_in_memory(tmp_path):
-    """Each of the pool's figures; in bytes and seconds."""
+    """The documentation lists the pool's figures, all of them. What they say is looked at in test_model_pool.py."""
     listed = set(re.findall(r"^\| `(steno_model_pool_\w+)", (ROOT / "docs" / "metrics.md").read_text(), re.M))
     s = Server(*QUICK, *whisper_models(tmp_path), "--model=small", "--metrics-listen=127.0.0.1:0")
     try:
@@ -201,7 +251,7 @@ def test_models_in_memory(tmp_path):
         w = wait_for("all is told", lambda: (p := page_of(worker_url(s)))("steno_worker_jobs_completed_total") == 3
                      and p("steno_model_pool_misses_total") >= 2 and p)
         check_page(w)
-        assert {n for n in w.names() if n.startswith("steno_model_pool_")} <= listed
+        assert {n for n in w.names() if n.startswith("steno_model_pool_")} == listed and len(listed) == 11
         assert w("steno_model_pool_hits_total") >= 1 and w("steno_model_pool_models") == 2 <= w("steno_model_pool_models_max")
     finally:
         s.close()
@@ -243,16 +293,20 @@ def test_the_number_of_series_is_bounded(whole):
     assert len(series(whole.url) - before[whole.url]) <= 40
 
 
-def test_the_worker_says_when_it_cannot_listen(tmp_path):
+@pytest.mark.parametrize("role, option", [("worker", "metrics_listen"), ("api", "api_metrics_listen")])
+def test_a_role_says_when_it_cannot_listen(tmp_path, role, option):
+    def run(address):
+        return subprocess.run([STENO, role, "--data", tmp_path, "--engine=null", "--listen=127.0.0.1:0",
+                               f"--{option.replace('_', '-')}={address}"], timeout=60, capture_output=True, text=True,
+                              env=clean_env(), cwd=tmp_path)
+
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = "127.0.0.1:%d" % taken.getsockname()[1]
-        done = subprocess.run([STENO, "worker", "--data", tmp_path, "--engine=null", "--metrics-listen", address], timeout=60,
-                              capture_output=True, text=True, env=clean_env(), cwd=tmp_path)
+        done = run(address)
     assert done.returncode == 3, done
-    assert f"metrics_listen: cannot listen on {address}: Address already in use" in done.stderr
-    done = subprocess.run([STENO, "worker", "--data", tmp_path, "--engine=null", "--metrics-listen", "9100"], timeout=60,
-                          capture_output=True, text=True, env=clean_env(), cwd=tmp_path)
-    assert done.returncode == 2 and "metrics_listen: listen address '9100' is not host:port" in done.stderr, done
+    assert f" {option}: cannot listen on {address}: Address already in use" in done.stderr
+    done = run("9100")
+    assert done.returncode == 2 and f" {option}: listen address '9100' is not host:port" in done.stderr, done
 
 
 def test_no_page_unless_asked_for(server):

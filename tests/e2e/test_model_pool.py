@@ -18,7 +18,14 @@ from steno_server import FIXTURE, QUICK, STENO, Server, clean_env, role_pid, wai
 # From small to large: the memory they need with one chunk at a time, in f32, is some 40, 40, 100 and 360 MB.
 NANO, NANO_MULTI, FIXTURE_EN, TINY = "nano", "nano-multi", "fixture.en", "tiny"
 ENOUGH_FOR_NANO = "--model-memory=80M"
-EXACT = [*QUICK, "--engine=whisper", "--precision=f32", "--threads=2", "--sandbox=off"]
+EXACT = [*QUICK, "--engine=whisper", "--precision=f32", "--threads=2", "--sandbox=off", "--metrics-listen=127.0.0.1:0"]
+# What the worker's page for Prometheus calls each figure of /admin/health, and what it is multiplied with there.
+ON_PAGE = {
+    "hits": ("hits_total", 1), "misses": ("misses_total", 1), "evictions": ("evictions_total", 1),
+    "unloads": ("unloads_total", 1), "oom_fallbacks": ("oom_fallbacks_total", 1), "timeouts": ("timeouts_total", 1),
+    "load_ms_total": ("load_seconds_total", 1e-3), "waiting": ("waiting", 1), "pool_size": ("models", 1),
+    "max_size": ("models_max", 1), "memory_mb": ("memory_bytes", 1 << 20),
+}
 SHORT = {"temperature": "0", "beam_size": "1"}  # a random model finds no end of a text; this is soon over
 
 
@@ -71,6 +78,30 @@ def pool_when(server, what, condition):
     return wait_for(what, lambda: (p := pool(server)) and condition(p) and p)
 
 
+def page(server):
+    """What Prometheus is told of the pool, by the names without `steno_model_pool_`."""
+    (address,) = re.findall(r"worker: metrics at (\S+)", server.log())
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as answer:
+        found = re.findall(r"^steno_model_pool_(\w+) (\S+)$", answer.read().decode(), re.MULTILINE)
+    figures = {name: float(value) for name, value in found}
+    assert len(found) == len(figures), found
+    return figures
+
+
+def on_page(server, *risen):
+    """The page has every figure and no other, with the values of /admin/health, which follow it; those in `risen` are not 0."""
+    def same():
+        seen, shown = page(server), pool(server)
+        assert set(seen) == {name for name, _ in ON_PAGE.values()}
+        return all(abs(seen[name] - shown[member] * factor) < 1e-9 for member, (name, factor) in ON_PAGE.items()) \
+            and all(seen[name] > 0 for name in risen)
+
+    try:
+        wait_for("the page is as the health", same)
+    except AssertionError as e:
+        raise AssertionError((page(server), pool(server))) from e
+
+
 def worker_lines(server, phrase):
     return [line for line in server.log().split("\n") if phrase in line]
 
@@ -109,6 +140,7 @@ def test_the_default_model_is_loaded_before_the_first_job(start):
     shown = pool_when(server, "the job's figures", lambda p: p["hits"] >= 2)
     assert shown["misses"] == 1 and shown["acquisitions"] == shown["hits"] + 1
     assert shown["hit_rate"] == round(shown["hits"] / shown["acquisitions"], 2)
+    on_page(server, "hits_total", "misses_total", "load_seconds_total", "models", "models_max", "memory_bytes")
     assert len(worker_lines(server, "Model acquired in")) == 1, "reuse is for the log of another level"
 
 
@@ -134,6 +166,8 @@ def test_one_more_than_there_is_room_for(start):
     shown = pool_when(server, "the last one", lambda p: p["misses"] == 3)
     assert sorted(shown["loaded_models"]) == [NANO, NANO_MULTI]
     assert (shown["hits"], shown["evictions"], shown["unloads"], shown["max_size"]) == (1, 1, 0, 2)
+    on_page(server, "hits_total", "evictions_total")
+    assert (page(server)["models"], page(server)["models_max"]) == (2, 2)
     (heads, row, *_), told = inspected(server, "pool")
     memory = f"{shown['memory_mb']} MB"
     assert heads[1:-1] == ["MODELS", "MEMORY", "HITS", "MISSES", "EVICTED", "UNLOADED", "SMALLER", "TIMEOUTS", "WAITING"]
@@ -166,6 +200,8 @@ def test_an_idle_model_goes_and_its_memory_comes_back(start):
         after = memory_kb(pid)
         assert pool(server)["loaded_models"] == [] and pool(server)["memory_mb"] == 0
         print(f"{before >> 10} MB before, {most >> 10} MB with the model, {after >> 10} MB after")
+        on_page(server, "unloads_total")
+        assert page(server)["memory_bytes"] == page(server)["models"] == 0 and page(server)["unloads_total"] == round_
         assert most - before > 300 << 10, "it was in memory"
         assert after - before < (most - before) / 20, (before, most, after)
 
@@ -179,7 +215,7 @@ def test_a_model_without_end(start):
 
 
 def test_a_smaller_model_when_memory_is_short(start):
-    server = start(f"--model={FIXTURE_EN}", "--model-warm-up=none", ENOUGH_FOR_NANO, "--metrics-listen=127.0.0.1:0")
+    server = start(f"--model={FIXTURE_EN}", "--model-warm-up=none", ENOUGH_FOR_NANO)
     job_id = submit(server, "02_one_word", **SHORT)
     job = completed(server, job_id)
     assert job["attempt"] == 1 and job["result"]["model"] == NANO
@@ -196,9 +232,7 @@ def test_a_smaller_model_when_memory_is_short(start):
     assert server.rows()["error_logs"] == 0
     (heads, row, *_), _ = inspected(server, "pool")
     assert dict(zip(heads, row))["SMALLER"] == "1"
-    url = re.search(r"metrics at (\S+)", server.log()).group(1)
-    with urllib.request.urlopen(url if "://" in url else f"http://{url}/metrics") as page:
-        assert "\nsteno_model_pool_oom_fallbacks_total 1\n" in page.read().decode()
+    on_page(server, "oom_fallbacks_total")
     # What a smaller one cannot do it is not taken for: the recording's language, a translation.
     for fields in ({"language": "de"}, {"task": "translate"}):
         job = completed(server, submit(server, "02_one_word", model=TINY, **fields, **SHORT))
@@ -270,16 +304,18 @@ def test_chunks_of_a_larger_model_wait_for_it(start, killed):
 
 def test_a_job_does_not_wait_for_ever(start):
     """Room for one model, and the other one is at work: the attempt ends, a later one gets its turn."""
-    server = start("--model-warm-up=none", "--model-pool-size=1", "--model-pool-max-size=1", "--model-acquire-timeout=100ms",
+    server = start("--model-warm-up=none", "--model-pool-size=1", "--model-pool-max-size=1", "--model-acquire-timeout=2s",
                    "--max-attempts=100")
     long = submit(server, "10_long", model=TINY, language="en")
     pool_when(server, "the first model", lambda p: p["loaded_models"] == [TINY])
     wait_for("its first chunk", lambda: server.job(long)["progress"]["chunks_total"])
     other = submit(server, "02_one_word", model=FIXTURE_EN)
+    on_page(server, "waiting")
     wait_for("the time-out", lambda: worker_lines(server, "(model_acquire_timeout)"))
     (line, *_) = worker_lines(server, "(model_acquire_timeout)")
-    assert re.search(r"attempt \d+ (of \d+ )?failed at engine \(busy\), next in .* s: model '\S+' found no room for 0\.1 s "
+    assert re.search(r"attempt \d+ (of \d+ )?failed at engine \(busy\), next in .* s: model '\S+' found no room for 2\.0 s "
                      r"\(model_acquire_timeout\): 1 others are in use, and no more may be loaded \(model_pool_max_size\)", line)
     assert pool_when(server, "the figures", lambda p: p["timeouts"])["timeouts"] >= 1
+    on_page(server, "timeouts_total")
     assert server.ask("DELETE", f"/v1/jobs/{long}").status in (200, 202, 204)
     assert completed(server, other)["result"]["model"] == FIXTURE_EN

@@ -225,9 +225,10 @@ def test_cancel_ends_the_waiting(remote, speech, fault):
     s.close()
 
 
-def test_slow_answers_are_given_up(remote, speech):
-    s = Server(*QUICK, "--engine=gemini", f"--gemini-url={remote.url}", f"--gemini-api-key={KEY}", "--remote-timeout=500ms",
-               "--max-attempts=1", env=OFF)
+@pytest.mark.parametrize("engine", ["gemini", "openai"])
+def test_slow_answers_are_given_up(remote, speech, engine):
+    s = Server(*QUICK, f"--engine={engine}", f"--gemini-url={remote.url}", f"--gemini-api-key={KEY}",
+               f"--openai-url={remote.url}/v1", f"--openai-api-key={KEY}", "--remote-timeout=500ms", "--max-attempts=1", env=OFF)
     remote.faults = ["slow", "silent"]
     assert done(s, speech(FOX))["attempt"] == 1 and len(remote.requests) == 3
     remote.faults = ["slow"] * 99
