@@ -151,7 +151,7 @@ def services(runner, tmp_path, monkeypatch):
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     module = sys.modules[runner.Services.__module__]
     monkeypatch.setattr(module, "SCRIPT", script)
-    for variable in module.SERVICES.values():
+    for variable in (*module.SERVICES.values(), module.S3_ENDPOINT, module.S3_BUCKET):
         monkeypatch.delenv(variable, raising=False)
     return module.Services
 
@@ -177,4 +177,15 @@ def test_a_server_given_by_the_environment_is_not_started(services, monkeypatch)
     monkeypatch.setenv("STENO_TEST_POSTGRES_URL", "postgresql://elsewhere")
     s = services(["postgres"])
     s.start()
-    assert not s.starting and s.env() == {}
+    assert not s.starting and s.env() == {"STENO_TEST_POSTGRES_URL": "postgresql://elsewhere"}
+
+
+@pytest.mark.parametrize("bucket, url", [("mine", "s3://mine"), (None, "s3://steno-test")])
+def test_an_s3_server_may_be_given_by_its_endpoint_alone(services, monkeypatch, capsys, bucket, url):
+    monkeypatch.setenv("STENO_TEST_S3_ENDPOINT", "http://elsewhere:9000")
+    if bucket:
+        monkeypatch.setenv("STENO_TEST_S3_BUCKET", bucket)
+    s = services(["s3"])
+    s.start()
+    assert "not installed" not in capsys.readouterr().out
+    assert not s.starting and s.env() == {"STENO_TEST_S3_URL": url}
