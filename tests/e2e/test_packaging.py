@@ -162,6 +162,10 @@ def test_kubernetes(tmp_path):
         assert pod["terminationGracePeriodSeconds"] > drain_timeout()
         volumes = {v["name"] for v in pod["volumes"]}
         assert {m["name"] for m in container["volumeMounts"]} == volumes
+        for probe in ("readinessProbe", "livenessProbe"):  # /health may take two seconds, Kubernetes waits for one
+            assert "httpGet" not in container.get(probe, {}) or container[probe]["timeoutSeconds"] > 2
+    (api,) = found["Deployment", "steno-api"]["spec"]["template"]["spec"]["containers"]
+    assert "httpGet" in api["readinessProbe"] and "tcpSocket" in api["livenessProbe"]
     selector = found["Service", "steno"]["spec"]["selector"]
     assert selector == found["Deployment", "steno-api"]["spec"]["template"]["metadata"]["labels"]
     scaled = found["ScaledObject", "steno-worker"]["spec"]
