@@ -82,6 +82,9 @@ def test_compose(tmp_path):
         check_settings(service["environment"], tmp_path)
         for name in service["depends_on"]:
             assert name in services
+    # A new volume belongs to root unless the image has the folder.
+    made = re.search(r"install -d -o steno -g steno (.*)", (PACKAGING / "docker" / "Dockerfile").read_text())[1].split()
+    assert {v.split(":")[1] for v in services["worker"]["volumes"]} <= set(made)
     for service in services.values():
         for volume in service.get("volumes", []):
             assert volume.split(":")[0] in compose["volumes"]
