@@ -169,6 +169,8 @@ def test_kubernetes(tmp_path):
             assert "httpGet" not in container.get(probe, {}) or container[probe]["timeoutSeconds"] > 2
     (api,) = found["Deployment", "steno-api"]["spec"]["template"]["spec"]["containers"]
     assert "httpGet" in api["readinessProbe"] and "tcpSocket" in api["livenessProbe"]
+    # One that a single node holds would stop the second worker.
+    assert found["PersistentVolumeClaim", "steno-models"]["spec"]["accessModes"] == ["ReadWriteMany"]
     selector = found["Service", "steno"]["spec"]["selector"]
     assert selector == found["Deployment", "steno-api"]["spec"]["template"]["metadata"]["labels"]
     scaled = found["ScaledObject", "steno-worker"]["spec"]
