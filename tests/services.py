@@ -23,7 +23,16 @@ SERVICES = {
 }
 # Those with a port for TLS beside the plain one. libpq would take TLS for everything, so PostgreSQL has its own test.
 TLS = {"s3"}
+S3_ENDPOINT, S3_BUCKET = "STENO_TEST_S3_ENDPOINT", "STENO_TEST_S3_BUCKET"
 START_SECONDS = 240  # RabbitMQ has needed 90 s on a busy machine
+
+
+def given():
+    """The variables of servers that stand there already. S3 may be named by its endpoint and keys alone."""
+    found = {v: os.environ[v] for v in SERVICES.values() if os.environ.get(v)}
+    if os.environ.get(S3_ENDPOINT):
+        found.setdefault(SERVICES["s3"], "s3://" + (os.environ.get(S3_BUCKET) or "steno-test"))
+    return found
 
 
 class Services:
@@ -36,7 +45,7 @@ class Services:
 
     def start(self):
         for name in self.names:
-            if os.environ.get(SERVICES[name]):
+            if SERVICES[name] in given():
                 continue
             if subprocess.run([SCRIPT, "installed", name], check=False).returncode:
                 print(f"{name} is not installed: the tests that need it are skipped", flush=True)
@@ -51,8 +60,8 @@ class Services:
                 )
 
     def env(self):
-        """The variables of what has started: KEY of tests/services.sh as STENO_TEST_KEY."""
-        found = {}
+        """The variables of what was given or has started: KEY of tests/services.sh as STENO_TEST_KEY."""
+        found = {v: url for v, url in given().items() if v in [SERVICES[n] for n in self.names]}
         for name, process in self.starting.items():
             try:
                 status = process.wait(START_SECONDS)

@@ -127,10 +127,10 @@ int broker_depth(struct broker *b, const char *queue, int64_t *ret, struct err *
     return rc;
 }
 
-int broker_trim(struct broker *b, const char *queue, int64_t keep, struct err *err)
+int broker_trim(struct broker *b, const char *queue, int64_t surplus, int64_t keep, struct err *err)
 {
     int rc = FAULT_POINT(broker_trim, err);
-    return rc >= 0 && b->ops->trim ? b->ops->trim(b, queue, keep, err) : rc;
+    return rc >= 0 && b->ops->trim ? b->ops->trim(b, queue, surplus, keep, err) : rc;
 }
 
 int broker_ping(struct broker *b, int64_t *ret_ms, struct err *err)

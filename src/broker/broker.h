@@ -100,8 +100,11 @@ int broker_next_event(struct broker *b, int64_t timeout_ms, struct event *ret, s
 
 /* Tokens waiting in a queue; -1 where the broker keeps none (local). */
 int broker_depth(struct broker *b, const char *queue, int64_t *ret, struct err *err) MUST_CHECK;
-/* Drops the oldest tokens of a queue until at most `keep` are left: stale ones, whose jobs ended otherwise. */
-int broker_trim(struct broker *b, const char *queue, int64_t keep, struct err *err) MUST_CHECK;
+/*
+ * Drops the `surplus` oldest tokens of a queue, stale ones, whose jobs ended otherwise. Tokens that came since they
+ * were counted stay; with `keep` left it stops, so that nothing is dropped twice by several who counted the same.
+ */
+int broker_trim(struct broker *b, const char *queue, int64_t surplus, int64_t keep, struct err *err) MUST_CHECK;
 /* For health: would messages pass? *ret_ms is how long that took. */
 int broker_ping(struct broker *b, int64_t *ret_ms, struct err *err) MUST_CHECK;
 

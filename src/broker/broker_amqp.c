@@ -153,12 +153,12 @@ static int amqp_depth(struct broker *base, const char *queue, int64_t *ret, stru
     return rc < 0 ? rc : rmq_publisher_depth(b->publisher, b->names.n.name[q], ret, err);
 }
 
-static int amqp_trim(struct broker *base, const char *queue, int64_t keep, struct err *err)
+static int amqp_trim(struct broker *base, const char *queue, int64_t surplus, int64_t keep, struct err *err)
 {
     struct amqp_broker *b = of(base);
     enum broker_name q;
     int rc = broker_queue_parse(queue, &q, err);
-    return rc < 0 ? rc : rmq_publisher_trim(b->publisher, b->names.n.name[q], keep, err);
+    return rc < 0 ? rc : rmq_publisher_trim(b->publisher, b->names.n.name[q], surplus, keep, err);
 }
 
 static int amqp_ping(struct broker *base, struct err *err)

@@ -33,7 +33,7 @@ struct broker_ops {
     int (*next_event)(struct broker *b, int64_t timeout_ms, struct event *ret, struct err *err);
     /* NULL: this broker keeps no tokens. */
     int (*depth)(struct broker *b, const char *queue, int64_t *ret, struct err *err);
-    int (*trim)(struct broker *b, const char *queue, int64_t keep, struct err *err);
+    int (*trim)(struct broker *b, const char *queue, int64_t surplus, int64_t keep, struct err *err);
     int (*ping)(struct broker *b, struct err *err);
 };
 

@@ -156,15 +156,19 @@ static int redis_depth(struct broker *b, const char *queue, int64_t *ret, struct
     return list ? redis_pipe_call(r->pipe, &llen, ret, err) : err->code;
 }
 
-/* Naming what is to stay makes it harmless that several do this at the same time. */
-static int redis_trim(struct broker *b, const char *queue, int64_t keep, struct err *err)
+/* By the end that is consumed: tokens come in at the other one, also between these two commands. */
+static int redis_trim(struct broker *b, const char *queue, int64_t surplus, int64_t keep, struct err *err)
 {
     struct redis_broker *r = of(b);
+    int64_t depth = 0;
+    int rc = redis_depth(b, queue, &depth, err);
+    surplus = MIN(surplus, depth - keep);
+    if (rc < 0 || surplus <= 0)
+        return rc;
     char from[24];
-    snprintf(from, sizeof from, "-%" PRId64, keep);
-    const char *list = list_of(r, queue, err);
-    const struct redis_args trim = {4, {"LTRIM", list, from, "-1"}, {0}}, del = {2, {"DEL", list}, {0}};
-    return list ? redis_pipe_call(r->pipe, keep > 0 ? &trim : &del, NULL, err) : err->code;
+    snprintf(from, sizeof from, "%" PRId64, surplus);
+    const struct redis_args trim = {4, {"LTRIM", list_of(r, queue, err), from, "-1"}, {0}};
+    return redis_pipe_call(r->pipe, &trim, NULL, err);
 }
 
 /* Would a token be taken? RPUSHX on a missing list changes nothing, but is refused when writing is. */

@@ -590,13 +590,15 @@ int rmq_publisher_depth(struct rmq_publisher *p, const char *queue, int64_t *ret
     return put_question(p, ASK_DEPTH, queue, ret, err);
 }
 
-int rmq_publisher_trim(struct rmq_publisher *p, const char *queue, int64_t keep, struct err *err)
+int rmq_publisher_trim(struct rmq_publisher *p, const char *queue, int64_t surplus, int64_t keep, struct err *err)
 {
     int64_t depth = 0;
-    if (keep <= 0)
-        return put_question(p, ASK_TO_PURGE, queue, &depth, err);
     int rc = put_question(p, ASK_DEPTH, queue, &depth, err);
-    for (int i = 0; rc == 0 && depth > keep && i < RMQ_TRIM_MAX; i++)
+    surplus = MIN(surplus, depth - keep);
+    /* A token that is lost so is sent again two sweeps later; a thousand round trips for each thousand are dearer. */
+    if (rc == 0 && surplus > RMQ_TRIM_MAX && surplus == depth)
+        return put_question(p, ASK_TO_PURGE, queue, &depth, err);
+    for (int i = 0; rc == 0 && depth > keep && i < MIN(surplus, RMQ_TRIM_MAX); i++)
         rc = put_question(p, ASK_TO_DROP_ONE, queue, &depth, err);
     return rc;
 }

@@ -35,7 +35,11 @@ void rmq_publisher_free(struct rmq_publisher *p);
 int rmq_publisher_send(struct rmq_publisher *p, const struct rmq_message *m, struct err *err) MUST_CHECK;
 /* Messages ready in a queue. Also what shows that the connection works. */
 int rmq_publisher_depth(struct rmq_publisher *p, const char *queue, int64_t *ret, struct err *err) MUST_CHECK;
-/* Removes the oldest messages until at most `keep` are left; RMQ_TRIM_MAX in one call, or all when keep is 0. */
-int rmq_publisher_trim(struct rmq_publisher *p, const char *queue, int64_t keep, struct err *err) MUST_CHECK;
+/*
+ * Removes the `surplus` oldest messages, but leaves `keep`; RMQ_TRIM_MAX in one call. Only when more than these and all
+ * there are shall go, the queue is purged: what is sent in the moment after the count goes with them.
+ */
+int rmq_publisher_trim(struct rmq_publisher *p, const char *queue, int64_t surplus, int64_t keep, struct err *err)
+    MUST_CHECK;
 
 #endif

@@ -55,12 +55,15 @@ static const struct known *find(const char *code)
     return NULL;
 }
 
-/* Answers to HEAD, and a proxy's, have no code. */
-static const char *code_of(int status)
+/*
+ * Answers to HEAD, and a proxy's, have no code. Only with HEAD does 404 speak of the object: to others the S3 server
+ * names what is missing, so "404 page not found" is that of a proxy whose server is away, and no verdict on a job.
+ */
+static const char *code_of(int status, bool head)
 {
     switch (status) {
     case 404:
-        return "NoSuchKey";
+        return head ? "NoSuchKey" : "";
     case 408:
         return "RequestTimeout";
     case 412:
@@ -83,6 +86,9 @@ static struct known by_status(int status)
 {
     if (status == 403)
         return (struct known){NULL, ERR_UNAVAILABLE, false, "access denied; check s3_access_key and s3_secret_key"};
+    if (status == 404)
+        return (struct known){NULL, ERR_UNAVAILABLE, true,
+                              "the answer is no S3 server's; check s3_endpoint and proxies"};
     if (status >= 500)
         return (struct known){NULL, ERR_UNAVAILABLE, true, "the server is in trouble"};
     if (status >= 300 && status < 400)
@@ -97,13 +103,14 @@ static bool wrong_region(const struct s3_answer *a)
            strcmp(a->code, "IllegalLocationConstraintException") == 0 || a->status == 301;
 }
 
-int s3_error(const struct s3 *s, const struct s3_answer *a, bool *ret_again, struct err *err)
+int s3_error(const struct s3 *s, const char *method, const struct s3_answer *a, bool *ret_again, struct err *err)
 {
+    bool head = strcmp(method, "HEAD") == 0;
     *ret_again = false;
     if (wrong_region(a) && *a->region && strcmp(a->region, s->region) != 0)
         return err_set(err, ERR_UNAVAILABLE, "bucket '%s' is in region %s, not %s; set s3_region", s->bucket, a->region,
                        s->region);
-    const struct known *k = find(*a->code ? a->code : code_of(a->status)), other = by_status(a->status);
+    const struct known *k = find(*a->code ? a->code : code_of(a->status, head)), other = by_status(a->status);
     if (!k)
         k = &other;
     *ret_again = k->again;

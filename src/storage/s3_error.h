@@ -8,8 +8,9 @@
 
 #include "storage/s3.h"
 
-/* Sets class and sentence for an answer that is no success; *ret_again: the same request may work in a moment. */
-int s3_error(const struct s3 *s, const struct s3_answer *a, bool *ret_again, struct err *err);
+/* Sets class and sentence for an answer to `method` that is no success; *ret_again: the same request may work in a
+ * moment. */
+int s3_error(const struct s3 *s, const char *method, const struct s3_answer *a, bool *ret_again, struct err *err);
 /* Takes code and region out of an error's body, when it has one. True: it is one. */
 bool s3_error_read(struct s3_answer *a);
 

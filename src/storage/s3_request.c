@@ -202,7 +202,7 @@ static int once(struct s3 *s, const struct s3_ask *q, const struct s3_keyset *ke
     /* A complete may answer 200 and then change its mind. */
     if ((!good || strcmp(q->method, "POST") == 0) && s3_error_read(a) && good)
         a->status = 500;
-    return a->status >= 200 && a->status < 300 ? 0 : s3_error(s, a, ret_again, err);
+    return a->status >= 200 && a->status < 300 ? 0 : s3_error(s, q->method, a, ret_again, err);
 }
 
 static bool about_keys(const struct s3_answer *a)

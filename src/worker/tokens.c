@@ -9,7 +9,9 @@
  *   Tokens got lost (a worker died holding one, a broker came back empty) or stale (their jobs were cancelled, or
  *   claimed before the token came). A difference between the queue and the table is only believed when two sweeps in a
  *   row see it, because jobs and tokens move between the two looks. The smaller of both counts is sent again or
- * dropped. What several workers do at the same time adds up to too many tokens at worst, which a later sweep drops.
+ *   dropped, the oldest first.
+ *
+ * What several workers do at the same time adds up to too many tokens at worst, which a later sweep drops.
  */
 #include "worker/tokens.h"
 
@@ -86,9 +88,8 @@ static int level(struct worker *w, enum job_queue q, int64_t depth, int64_t miss
         w->missing_tokens[q] = 0;
         return send_again(w, q, MIN(before, missing), err);
     }
-    if (before < 0 && missing < 0)
-        return broker_trim(w->o->broker, job_queue_name(q), depth + MAX(before, missing), err);
-    return 0;
+    int64_t surplus = -MAX(before, missing);
+    return surplus > 0 ? broker_trim(w->o->broker, job_queue_name(q), surplus, depth - surplus, err) : 0;
 }
 
 int tokens_sweep(struct worker *w, struct err *err)

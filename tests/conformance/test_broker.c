@@ -502,16 +502,44 @@ static void test_depth_and_trim(void **state)
             send_to(b, queues[q]);
     for (size_t q = 0; q < ARRAY_LEN(queues); q++)
         wait_depth(b, queues[q], kind->keeps_tokens ? (int64_t)q + 1 : -1);
-    ok(broker_trim(b, "retry", 2, e));
-    ok(broker_trim(b, "normal", 5, e));
-    ok(broker_trim(b, "high", 0, e));
+    ok(broker_trim(b, "retry", 1, 2, e));
+    ok(broker_trim(b, "normal", 3, 5, e));
+    ok(broker_trim(b, "high", 1, 0, e));
     if (kind->keeps_tokens) {
         wait_depth(b, "retry", 2);
         wait_depth(b, "normal", 2);
         wait_depth(b, "high", 0);
         int64_t n;
         fails(INVALID, broker_depth(b, "dlq", &n, e));
-        fails(INVALID, broker_trim(b, "no such", 0, e));
+        fails(INVALID, broker_trim(b, "no such", 1, 0, e));
+    }
+    broker_close(b);
+}
+
+/* Between the count and the trim others send, and others trim. */
+static void test_trim_leaves_what_came_since_the_count(void **state)
+{
+    (void)state;
+    struct broker *b = open_broker(false, false);
+    assert_non_null(b);
+    if (!kind->keeps_tokens) {
+        ok(broker_trim(b, "normal", 1, 0, e));
+        broker_close(b);
+        return;
+    }
+    for (int i = 0; i < 3; i++) /* counted: three, of which three are too many */
+        send_to(b, "normal");
+    send_to(b, "normal");
+    send_to(b, "normal");
+    wait_depth(b, "normal", 5);
+    ok(broker_trim(b, "normal", 3, 0, e));
+    wait_depth(b, "normal", 2);
+    for (int i = 0; i < 4; i++) /* counted: six, of which two are too many, by two sweepers */
+        send_to(b, "normal");
+    wait_depth(b, "normal", 6);
+    for (int i = 0; i < 2; i++) {
+        ok(broker_trim(b, "normal", 2, 4, e));
+        wait_depth(b, "normal", 4);
     }
     broker_close(b);
 }
@@ -657,7 +685,7 @@ static int tear_down(void **state)
     int rc = 0;
     struct broker *b = open_broker(false, false);
     for (size_t q = 0; b && rc >= 0 && q < ARRAY_LEN(queues); q++)
-        rc = broker_trim(b, queues[q], 0, &err);
+        rc = broker_trim(b, queues[q], INT64_MAX, 0, &err);
     broker_close(b);
     return b && rc >= 0 ? 0 : -1;
 }
@@ -698,6 +726,7 @@ int main(int argc, char **argv)
         fresh(test_what_cannot_be_sent),
         fresh(test_the_rest),
         fresh(test_depth_and_trim),
+        fresh(test_trim_leaves_what_came_since_the_count),
         fresh(test_a_claim_uses_up_one_token),
         fresh(test_a_token_of_another_queue_goes_back),
         fresh(test_closing_gives_the_token_back),

@@ -134,7 +134,7 @@ static void nothing_works(struct broker *b)
     gives(ERR_UNAVAILABLE, broker_send_event(b, &event, e));
     gives(ERR_UNAVAILABLE, broker_send_dead_letter(b, "j1", "corrupt", "why", e));
     gives(ERR_UNAVAILABLE, broker_depth(b, "normal", &n, e));
-    gives(ERR_UNAVAILABLE, broker_trim(b, "normal", 0, e));
+    gives(ERR_UNAVAILABLE, broker_trim(b, "normal", 1, 0, e));
     broker_taken(b, "normal");
     gives(0, broker_wait(b, 20, e));
     gives(0, broker_next_event(b, 20, &got, e));

@@ -82,6 +82,9 @@ def test_compose(tmp_path):
         check_settings(service["environment"], tmp_path)
         for name in service["depends_on"]:
             assert name in services
+    # A new volume belongs to root unless the image has the folder.
+    made = re.search(r"install -d -o steno -g steno (.*)", (PACKAGING / "docker" / "Dockerfile").read_text())[1].split()
+    assert {v.split(":")[1] for v in services["worker"]["volumes"]} <= set(made)
     for service in services.values():
         for volume in service.get("volumes", []):
             assert volume.split(":")[0] in compose["volumes"]
@@ -162,6 +165,12 @@ def test_kubernetes(tmp_path):
         assert pod["terminationGracePeriodSeconds"] > drain_timeout()
         volumes = {v["name"] for v in pod["volumes"]}
         assert {m["name"] for m in container["volumeMounts"]} == volumes
+        for probe in ("readinessProbe", "livenessProbe"):  # /health may take two seconds, Kubernetes waits for one
+            assert "httpGet" not in container.get(probe, {}) or container[probe]["timeoutSeconds"] > 2
+    (api,) = found["Deployment", "steno-api"]["spec"]["template"]["spec"]["containers"]
+    assert "httpGet" in api["readinessProbe"] and "tcpSocket" in api["livenessProbe"]
+    # One that a single node holds would stop the second worker.
+    assert found["PersistentVolumeClaim", "steno-models"]["spec"]["accessModes"] == ["ReadWriteMany"]
     selector = found["Service", "steno"]["spec"]["selector"]
     assert selector == found["Deployment", "steno-api"]["spec"]["template"]["metadata"]["labels"]
     scaled = found["ScaledObject", "steno-worker"]["spec"]

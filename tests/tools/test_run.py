@@ -58,6 +58,21 @@ def test_junit_bad_status_is_a_failure(runner, tmp_path):
     assert runner.parse_junit(path, 3).failed == 1
 
 
+def test_what_a_storm_came_to_is_shown_of_a_passed_run(runner, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "BUILD", tmp_path)
+    (tmp_path / "test_x.py").write_text("def test_x():\n    print('seed 1')\n    print('jobs 9, losses 0')\n")
+    outcome = runner.run_pytest([str(tmp_path / "test_x.py")], os.environ, 60)
+    assert (outcome.passed, outcome.failed, outcome.notes) == (1, 0, ["    test_x: jobs 9, losses 0"])
+
+
+def test_the_table_of_the_chaos_suite_is_shown(runner, monkeypatch):
+    said = "chaos with steno, seed 7\nchaos    embedded\nfaults         12\nlosses          0\nseed 7\n1..1\nok 1 - whole\n"
+    monkeypatch.setattr(runner, "run", lambda *a, **kw: (0, said))
+    outcome = runner.run_chaos({})
+    assert (outcome.passed, outcome.failed) == (1, 0)
+    assert outcome.notes == ["    chaos    embedded\n    faults         12\n    losses          0\n    seed 7"]
+
+
 def test_sanitizer_report_is_a_failure(runner, tmp_path, capsys):
     suites = runner.Suites(tmp_path)
 
@@ -151,7 +166,7 @@ def services(runner, tmp_path, monkeypatch):
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     module = sys.modules[runner.Services.__module__]
     monkeypatch.setattr(module, "SCRIPT", script)
-    for variable in module.SERVICES.values():
+    for variable in (*module.SERVICES.values(), module.S3_ENDPOINT, module.S3_BUCKET):
         monkeypatch.delenv(variable, raising=False)
     return module.Services
 
@@ -177,4 +192,15 @@ def test_a_server_given_by_the_environment_is_not_started(services, monkeypatch)
     monkeypatch.setenv("STENO_TEST_POSTGRES_URL", "postgresql://elsewhere")
     s = services(["postgres"])
     s.start()
-    assert not s.starting and s.env() == {}
+    assert not s.starting and s.env() == {"STENO_TEST_POSTGRES_URL": "postgresql://elsewhere"}
+
+
+@pytest.mark.parametrize("bucket, url", [("mine", "s3://mine"), (None, "s3://steno-test")])
+def test_an_s3_server_may_be_given_by_its_endpoint_alone(services, monkeypatch, capsys, bucket, url):
+    monkeypatch.setenv("STENO_TEST_S3_ENDPOINT", "http://elsewhere:9000")
+    if bucket:
+        monkeypatch.setenv("STENO_TEST_S3_BUCKET", bucket)
+    s = services(["s3"])
+    s.start()
+    assert "not installed" not in capsys.readouterr().out
+    assert not s.starting and s.env() == {"STENO_TEST_S3_URL": url}

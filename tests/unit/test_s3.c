@@ -318,6 +318,7 @@ static void test_tries_again_what_may_pass(void **state)
         {STATUS, 503, "SlowDown"},
         {STATUS, 503, NULL},
         {STATUS, 429, NULL},
+        {STATUS, 404, NULL}, /* "404 page not found": of a proxy */
         {STATUS, 400, "RequestTimeout"},
         {DROP, 0, NULL},
         {HANG, 0, NULL},
@@ -328,7 +329,28 @@ static void test_tries_again_what_may_pass(void **state)
         ok(put(f, "text", e));
         assert_string_equal(buf_str(&f->log), "PUT\nPUT\n");
         assert_reads(f, "text");
+        if (passing[i].deed == HANG)
+            continue;
+        plan(f, 1, &passing[i]);
+        assert_reads(f, "text");
+        assert_string_equal(buf_str(&f->log), "GET\nGET\n");
     }
+}
+
+static void test_only_the_server_says_that_an_object_is_missing(void **state)
+{
+    struct fake *f = *state;
+    static const struct step proxy[] = {{STATUS, 404, NULL}, {STATUS, 404, NULL}, {STATUS, 404, NULL},
+                                        {STATUS, 404, NULL}, {STATUS, 404, NULL}, {STATUS, 404, NULL}};
+    char *got = NULL;
+    plan(f, ARRAY_LEN(proxy), proxy);
+    refuses(UNAVAILABLE, "no S3 server's", storage_get_bytes(f->store, "a/b", 100, &got, NULL, e));
+    PLAN(f, {STATUS, 404, "NoSuchKey"});
+    refuses(NOT_FOUND, "no such object", storage_get_bytes(f->store, "a/b", 100, &got, NULL, e));
+    /* An answer to HEAD has no body: the status is all that a server can say. */
+    struct object_info st;
+    PLAN(f, {STATUS, 404, NULL});
+    refuses(NOT_FOUND, "no such object", storage_stat(f->store, "a/b", &st, e));
 }
 
 static void test_says_what_is_wrong_and_asks_once(void **state)
@@ -833,6 +855,7 @@ int main(void)
 #define with_fake(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         with_fake(test_tries_again_what_may_pass),
+        with_fake(test_only_the_server_says_that_an_object_is_missing),
         with_fake(test_says_what_is_wrong_and_asks_once),
         with_fake(test_makes_the_bucket_when_it_is_gone),
         with_fake(test_a_server_that_stays_away),
