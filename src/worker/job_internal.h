@@ -30,6 +30,7 @@ struct job_ctx {
     struct job_chunk *saved; /* checkpoints of that plan, by index */
     size_t n_saved, next_saved;
     bool saved_loaded;
+    bool got_on; /* more chunks have a checkpoint than when the job was claimed */
     struct held_back held;
     int64_t seq, told_ms; /* newest event number; when progress was last told */
     struct transcript transcript;

@@ -123,6 +123,10 @@ static enum retry_verdict decide(const struct job_ctx *c, const struct retry_pol
             *ret_delay_ms = 0;
             return RETRY_FAIL;
         }
+        if (c->got_on) {
+            *ret_delay_ms = 0; /* it is long and not in trouble; each such attempt leaves less to do */
+            return RETRY_BACK;
+        }
         stage = STAGE_ENGINE; /* the time limit is the job's, wherever it struck: it counts */
     }
     if (c->report.no_room && board_count(c->w->board) > 1) {

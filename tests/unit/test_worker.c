@@ -630,18 +630,89 @@ static void test_drain_limit_cuts_running_chunks_off(void **state)
     rig_free(r);
 }
 
-static void test_job_time_limit_counts_and_keeps_what_is_done(void **state)
+static struct run *claim_run(struct rig *r)
+{
+    struct run *run = run_new();
+    const struct claim_opts claim = {.holder = "me", .lease_ms = 60000, .idle = true};
+    struct claimed claimed = {.arena = &run->arena};
+    assert_int_equal(store_claim(r->store, &claim, &claimed, 1, &r->err), 1);
+    run->job = claimed.job;
+    run->claim = (struct claim){.id = run->job.id, .holder = "me", .fence = run->job.fence};
+    return run;
+}
+
+/* An attempt at a job of two chunks that reaches its time limit when `chunks_done` have a checkpoint; 0: none is new.
+ */
+static void time_out(struct rig *r, struct worker *w, const char *new_plan, size_t chunks_done)
+{
+    enum { SECOND = 16000 };
+    static const struct plan_chunk chunks[] = {{.span = {0, SECOND}}, {.span = {SECOND, 2 * SECOND}}};
+    const struct plan two = {.input_sha256 = "x",
+                             .engine = "null",
+                             .model = new_plan,
+                             .task = "transcribe",
+                             .total_samples = 2 * SECOND,
+                             .chunks = chunks,
+                             .n_chunks = ARRAY_LEN(chunks)};
+    struct run *run = claim_run(r);
+    board_add(w->board, run);
+    struct job_ctx c = {.w = w, .r = run, .log = {.component = "test"}, .report = {.stage = STAGE_ENGINE}};
+    const struct pipeline_hooks hooks = job_hooks(&c);
+    if (new_plan)
+        OK(hooks.save_plan(hooks.arg, &two, &r->err));
+    const struct segments none = {0};
+    const size_t idx = chunks_done - 1;
+    const struct done_chunk done = {
+        .idx = idx, .span = chunks_done ? chunks[idx].span : (struct span){0, 0}, .segments = &none};
+    if (chunks_done)
+        OK(hooks.save_chunk(hooks.arg, &done, &(struct progress){.chunks_done = chunks_done, .chunks_total = 2},
+                            &r->err));
+    struct held held = {.fence = run->claim.fence};
+    snprintf(held.id, sizeof held.id, "%s", run->claim.id);
+    assert_true(board_stop(w->board, &held, RUN_TIMED_OUT));
+    struct err why = ERR_INIT;
+    err_set(&why, ERR_CANCELLED, "stopped");
+    job_settle(&c, &why);
+    board_remove(w->board, run);
+    run_free(run);
+}
+
+/* It counts only in an attempt that got no chunk further: a plan alone, or a chunk done anew, is no progress. */
+static void test_job_time_limit_counts_without_progress(void **state)
 {
     (void)state;
     struct rig *r = rig_new();
-    r->opts.limits.soft_ms = 1;
+    struct worker w;
     char id[ID_SIZE];
-    submit(r, NULL, long_clip, NULL, id);
-    start(r);
-    struct job j = wait_for(r, id, is_failed);
+    worker_init(&w, r);
+    r->opts.limits.soft_ms = 1;
+    r->opts.retry = (struct retry_policy){.max_attempts = 3};
+    submit(r, "null", short_clip, NULL, id);
+    static const struct {
+        const char *new_plan; /* for this model */
+        size_t chunks_done;
+        int attempts; /* used up after it */
+        int64_t rows; /* chunks with a checkpoint */
+    } steps[] = {
+        {"a", 1, 0, 1},  /* a chunk more */
+        {NULL, 2, 0, 2}, /* and another */
+        {"b", 1, 1, 1},  /* all was lost, and less is done than before */
+        {NULL, 2, 1, 2}, /* it gets on again */
+        {"c", 0, 2, 0},  /* only a plan */
+        {NULL, 0, 3, 0}, /* nothing at all; it was the last */
+    };
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        time_out(r, &w, steps[i].new_plan, steps[i].chunks_done);
+        struct job j = look(r, id);
+        assert_int_equal(j.attempt, steps[i].attempts);
+        assert_int_equal(sql(r, "SELECT count(*) FROM chunks"), steps[i].rows);
+        assert_int_equal(sql(r, "SELECT count(*) FROM error_logs"), steps[i].attempts);
+        assert_int_equal(j.state, steps[i].attempts == 3 ? JOB_FAILED : JOB_PENDING);
+    }
+    struct job j = look(r, id);
     assert_string_equal(j.error_class, "timeout");
-    assert_int_equal(j.attempt, 3);
     assert_non_null(strstr(j.error_message, "job_time_limit"));
+    worker_clear(&w);
     rig_free(r);
 }
 
@@ -1057,12 +1128,7 @@ static void test_who_fills_the_disk(void **state)
         char id[ID_SIZE];
         worker_init(&w, r);
         submit(r, "null", short_clip, NULL, id);
-        struct run *run = run_new(), *other = run_new();
-        const struct claim_opts claim = {.holder = "me", .lease_ms = 60000, .idle = true};
-        struct claimed claimed = {.arena = &run->arena};
-        assert_int_equal(store_claim(r->store, &claim, &claimed, 1, &r->err), 1);
-        run->job = claimed.job;
-        run->claim = (struct claim){.id = run->job.id, .holder = "me", .fence = run->job.fence};
+        struct run *run = claim_run(r), *other = run_new();
         other->claim = (struct claim){.id = "other", .holder = "me", .fence = 1};
         board_add(w.board, run);
         if (others)
@@ -1406,7 +1472,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_no_lease_expires_in_an_outage),
         cmocka_unit_test(test_drain_hands_back_and_another_goes_on),
         cmocka_unit_test(test_drain_limit_cuts_running_chunks_off),
-        cmocka_unit_test(test_job_time_limit_counts_and_keeps_what_is_done),
+        cmocka_unit_test(test_job_time_limit_counts_without_progress),
         cmocka_unit_test(test_the_time_limit_may_end_a_job),
         cmocka_unit_test(test_limits_by_the_length_of_the_recording),
         cmocka_unit_test(test_what_was_told_to_stop_and_goes_on_hangs),
