@@ -75,9 +75,9 @@ static int find_room(struct job_ctx *c, struct err *err)
     int rc = io_room(o->temp_folder, j->audio_bytes + pcm, o->min_free_bytes, err);
     if (rc == 0)
         return 0;
-    c->report.no_room = true;
+    c->report.no_room = rc != ERR_TOO_LARGE;
     if (rc == ERR_TOO_LARGE)
-        c->report.stage = STAGE_DECODE; /* this will not pass by itself: it counts as an attempt */
+        c->report.stage = STAGE_DECODE; /* this will not pass by itself, nor when others end: it counts as an attempt */
     return err->code = ERR_UNAVAILABLE;
 }
 

@@ -16,6 +16,7 @@
 #include "transcript/format.h"
 #include "worker/board.h"
 #include "worker/job_internal.h"
+#include "worker/job_run.h"
 #include "worker/keeper.h"
 #include "worker/persist.h"
 #include "worker/places.h"
@@ -1152,6 +1153,35 @@ static void test_who_fills_the_disk(void **state)
     }
 }
 
+/* More than the whole disk: that other jobs run is no reason to hand it back for ever. */
+static void test_what_never_fits_the_disk_counts_beside_others(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    struct worker w;
+    char id[ID_SIZE];
+    worker_init(&w, r);
+    OK(temp_open(r->temp, &w.temp, &r->err));
+    r->opts.min_free_bytes = 1;
+    submit(r, NULL, short_clip, NULL, id);
+    struct run *run = claim_run(r), *other = run_new();
+    run->job.duration_ms = INT64_MAX / 64; /* 32 bytes each */
+    other->claim = (struct claim){.id = "other", .holder = "me", .fence = 1};
+    board_add(w.board, run);
+    board_add(w.board, other);
+    job_run(&w, run);
+    struct job j = look(r, id);
+    assert_int_equal(j.attempt, 1);
+    assert_non_null(strstr(j.error_message, "are needed"));
+    board_remove(w.board, other);
+    board_remove(w.board, run);
+    run_free(run);
+    run_free(other);
+    temp_close(w.temp);
+    worker_clear(&w);
+    rig_free(r);
+}
+
 /* The same claim can be given out twice when the database server has crashed between. */
 static void test_a_job_that_is_claimed_again_ends_its_older_run(void **state)
 {
@@ -1487,6 +1517,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_an_idle_worker_hands_back_too),
         cmocka_unit_test(test_a_lost_answer_is_looked_up),
         cmocka_unit_test(test_who_fills_the_disk),
+        cmocka_unit_test(test_what_never_fits_the_disk_counts_beside_others),
 #ifdef STENO_FAULTS
         cmocka_unit_test(test_a_broker_that_fails),
         cmocka_unit_test(test_a_database_that_fails_once),
