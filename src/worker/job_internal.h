@@ -49,6 +49,9 @@ void job_state_event(struct job_ctx *c, enum job_state state, const struct err *
 
 /* ---- job_settle.c ---- */
 
+/* What holds for the job when it fails with this class. */
+struct retry_rule job_retry_rule(const struct job_ctx *c, int err_code);
+
 /* The job failed with *why at c->report.stage: asks the retry policy, and writes its verdict. */
 void job_settle(struct job_ctx *c, struct err *why);
 

@@ -1182,6 +1182,27 @@ static void test_what_never_fits_the_disk_counts_beside_others(void **state)
     rig_free(r);
 }
 
+/* Which attempt is the last at a class: its own rule, else the job's number, else the worker's. */
+static void test_attempts_of_a_class(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *rules;
+        int of_job, expect;
+    } cases[] = {{"", 0, 3}, {"", 7, 7}, {"out_of_memory: 2", 0, 2}, {"out_of_memory: 2", 7, 2}, {"timeout: 2", 7, 7}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct worker_opts o = {.retry = {.max_attempts = 3, .base_ms = 10, .cap_ms = 50}};
+        struct err err = ERR_INIT;
+        assert_int_equal(retry_policy_parse(cases[i].rules, &o.retry, &err), 0);
+        struct worker w = {.o = &o};
+        struct run *run = run_new();
+        run->job.max_attempts = cases[i].of_job;
+        const struct job_ctx c = {.w = &w, .r = run};
+        assert_int_equal(job_retry_rule(&c, ERR_NOMEM).max_attempts, cases[i].expect);
+        run_free(run);
+    }
+}
+
 /* The same claim can be given out twice when the database server has crashed between. */
 static void test_a_job_that_is_claimed_again_ends_its_older_run(void **state)
 {
@@ -1518,6 +1539,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_lost_answer_is_looked_up),
         cmocka_unit_test(test_who_fills_the_disk),
         cmocka_unit_test(test_what_never_fits_the_disk_counts_beside_others),
+        cmocka_unit_test(test_attempts_of_a_class),
 #ifdef STENO_FAULTS
         cmocka_unit_test(test_a_broker_that_fails),
         cmocka_unit_test(test_a_database_that_fails_once),
