@@ -1119,6 +1119,36 @@ static void test_a_lost_answer_is_looked_up(void **state)
     }
 }
 
+static int shaky_checkpoint(struct store *s, const struct claim *c, const void *arg, int64_t *ret_seq, struct err *err)
+{
+    int *calls = *(int *const *)arg;
+    const struct job_chunk chunk = {.end_sample = 1, .result = "[]"};
+    int64_t lost = 0;
+    int rc = store_save_chunk(s, c, &chunk, 0, *calls ? ret_seq : &lost, err);
+    return (*calls)++ == 0 && rc == 0 ? err_set(err, ERR_UNCERTAIN, "the answer is lost") : rc;
+}
+
+/* The second try finds the checkpoint there; its event has the number of the first. */
+static void test_a_checkpoint_without_an_answer_keeps_its_number(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    char id[ID_SIZE];
+    submit(r, "null", short_clip, NULL, id);
+    struct worker w = {.o = &r->opts};
+    struct run *run = claim_run(r);
+    int64_t seq = 0;
+    OK(store_save_plan(r->store, &run->claim, "{}", 2, 1000, &seq, &r->err));
+    int64_t of_plan = seq;
+    int calls = 0, *arg = &calls;
+    OK(persist(&w, run, JOB_PROCESSING, shaky_checkpoint, &arg, &seq, &r->err));
+    assert_int_equal(calls, 2);
+    assert_true(seq > of_plan);
+    assert_int_equal(seq, look(r, id).seq);
+    run_free(run);
+    rig_free(r);
+}
+
 /* A full disk beside other jobs uses up no attempt: they will give their room back. Alone it does. */
 static void test_who_fills_the_disk(void **state)
 {
@@ -1537,6 +1567,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_claim_without_an_answer_is_handed_back),
         cmocka_unit_test(test_an_idle_worker_hands_back_too),
         cmocka_unit_test(test_a_lost_answer_is_looked_up),
+        cmocka_unit_test(test_a_checkpoint_without_an_answer_keeps_its_number),
         cmocka_unit_test(test_who_fills_the_disk),
         cmocka_unit_test(test_what_never_fits_the_disk_counts_beside_others),
         cmocka_unit_test(test_attempts_of_a_class),
