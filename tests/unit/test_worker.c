@@ -529,6 +529,17 @@ static void test_an_outage_of_the_database_loses_nothing(void **state)
     rig_free(r);
 }
 
+static struct run *claim_run(struct rig *r)
+{
+    struct run *run = run_new();
+    const struct claim_opts claim = {.holder = "me", .lease_ms = 60000, .idle = true};
+    struct claimed claimed = {.arena = &run->arena};
+    assert_int_equal(store_claim(r->store, &claim, &claimed, 1, &r->err), 1);
+    run->job = claimed.job;
+    run->claim = (struct claim){.id = run->job.id, .holder = "me", .fence = run->job.fence};
+    return run;
+}
+
 /* The parts of a worker that keeper and sweeper need. */
 static void worker_init(struct worker *w, struct rig *r)
 {
@@ -545,6 +556,49 @@ static void worker_clear(struct worker *w)
     slots_free(w->slots);
     engines_free(w->engines);
     board_free(w->board);
+}
+
+static bool only_one_is_held(struct rig *r)
+{
+    return sql(r, "SELECT count(*) FROM jobs WHERE state = 'processing'") == 1;
+}
+
+static void end_keeper(struct worker *w, pthread_t keeper)
+{
+    pthread_mutex_lock(&w->mu);
+    w->ending = true;
+    pthread_cond_broadcast(&w->ended);
+    pthread_mutex_unlock(&w->mu);
+    pthread_join(keeper, NULL);
+}
+
+/* More strays than the keeper lists at once: what runs is not taken for lost, and all of them are handed back. */
+static void test_many_strays(void **state)
+{
+    (void)state;
+    enum { STRAYS = 200 };
+    struct rig *r = rig_new();
+    struct worker w;
+    pthread_t keeper;
+    char id[ID_SIZE];
+    worker_init(&w, r);
+    r->opts.lease_ms = 1000;
+    for (int i = 0; i < STRAYS; i++)
+        submit(r, "null", short_clip, NULL, id);
+    sql(r, "UPDATE jobs SET state = 'processing', lease_holder = 'me', fence = 1, attempt = 1, "
+           "lease_until = run_after + 3600000 WHERE state = 'pending'");
+    submit(r, "null", short_clip, NULL, id);
+    struct run *run = claim_run(r);
+    board_add(w.board, run);
+    OK(thread_start(&keeper, "keeper", keeper_main, &w, &r->err));
+    wait_until(r, only_one_is_held);
+    end_keeper(&w, keeper);
+    assert_int_equal(run_stopped(run), RUN_GOES_ON);
+    assert_int_equal(look(r, run->claim.id).state, JOB_PROCESSING);
+    board_remove(w.board, run);
+    run_free(run);
+    worker_clear(&w);
+    rig_free(r);
 }
 
 /* During an outage and for a lease length after it, other workers' leases are not held against them. */
@@ -570,11 +624,7 @@ static void test_no_lease_expires_in_an_outage(void **state)
     while ((grace = atomic_load(&w.no_expiry_until)) == INT64_MAX && clock_mono_ms() < until)
         clock_sleep_ms(LOOK_MS);
     assert_true(grace > 0 && grace < INT64_MAX);
-    pthread_mutex_lock(&w.mu);
-    w.ending = true;
-    pthread_cond_broadcast(&w.ended);
-    pthread_mutex_unlock(&w.mu);
-    pthread_join(keeper, NULL);
+    end_keeper(&w, keeper);
 
     atomic_store(&w.no_expiry_until, clock_mono_ms() + PATIENCE_MS);
     OK(sweep(&w, false, &r->err));
@@ -629,17 +679,6 @@ static void test_drain_limit_cuts_running_chunks_off(void **state)
     assert_int_equal(j.state, JOB_PENDING);
     assert_int_equal(j.attempt, 0);
     rig_free(r);
-}
-
-static struct run *claim_run(struct rig *r)
-{
-    struct run *run = run_new();
-    const struct claim_opts claim = {.holder = "me", .lease_ms = 60000, .idle = true};
-    struct claimed claimed = {.arena = &run->arena};
-    assert_int_equal(store_claim(r->store, &claim, &claimed, 1, &r->err), 1);
-    run->job = claimed.job;
-    run->claim = (struct claim){.id = run->job.id, .holder = "me", .fence = run->job.fence};
-    return run;
 }
 
 /* An attempt at a job of two chunks that reaches its time limit when `chunks_done` have a checkpoint; 0: none is new.
@@ -1550,6 +1589,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_an_expired_lease_is_taken_over),
         cmocka_unit_test(test_an_outage_of_the_database_loses_nothing),
         cmocka_unit_test(test_a_job_that_is_claimed_again_ends_its_older_run),
+        cmocka_unit_test(test_many_strays),
         cmocka_unit_test(test_no_lease_expires_in_an_outage),
         cmocka_unit_test(test_drain_hands_back_and_another_goes_on),
         cmocka_unit_test(test_drain_limit_cuts_running_chunks_off),
