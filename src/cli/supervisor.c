@@ -212,6 +212,15 @@ static bool drain(struct supervisor *s)
     return true;
 }
 
+/* It has run before: what is short now (processes, memory, descriptors) passes, and the others do well meanwhile. */
+static void try_again(struct child *c, const struct err *why)
+{
+    int64_t now = clock_mono_ms(), delay = next_delay(c, now);
+    c->started_ms = now; /* each try counts as a short life: the delay grows */
+    c->restart_ms = now + delay;
+    log_warn(&lc, "%s cannot be started: %s; trying again in %.1f s", c->role->name, why->msg, (double)delay / 1000);
+}
+
 static int start_due(struct supervisor *s, struct err *err)
 {
     for (size_t i = 0; i < s->o->n_roles; i++) {
@@ -219,8 +228,10 @@ static int start_due(struct supervisor *s, struct err *err)
         if (c->proc || clock_mono_ms() < c->restart_ms)
             continue;
         int rc = start(s, c, err);
-        if (rc < 0)
+        if (rc < 0 && (rc == ERR_INVALID || !c->started_ms))
             return rc;
+        if (rc < 0)
+            try_again(c, err);
     }
     return 0;
 }

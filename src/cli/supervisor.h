@@ -4,7 +4,8 @@
  *
  * A child that ends is started again: the first time after 0.1 s, then after 1 s, doubling to 30 s, and from the start
  * once it has lived for a minute. There is no way back from exit status 2 (wrong configuration), nor from a role that
- * never became ready in START_TRIES tries: then all is stopped.
+ * never became ready in START_TRIES tries: then all is stopped. A restart that fails for want of processes, memory or
+ * descriptors is tried again in the same rhythm; a first start that does so ends all.
  *
  * At a stop (the process stop flag) the children are drained one after the other, in the order given: the api goes on
  * answering while the worker finishes. A second stop, or a drain that takes too long, kills them.

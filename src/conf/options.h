@@ -274,8 +274,8 @@
       "Both limits are at least this many times as long as the recording, once its length is known. 0: they "          \
       "are the same for all.")                                                                                         \
     X("Jobs", job_time_policy, CHOICE, "retry", 0, 0, 0, "retry|fail", 0,                                              \
-      "What becomes of a job that reaches its time limit. `retry` counts it as a failed attempt, and the next "        \
-      "one goes on after the chunks that are done; `fail` ends it.")                                                   \
+      "What becomes of a job that reaches its time limit. `retry`: the next attempt goes on after the chunks that "    \
+      "are done; it counts as a failed attempt only when no further chunk was done in it. `fail` ends it.")            \
     X("Jobs", max_attempts, INT, "5", 1, 100, 0, NULL, 0,                                                              \
       "How often a job is tried when the trouble may pass, the first try included.")                                   \
     X("Jobs", retry_base, DURATION, "5s", 10, CONF_DAY, CONF_SEC, NULL, 0,                                             \

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One mutex is held while an engine opens, against the rule of no slow call under a lock: a second job that wants the
- * same engine has to wait for it anyway, and must not open it twice.
+ * Opening reads files and may take long. One mutex is held while an engine opens, against the rule of no slow call
+ * under a lock: a second job that wants the same engine has to wait for it anyway, and must not open it twice. Another,
+ * held only while the table is read or changed, is all that they take who describe the engines: the keeper must not
+ * wait.
  */
 #include "worker/engines.h"
 
@@ -19,6 +21,7 @@ struct engines {
     const struct engine_opts *opts;
     const struct model_names *names;
     bool quiet;
+    pthread_mutex_t opening; /* taken before mu; only who has it changes `standard` and `open` */
     pthread_mutex_t mu;
     struct engine *standard; /* one of `open`; guarded by mu, as below */
     struct engine **open;    /* by place in engine_list(); NULL: not open */
@@ -35,6 +38,7 @@ void engines_new(const struct engine_opts *opts, const struct model_names *names
     while (engine_list()[e->n])
         e->n++;
     e->open = xcalloc(e->n, sizeof *e->open);
+    pthread_mutex_init(&e->opening, NULL);
     pthread_mutex_init(&e->mu, NULL);
     *ret = e;
 }
@@ -46,6 +50,7 @@ void engines_free(struct engines *e)
     for (size_t i = 0; i < e->n; i++)
         engine_close(e->open[i]);
     pthread_mutex_destroy(&e->mu);
+    pthread_mutex_destroy(&e->opening);
     free(e->open);
     free(e->models);
     free(e);
@@ -78,8 +83,18 @@ static int open_default_engine(const struct engines *e, struct engine **ret, str
     return rc;
 }
 
-/* "auto" may turn out to be an engine that is open already: then that one is it. */
-static int open_default_locked(struct engines *e, struct err *err)
+/* An engine is open now, and stays so until the end. */
+static void put_down(struct engines *e, size_t i, struct engine *opened, bool standard)
+{
+    pthread_mutex_lock(&e->mu);
+    e->open[i] = opened;
+    if (standard)
+        e->standard = opened;
+    pthread_mutex_unlock(&e->mu);
+}
+
+/* "auto" may turn out to be an engine that is open already: then that one is it. Under `opening`, as the next. */
+static int open_default(struct engines *e, struct err *err)
 {
     struct engine *opened = NULL;
     int rc = open_default_engine(e, &opened, err);
@@ -90,15 +105,15 @@ static int open_default_locked(struct engines *e, struct err *err)
         engine_close(opened);
         return err_set(err, ERR_INTERNAL, "engine '%s' is not in the list", e->opts->name);
     }
-    if (e->open[i])
+    if (e->open[i]) {
         engine_close(opened);
-    else
-        e->open[i] = opened;
-    e->standard = e->open[i];
+        opened = e->open[i];
+    }
+    put_down(e, i, opened, true);
     return 0;
 }
 
-static int open_named_locked(struct engines *e, const char *name, struct engine **ret, struct err *err)
+static int open_named(struct engines *e, const char *name, struct engine **ret, struct err *err)
 {
     size_t i = place_of(e, name);
     if (i < e->n && e->open[i]) {
@@ -117,23 +132,24 @@ static int open_named_locked(struct engines *e, const char *name, struct engine 
         engine_close(opened);
         return err_set(err, ERR_INTERNAL, "engine '%s' is not in the list", name);
     }
-    *ret = e->open[i] = opened;
+    put_down(e, i, opened, false);
+    *ret = opened;
     return 0;
 }
 
 int engines_get(struct engines *e, const char *name, struct engine **ret, struct err *err)
 {
     int rc = 0;
-    pthread_mutex_lock(&e->mu);
+    pthread_mutex_lock(&e->opening);
     if (!is_default(e, name)) {
-        rc = open_named_locked(e, name, ret, err);
+        rc = open_named(e, name, ret, err);
     } else {
         if (!e->standard)
-            rc = open_default_locked(e, err);
+            rc = open_default(e, err);
         if (rc == 0)
             *ret = e->standard;
     }
-    pthread_mutex_unlock(&e->mu);
+    pthread_mutex_unlock(&e->opening);
     return rc;
 }
 

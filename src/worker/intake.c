@@ -118,7 +118,9 @@ int intake_decode(const struct pipeline_opts *o, struct intake *ret, struct pipe
         first.damaged = true;
     }
     report->decode_ms = clock_mono_ms() - began;
-    if (rc == 0)
-        *ret = first;
-    return rc;
+    if (rc < 0)
+        return rc;
+    report->no_room = false; /* the second decode may have found none, and is not needed */
+    *ret = first;
+    return 0;
 }

@@ -191,6 +191,7 @@ static int on_save_chunk(void *arg, const struct done_chunk *d, const struct pro
     if (rc < 0)
         return rc;
     atomic_store(&c->r->saved, true);
+    c->got_on = c->got_on || (int64_t)p->chunks_done > c->r->job.chunks_done;
     counters_add(&c->w->counts, COUNT_chunks, 1);
     note_progress(c->r, p);
     log_debug(&c->log, "checkpoint %zu saved, fence %" PRId64, d->idx, c->r->claim.fence);

@@ -30,6 +30,7 @@ struct job_ctx {
     struct job_chunk *saved; /* checkpoints of that plan, by index */
     size_t n_saved, next_saved;
     bool saved_loaded;
+    bool got_on; /* more chunks have a checkpoint than when the job was claimed */
     struct held_back held;
     int64_t seq, told_ms; /* newest event number; when progress was last told */
     struct transcript transcript;
@@ -47,6 +48,9 @@ int job_complete_held(struct job_ctx *c, const struct job_result *r, struct err 
 void job_state_event(struct job_ctx *c, enum job_state state, const struct err *why);
 
 /* ---- job_settle.c ---- */
+
+/* What holds for the job when it fails with this class. */
+struct retry_rule job_retry_rule(const struct job_ctx *c, int err_code);
 
 /* The job failed with *why at c->report.stage: asks the retry policy, and writes its verdict. */
 void job_settle(struct job_ctx *c, struct err *why);

@@ -75,9 +75,9 @@ static int find_room(struct job_ctx *c, struct err *err)
     int rc = io_room(o->temp_folder, j->audio_bytes + pcm, o->min_free_bytes, err);
     if (rc == 0)
         return 0;
-    c->report.no_room = true;
+    c->report.no_room = rc != ERR_TOO_LARGE;
     if (rc == ERR_TOO_LARGE)
-        c->report.stage = STAGE_DECODE; /* this will not pass by itself: it counts as an attempt */
+        c->report.stage = STAGE_DECODE; /* this will not pass by itself, nor when others end: it counts as an attempt */
     return err->code = ERR_UNAVAILABLE;
 }
 
@@ -103,29 +103,24 @@ static int fetch(struct job_ctx *c, struct err *err)
     return FAULT_POINT(audio_fetched, err);
 }
 
-static bool is_last_attempt(const struct job_ctx *c)
-{
-    const struct job *j = &c->r->job;
-    return j->attempt >= (j->max_attempts > 0 ? j->max_attempts : c->w->o->retry.max_attempts);
-}
-
 static int transcribe(struct job_ctx *c, struct err *err)
 {
-    struct pipeline_opts o = {.engine = c->engine,
-                              .slots = c->w->slots,
-                              .request = request(c),
-                              .warning = c->warning,
-                              .smaller_ok = !c->w->o->models || !c->w->o->models->missing_is_error,
-                              .keep_model = !is_last_attempt(c),
-                              .has_chunks = c->r->job.chunks_done > 0,
-                              .audio_path = c->audio,
-                              .input_sha256 = c->r->job.audio_sha256,
-                              .temp_folder = c->folder,
-                              .min_free_bytes = c->w->o->min_free_bytes,
-                              .decode = c->w->o->decode,
-                              .cancel = &c->r->cancel,
-                              .drain = &c->w->drain,
-                              .hooks = job_hooks(c)};
+    struct pipeline_opts o = {
+        .engine = c->engine,
+        .slots = c->w->slots,
+        .request = request(c),
+        .warning = c->warning,
+        .smaller_ok = !c->w->o->models || !c->w->o->models->missing_is_error,
+        .keep_model =
+            c->r->job.attempt<job_retry_rule(c, ERR_NOMEM).max_attempts, .has_chunks = c->r->job.chunks_done> 0,
+        .audio_path = c->audio,
+        .input_sha256 = c->r->job.audio_sha256,
+        .temp_folder = c->folder,
+        .min_free_bytes = c->w->o->min_free_bytes,
+        .decode = c->w->o->decode,
+        .cancel = &c->r->cancel,
+        .drain = &c->w->drain,
+        .hooks = job_hooks(c)};
     struct job_options asked;
     c->report.stage = STAGE_CHECK;
     int rc = job_options_from_json(c->r->job.options, &c->r->arena, &asked, err);

@@ -113,6 +113,15 @@ static void name_reason(const struct job_ctx *c, struct err *why)
     }
 }
 
+/* The job's own number of attempts goes before the worker's. */
+static struct retry_policy policy_of(const struct job_ctx *c)
+{
+    struct retry_policy policy = c->w->o->retry;
+    if (c->r->job.max_attempts > 0)
+        policy.max_attempts = c->r->job.max_attempts;
+    return policy;
+}
+
 /* As retry_decide, with what only this worker knows. */
 static enum retry_verdict decide(const struct job_ctx *c, const struct retry_policy *policy, const struct err *why,
                                  int64_t *ret_delay_ms)
@@ -123,6 +132,10 @@ static enum retry_verdict decide(const struct job_ctx *c, const struct retry_pol
             *ret_delay_ms = 0;
             return RETRY_FAIL;
         }
+        if (c->got_on) {
+            *ret_delay_ms = 0; /* it is long and not in trouble; each such attempt leaves less to do */
+            return RETRY_BACK;
+        }
         stage = STAGE_ENGINE; /* the time limit is the job's, wherever it struck: it counts */
     }
     if (c->report.no_room && board_count(c->w->board) > 1) {
@@ -130,6 +143,12 @@ static enum retry_verdict decide(const struct job_ctx *c, const struct retry_pol
         return RETRY_BACK;
     }
     return retry_decide(why->code, stage, c->r->job.attempt, policy, ret_delay_ms);
+}
+
+struct retry_rule job_retry_rule(const struct job_ctx *c, int err_code)
+{
+    const struct retry_policy policy = policy_of(c);
+    return retry_rule_of(&policy, err_code);
 }
 
 void job_settle(struct job_ctx *c, struct err *why)
@@ -144,10 +163,8 @@ void job_settle(struct job_ctx *c, struct err *why)
                                          .stage = pipeline_stage_name(stage),
                                          .detail = c->report.detail[0] ? c->report.detail : NULL,
                                          .worker = c->w->id}};
-    struct retry_policy policy = c->w->o->retry;
-    if (c->r->job.max_attempts > 0)
-        policy.max_attempts = c->r->job.max_attempts;
-    a.max_attempts = retry_rule_of(&policy, why->code).max_attempts;
+    a.max_attempts = job_retry_rule(c, why->code).max_attempts;
+    const struct retry_policy policy = policy_of(c);
     err = (struct err)ERR_INIT;
     switch (decide(c, &policy, why, &a.delay_ms)) {
     case RETRY_LATER:

@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 /* A job that came or went is told sooner, but not each of many. */
-enum { LOOK_MS = 500, HEARTBEAT_MS = 5000, HEARTBEAT_MIN_MS = 1000, STRAYS_MAX = 16 };
+enum { LOOK_MS = 500, HEARTBEAT_MS = 5000, HEARTBEAT_MIN_MS = 1000, STRAYS_MAX = 4 * CLAIM_MAX };
 
 struct keeper {
     struct worker *w;
@@ -94,7 +94,8 @@ static int look(struct keeper *k, struct err *err)
     if (running == 0 && !due)
         return 0; /* nothing could be lost; but there may be strays */
     int rc = !due ? store_held(k->w->o->store, k->w->id, k->held, k->max_held, &n, err) : renew(k, running, &n, err);
-    for (size_t i = 0; rc == 0 && i < running; i++)
+    /* A full answer may have left out what we look for. */
+    for (size_t i = 0; rc == 0 && n < k->max_held && i < running; i++)
         if (!holds(k->held, n, &k->board[i]) && board_stop(k->w->board, &k->board[i], RUN_LOST)) {
             struct log_ctx lc = worker_log_of(k->w, k->board[i].id);
             log_debug(&lc, "the job is no longer ours, stopping it");

@@ -48,7 +48,7 @@ static int look_up(struct worker *w, const struct run *r, enum job_state after, 
         rc = 1;
     else if (rc == 0 && job.state != JOB_PROCESSING)
         rc = err_set(err, ERR_LOST, "the job is %s now", job_state_name(job.state));
-    if (rc == 1)
+    if (rc >= 0) /* also for 0: a checkpoint that went through shows in no state, and its number is this one */
         *ret_seq = job.seq;
     arena_clear(&a);
     return rc;

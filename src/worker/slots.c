@@ -2,8 +2,9 @@
 /*
  * Lanes with waiting tasks stand in a ring. A thread takes the first lane, takes one task from it, and puts the lane
  * at the ring's end if it has more: a lane with one task waits at most for one task of each other lane, however
- * many those have posted. A lane that had no turn yet is the one that got least, so it comes first: a clip waits for
- * one slot to become free, not for its turn behind long recordings. One mutex guards everything; tasks run without it.
+ * many those have posted. Lanes that had no turn yet have a ring of their own, and the threads take from the two by
+ * turns: a clip does not wait for its turn behind all long recordings, and clips, each of which is a new lane, leave
+ * every other task to the recordings, however many clips there are. One mutex guards everything; tasks run without it.
  */
 #include "worker/slots.h"
 
@@ -23,15 +24,21 @@ struct lane {
     struct slots *slots;
     pthread_cond_t finished;    /* a task came to `done` */
     struct tasks waiting, done; /* guarded by slots->mu, as all below */
-    struct lane *next;          /* in the ring */
+    struct lane *next;          /* in its ring */
     struct log_scope scope;     /* of the thread that opened it: its tasks speak for the same job */
     bool in_ring, had_turn;
+};
+
+/* Lanes, linked through lane.next. */
+struct ring {
+    struct lane *first, *last;
 };
 
 struct slots {
     pthread_mutex_t mu;
     pthread_cond_t work;
-    struct lane *first, *last; /* the ring: lanes with waiting tasks; guarded by mu, as `stopping` */
+    struct ring fresh, old; /* lanes with waiting tasks, by had_turn; guarded by mu, as the next two */
+    bool old_next;          /* whose turn it is when both have some */
     bool stopping;
     unsigned busy;      /* threads that run a task; guarded by mu */
     unsigned n_threads; /* fixed after slots_new */
@@ -60,36 +67,37 @@ static struct slot_task *tasks_take(struct tasks *q)
     return t;
 }
 
+static struct ring *ring_of(struct slots *s, const struct lane *l)
+{
+    return l->had_turn ? &s->old : &s->fresh;
+}
+
 static void ring_add_locked(struct slots *s, struct lane *l)
 {
+    struct ring *r = ring_of(s, l);
     l->next = NULL;
     l->in_ring = true;
-    if (s->last)
-        s->last->next = l;
+    if (r->last)
+        r->last->next = l;
     else
-        s->first = l;
-    s->last = l;
+        r->first = l;
+    r->last = l;
 }
 
-/* A lane that never had a turn goes before those that had one, behind others like it. */
-static void ring_add_new_locked(struct slots *s, struct lane *l)
-{
-    struct lane **at = &s->first;
-    while (*at && !(*at)->had_turn)
-        at = &(*at)->next;
-    l->next = *at;
-    l->in_ring = true;
-    *at = l;
-    if (!l->next)
-        s->last = l;
-}
-
+/* NULL: no lane waits. */
 static struct lane *ring_take_locked(struct slots *s)
 {
-    struct lane *l = s->first;
-    s->first = l->next;
-    if (!s->first)
-        s->last = NULL;
+    struct ring *r = s->fresh.first ? &s->fresh : &s->old;
+    if (s->fresh.first && s->old.first) {
+        r = s->old_next ? &s->old : &s->fresh;
+        s->old_next = !s->old_next;
+    }
+    struct lane *l = r->first;
+    if (!l)
+        return NULL;
+    r->first = l->next;
+    if (!r->first)
+        r->last = NULL;
     l->next = NULL;
     l->in_ring = false;
     return l;
@@ -100,11 +108,11 @@ static void *slot_main(void *arg)
     struct slots *s = arg;
     pthread_mutex_lock(&s->mu);
     for (;;) {
-        while (!s->first && !s->stopping)
+        struct lane *l;
+        while (!(l = ring_take_locked(s)) && !s->stopping)
             cond_wait_ms(&s->work, &s->mu, -1);
-        if (!s->first)
+        if (!l)
             break;
-        struct lane *l = ring_take_locked(s);
         struct slot_task *t = tasks_take(&l->waiting);
         l->had_turn = true;
         if (!t)
@@ -184,10 +192,8 @@ void lane_post(struct lane *l, struct slot_task *t)
     struct slots *s = l->slots;
     pthread_mutex_lock(&s->mu);
     tasks_add(&l->waiting, t);
-    if (!l->in_ring && l->had_turn)
+    if (!l->in_ring)
         ring_add_locked(s, l);
-    else if (!l->in_ring)
-        ring_add_new_locked(s, l);
     pthread_cond_signal(&s->work);
     pthread_mutex_unlock(&s->mu);
 }
@@ -220,15 +226,16 @@ void lane_close(struct lane *l)
     struct slots *s = l->slots;
     pthread_mutex_lock(&s->mu);
     /* An emptied lane may still stand in the ring. */
-    struct lane **at = &s->first, *before = NULL;
+    struct ring *r = ring_of(s, l);
+    struct lane **at = &r->first, *before = NULL;
     while (l->in_ring && *at != l) {
         before = *at;
         at = &(*at)->next;
     }
     if (l->in_ring) {
         *at = l->next;
-        if (s->last == l)
-            s->last = before;
+        if (r->last == l)
+            r->last = before;
     }
     pthread_mutex_unlock(&s->mu);
     pthread_cond_destroy(&l->finished);

@@ -278,9 +278,9 @@ static void leave(struct worker *w)
 /* Waits for a thread that may hang. */
 static void join_within(pthread_t t, int64_t ms)
 {
-    int64_t until = clock_wall_ms() + ms;
+    int64_t until = clock_mono_ms() + ms;
     struct timespec at = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
-    if (pthread_timedjoin_np(t, NULL, &at) != 0) {
+    if (pthread_clockjoin_np(t, NULL, CLOCK_MONOTONIC, &at) != 0) {
         /* It ends with the process. */
     }
 }

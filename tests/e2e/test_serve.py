@@ -3,6 +3,7 @@
 
 import os
 import re
+import resource
 import signal
 import socket
 import stat
@@ -90,6 +91,21 @@ def test_killed_child_is_restarted(server, role):
     other = "worker" if role == "api" else "api"
     assert role_pid(server, other) == before[other], "the other one went on"
     assert f"{role} (pid {before[role]}) ended: killed by signal 9" in server.log()
+
+
+def test_a_restart_that_fails_is_tried_again(server):
+    """The supervisor has no descriptors left; the worker goes on, and the api comes back when there are some again."""
+    before, supervisor = pids(server), server.process.pid
+    used = {int(fd) for fd in os.listdir(f"/proc/{supervisor}/fd")}
+    few = next(n for n in range(len(used) + 1) if n not in used)  # the api's end frees one, and a pipe takes two
+    limits = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (few, limits[1]))
+    kill(before["api"])
+    wait_for("two tries", lambda: server.log().count("api cannot be started: ") >= 2)
+    assert alive(before["worker"]) and server.process.poll() is None
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, limits)
+    wait_for("the api is back", lambda: role_pid(server, "api") and answers(server))
+    assert submit(server) == "completed" and role_pid(server, "worker") == before["worker"]
 
 
 def answers(server):

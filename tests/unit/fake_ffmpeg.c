@@ -121,6 +121,16 @@ static void torn(void)
     exit(1);
 }
 
+/* Damaged, and long at it. */
+static void slow(void)
+{
+    static const char second[32000];
+    put(STDOUT_FILENO, second, sizeof second);
+    sleep(2);
+    put(STDOUT_FILENO, second, sizeof second);
+    say("[mp3 @ 0x1] [error] Header missing\n");
+}
+
 static void no_memory(void)
 {
     put(STDOUT_FILENO, samples, 10);
@@ -181,6 +191,7 @@ static const struct {
     {"tight", tight},
     {"mute", mute_failure},
     {"torn", torn},
+    {"slow", slow},
     {"no_memory", no_memory},
     {"codes", terminal_codes},
     {"environment", environment},

@@ -13,6 +13,7 @@
 #include "engine/engine_ops.h"
 #include "speech.h"
 #include "transcript/format.h"
+#include "worker/intake.h"
 #include "worker/plan_json.h"
 #include "worker/slots.h"
 
@@ -23,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -588,6 +590,41 @@ static void test_a_damaged_recording_carries_a_warning(void **state)
     rig_free(r);
 }
 
+/* The disk is full as soon as some of the recording is decoded. */
+static void fill_disk(void *arg, const struct progress *p)
+{
+    (void)p;
+    ((struct pipeline_opts *)arg)->min_free_bytes = INT64_MAX / 2;
+}
+
+/* A damaged recording is decoded twice: without room for the second time the first is good enough. */
+static void test_no_room_for_a_repair(void **state)
+{
+    (void)state;
+    char fake[4096];
+    ssize_t n = readlink("/proc/self/exe", fake, sizeof fake - 32);
+    assert_true(n > 0);
+    fake[n] = '\0';
+    snprintf(strrchr(fake, '/'), 32, "/fake_ffmpeg");
+    CLEANUP(free_p) char *path = xasprintf("%s/trick", folder);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs("slow", f) >= 0);
+    assert_int_equal(fclose(f), 0);
+    struct rig *r = rig_new(&fake_ops, path);
+    r->opts.decode.ffmpeg = fake;
+    r->opts.min_free_bytes = 1;
+    r->opts.hooks = (struct pipeline_hooks){.arg = &r->opts, .progress = fill_disk};
+    struct intake in;
+    assert_int_equal(intake_decode(&r->opts, &in, &r->report, &r->err), 0);
+    assert_true(r->opts.min_free_bytes > 1);
+    assert_true(in.damaged);
+    assert_int_equal(pcm_length(in.pcm), 2 * AUDIO_RATE);
+    assert_false(r->report.no_room);
+    pcm_free(in.pcm);
+    rig_free(r);
+}
+
 static void test_what_the_engine_refuses_is_not_decoded(void **state)
 {
     (void)state;
@@ -926,6 +963,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_an_engine_without_pcm_reads_no_recording),
         cmocka_unit_test(test_what_is_no_recording_fails_at_decode),
         cmocka_unit_test(test_a_damaged_recording_carries_a_warning),
+        cmocka_unit_test(test_no_room_for_a_repair),
         cmocka_unit_test(test_what_the_engine_refuses_is_not_decoded),
         cmocka_unit_test(test_gaps_name_what_has_no_sure_text),
         cmocka_unit_test(test_holes_are_gaps),

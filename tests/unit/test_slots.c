@@ -127,8 +127,8 @@ static void test_short_lane_does_not_wait_for_long_one(void **state)
     free(many);
 }
 
-/* New lanes come before all that had a turn, in the order in which they came; then all take turns. */
-static void test_a_lane_without_a_turn_goes_first(void **state)
+/* New lanes, in the order in which they came, and those that had a turn alternate; then all take turns. */
+static void test_new_lanes_and_old_ones_alternate(void **state)
 {
     (void)state;
     enum { OLD = 4, NEW = 3, EACH = 3 };
@@ -156,12 +156,47 @@ static void test_a_lane_without_a_turn_goes_first(void **state)
     drain(first, 1);
     for (int i = 0; i < OLD + NEW; i++)
         drain(lanes[i], i < OLD ? EACH - 1 : EACH);
-    static const int expect[] = {4, 5, 6, 0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4, 5, 6};
+    static const int expect[] = {4, 0, 5, 1, 6, 2, 3, 4, 0, 5, 1, 6, 2, 3, 4, 5, 6};
     for (size_t i = 0; i < ARRAY_LEN(expect); i++)
         assert_int_equal(journal.who[OLD + i], expect[i]);
     for (int i = 0; i < OLD + NEW; i++)
         lane_close(lanes[i]);
     lane_close(first);
+    slots_free(s);
+}
+
+/* However many lanes with one task come: those of the long one get every other turn. */
+static void test_clips_without_end_do_not_starve_a_long_lane(void **state)
+{
+    (void)state;
+    enum { LONG = 5, CLIPS = 50, CLIP = -1 };
+    struct slots *s = make(1);
+    struct lane *long_lane = lane_open(s), *clips[CLIPS];
+    struct gate gate;
+    struct journal journal = {0};
+    struct note of_long[LONG], of_clips[CLIPS];
+    gate_init(&gate);
+    lane_post(long_lane, &gate.task);
+    gate_wait_entered(&gate);
+    for (int i = 0; i < CLIPS; i++) {
+        clips[i] = lane_open(s);
+        of_clips[i] = (struct note){{.run = write_down}, &journal, CLIP};
+        lane_post(clips[i], &of_clips[i].task);
+    }
+    for (int i = 0; i < LONG; i++) {
+        of_long[i] = (struct note){{.run = write_down}, &journal, i};
+        lane_post(long_lane, &of_long[i].task);
+    }
+    gate_open(&gate);
+    drain(long_lane, LONG + 1);
+    for (int i = 0; i < CLIPS; i++)
+        drain(clips[i], 1);
+    for (int i = 0; i < 2 * LONG; i++)
+        assert_int_equal(journal.who[i], i % 2 ? i / 2 : CLIP);
+    assert_int_equal(atomic_load(&journal.n), LONG + CLIPS);
+    for (int i = 0; i < CLIPS; i++)
+        lane_close(clips[i]);
+    lane_close(long_lane);
     slots_free(s);
 }
 
@@ -283,7 +318,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_short_lane_does_not_wait_for_long_one),
-        cmocka_unit_test(test_a_lane_without_a_turn_goes_first),
+        cmocka_unit_test(test_new_lanes_and_old_ones_alternate),
+        cmocka_unit_test(test_clips_without_end_do_not_starve_a_long_lane),
         cmocka_unit_test(test_tasks_of_a_lane_start_in_order),
         cmocka_unit_test(test_withdraw_takes_back_what_has_not_started),
         cmocka_unit_test(test_next_times_out),

@@ -16,6 +16,7 @@
 #include "transcript/format.h"
 #include "worker/board.h"
 #include "worker/job_internal.h"
+#include "worker/job_run.h"
 #include "worker/keeper.h"
 #include "worker/persist.h"
 #include "worker/places.h"
@@ -528,6 +529,17 @@ static void test_an_outage_of_the_database_loses_nothing(void **state)
     rig_free(r);
 }
 
+static struct run *claim_run(struct rig *r)
+{
+    struct run *run = run_new();
+    const struct claim_opts claim = {.holder = "me", .lease_ms = 60000, .idle = true};
+    struct claimed claimed = {.arena = &run->arena};
+    assert_int_equal(store_claim(r->store, &claim, &claimed, 1, &r->err), 1);
+    run->job = claimed.job;
+    run->claim = (struct claim){.id = run->job.id, .holder = "me", .fence = run->job.fence};
+    return run;
+}
+
 /* The parts of a worker that keeper and sweeper need. */
 static void worker_init(struct worker *w, struct rig *r)
 {
@@ -544,6 +556,49 @@ static void worker_clear(struct worker *w)
     slots_free(w->slots);
     engines_free(w->engines);
     board_free(w->board);
+}
+
+static bool only_one_is_held(struct rig *r)
+{
+    return sql(r, "SELECT count(*) FROM jobs WHERE state = 'processing'") == 1;
+}
+
+static void end_keeper(struct worker *w, pthread_t keeper)
+{
+    pthread_mutex_lock(&w->mu);
+    w->ending = true;
+    pthread_cond_broadcast(&w->ended);
+    pthread_mutex_unlock(&w->mu);
+    pthread_join(keeper, NULL);
+}
+
+/* More strays than the keeper lists at once: what runs is not taken for lost, and all of them are handed back. */
+static void test_many_strays(void **state)
+{
+    (void)state;
+    enum { STRAYS = 200 };
+    struct rig *r = rig_new();
+    struct worker w;
+    pthread_t keeper;
+    char id[ID_SIZE];
+    worker_init(&w, r);
+    r->opts.lease_ms = 1000;
+    for (int i = 0; i < STRAYS; i++)
+        submit(r, "null", short_clip, NULL, id);
+    sql(r, "UPDATE jobs SET state = 'processing', lease_holder = 'me', fence = 1, attempt = 1, "
+           "lease_until = run_after + 3600000 WHERE state = 'pending'");
+    submit(r, "null", short_clip, NULL, id);
+    struct run *run = claim_run(r);
+    board_add(w.board, run);
+    OK(thread_start(&keeper, "keeper", keeper_main, &w, &r->err));
+    wait_until(r, only_one_is_held);
+    end_keeper(&w, keeper);
+    assert_int_equal(run_stopped(run), RUN_GOES_ON);
+    assert_int_equal(look(r, run->claim.id).state, JOB_PROCESSING);
+    board_remove(w.board, run);
+    run_free(run);
+    worker_clear(&w);
+    rig_free(r);
 }
 
 /* During an outage and for a lease length after it, other workers' leases are not held against them. */
@@ -569,11 +624,7 @@ static void test_no_lease_expires_in_an_outage(void **state)
     while ((grace = atomic_load(&w.no_expiry_until)) == INT64_MAX && clock_mono_ms() < until)
         clock_sleep_ms(LOOK_MS);
     assert_true(grace > 0 && grace < INT64_MAX);
-    pthread_mutex_lock(&w.mu);
-    w.ending = true;
-    pthread_cond_broadcast(&w.ended);
-    pthread_mutex_unlock(&w.mu);
-    pthread_join(keeper, NULL);
+    end_keeper(&w, keeper);
 
     atomic_store(&w.no_expiry_until, clock_mono_ms() + PATIENCE_MS);
     OK(sweep(&w, false, &r->err));
@@ -630,18 +681,78 @@ static void test_drain_limit_cuts_running_chunks_off(void **state)
     rig_free(r);
 }
 
-static void test_job_time_limit_counts_and_keeps_what_is_done(void **state)
+/* An attempt at a job of two chunks that reaches its time limit when `chunks_done` have a checkpoint; 0: none is new.
+ */
+static void time_out(struct rig *r, struct worker *w, const char *new_plan, size_t chunks_done)
+{
+    enum { SECOND = 16000 };
+    static const struct plan_chunk chunks[] = {{.span = {0, SECOND}}, {.span = {SECOND, 2 * SECOND}}};
+    const struct plan two = {.input_sha256 = "x",
+                             .engine = "null",
+                             .model = new_plan,
+                             .task = "transcribe",
+                             .total_samples = 2 * SECOND,
+                             .chunks = chunks,
+                             .n_chunks = ARRAY_LEN(chunks)};
+    struct run *run = claim_run(r);
+    board_add(w->board, run);
+    struct job_ctx c = {.w = w, .r = run, .log = {.component = "test"}, .report = {.stage = STAGE_ENGINE}};
+    const struct pipeline_hooks hooks = job_hooks(&c);
+    if (new_plan)
+        OK(hooks.save_plan(hooks.arg, &two, &r->err));
+    const struct segments none = {0};
+    const size_t idx = chunks_done - 1;
+    const struct done_chunk done = {
+        .idx = idx, .span = chunks_done ? chunks[idx].span : (struct span){0, 0}, .segments = &none};
+    if (chunks_done)
+        OK(hooks.save_chunk(hooks.arg, &done, &(struct progress){.chunks_done = chunks_done, .chunks_total = 2},
+                            &r->err));
+    struct held held = {.fence = run->claim.fence};
+    snprintf(held.id, sizeof held.id, "%s", run->claim.id);
+    assert_true(board_stop(w->board, &held, RUN_TIMED_OUT));
+    struct err why = ERR_INIT;
+    err_set(&why, ERR_CANCELLED, "stopped");
+    job_settle(&c, &why);
+    board_remove(w->board, run);
+    run_free(run);
+}
+
+/* It counts only in an attempt that got no chunk further: a plan alone, or a chunk done anew, is no progress. */
+static void test_job_time_limit_counts_without_progress(void **state)
 {
     (void)state;
     struct rig *r = rig_new();
-    r->opts.limits.soft_ms = 1;
+    struct worker w;
     char id[ID_SIZE];
-    submit(r, NULL, long_clip, NULL, id);
-    start(r);
-    struct job j = wait_for(r, id, is_failed);
+    worker_init(&w, r);
+    r->opts.limits.soft_ms = 1;
+    r->opts.retry = (struct retry_policy){.max_attempts = 3};
+    submit(r, "null", short_clip, NULL, id);
+    static const struct {
+        const char *new_plan; /* for this model */
+        size_t chunks_done;
+        int attempts; /* used up after it */
+        int64_t rows; /* chunks with a checkpoint */
+    } steps[] = {
+        {"a", 1, 0, 1},  /* a chunk more */
+        {NULL, 2, 0, 2}, /* and another */
+        {"b", 1, 1, 1},  /* all was lost, and less is done than before */
+        {NULL, 2, 1, 2}, /* it gets on again */
+        {"c", 0, 2, 0},  /* only a plan */
+        {NULL, 0, 3, 0}, /* nothing at all; it was the last */
+    };
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        time_out(r, &w, steps[i].new_plan, steps[i].chunks_done);
+        struct job j = look(r, id);
+        assert_int_equal(j.attempt, steps[i].attempts);
+        assert_int_equal(sql(r, "SELECT count(*) FROM chunks"), steps[i].rows);
+        assert_int_equal(sql(r, "SELECT count(*) FROM error_logs"), steps[i].attempts);
+        assert_int_equal(j.state, steps[i].attempts == 3 ? JOB_FAILED : JOB_PENDING);
+    }
+    struct job j = look(r, id);
     assert_string_equal(j.error_class, "timeout");
-    assert_int_equal(j.attempt, 3);
     assert_non_null(strstr(j.error_message, "job_time_limit"));
+    worker_clear(&w);
     rig_free(r);
 }
 
@@ -1047,6 +1158,36 @@ static void test_a_lost_answer_is_looked_up(void **state)
     }
 }
 
+static int shaky_checkpoint(struct store *s, const struct claim *c, const void *arg, int64_t *ret_seq, struct err *err)
+{
+    int *calls = *(int *const *)arg;
+    const struct job_chunk chunk = {.end_sample = 1, .result = "[]"};
+    int64_t lost = 0;
+    int rc = store_save_chunk(s, c, &chunk, 0, *calls ? ret_seq : &lost, err);
+    return (*calls)++ == 0 && rc == 0 ? err_set(err, ERR_UNCERTAIN, "the answer is lost") : rc;
+}
+
+/* The second try finds the checkpoint there; its event has the number of the first. */
+static void test_a_checkpoint_without_an_answer_keeps_its_number(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    char id[ID_SIZE];
+    submit(r, "null", short_clip, NULL, id);
+    struct worker w = {.o = &r->opts};
+    struct run *run = claim_run(r);
+    int64_t seq = 0;
+    OK(store_save_plan(r->store, &run->claim, "{}", 2, 1000, &seq, &r->err));
+    int64_t of_plan = seq;
+    int calls = 0, *arg = &calls;
+    OK(persist(&w, run, JOB_PROCESSING, shaky_checkpoint, &arg, &seq, &r->err));
+    assert_int_equal(calls, 2);
+    assert_true(seq > of_plan);
+    assert_int_equal(seq, look(r, id).seq);
+    run_free(run);
+    rig_free(r);
+}
+
 /* A full disk beside other jobs uses up no attempt: they will give their room back. Alone it does. */
 static void test_who_fills_the_disk(void **state)
 {
@@ -1057,12 +1198,7 @@ static void test_who_fills_the_disk(void **state)
         char id[ID_SIZE];
         worker_init(&w, r);
         submit(r, "null", short_clip, NULL, id);
-        struct run *run = run_new(), *other = run_new();
-        const struct claim_opts claim = {.holder = "me", .lease_ms = 60000, .idle = true};
-        struct claimed claimed = {.arena = &run->arena};
-        assert_int_equal(store_claim(r->store, &claim, &claimed, 1, &r->err), 1);
-        run->job = claimed.job;
-        run->claim = (struct claim){.id = run->job.id, .holder = "me", .fence = run->job.fence};
+        struct run *run = claim_run(r), *other = run_new();
         other->claim = (struct claim){.id = "other", .holder = "me", .fence = 1};
         board_add(w.board, run);
         if (others)
@@ -1083,6 +1219,56 @@ static void test_who_fills_the_disk(void **state)
         run_free(other);
         worker_clear(&w);
         rig_free(r);
+    }
+}
+
+/* More than the whole disk: that other jobs run is no reason to hand it back for ever. */
+static void test_what_never_fits_the_disk_counts_beside_others(void **state)
+{
+    (void)state;
+    struct rig *r = rig_new();
+    struct worker w;
+    char id[ID_SIZE];
+    worker_init(&w, r);
+    OK(temp_open(r->temp, &w.temp, &r->err));
+    r->opts.min_free_bytes = 1;
+    submit(r, NULL, short_clip, NULL, id);
+    struct run *run = claim_run(r), *other = run_new();
+    run->job.duration_ms = INT64_MAX / 64; /* 32 bytes each */
+    other->claim = (struct claim){.id = "other", .holder = "me", .fence = 1};
+    board_add(w.board, run);
+    board_add(w.board, other);
+    job_run(&w, run);
+    struct job j = look(r, id);
+    assert_int_equal(j.attempt, 1);
+    assert_non_null(strstr(j.error_message, "are needed"));
+    board_remove(w.board, other);
+    board_remove(w.board, run);
+    run_free(run);
+    run_free(other);
+    temp_close(w.temp);
+    worker_clear(&w);
+    rig_free(r);
+}
+
+/* Which attempt is the last at a class: its own rule, else the job's number, else the worker's. */
+static void test_attempts_of_a_class(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *rules;
+        int of_job, expect;
+    } cases[] = {{"", 0, 3}, {"", 7, 7}, {"out_of_memory: 2", 0, 2}, {"out_of_memory: 2", 7, 2}, {"timeout: 2", 7, 7}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct worker_opts o = {.retry = {.max_attempts = 3, .base_ms = 10, .cap_ms = 50}};
+        struct err err = ERR_INIT;
+        assert_int_equal(retry_policy_parse(cases[i].rules, &o.retry, &err), 0);
+        struct worker w = {.o = &o};
+        struct run *run = run_new();
+        run->job.max_attempts = cases[i].of_job;
+        const struct job_ctx c = {.w = &w, .r = run};
+        assert_int_equal(job_retry_rule(&c, ERR_NOMEM).max_attempts, cases[i].expect);
+        run_free(run);
     }
 }
 
@@ -1456,10 +1642,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_an_expired_lease_is_taken_over),
         cmocka_unit_test(test_an_outage_of_the_database_loses_nothing),
         cmocka_unit_test(test_a_job_that_is_claimed_again_ends_its_older_run),
+        cmocka_unit_test(test_many_strays),
         cmocka_unit_test(test_no_lease_expires_in_an_outage),
         cmocka_unit_test(test_drain_hands_back_and_another_goes_on),
         cmocka_unit_test(test_drain_limit_cuts_running_chunks_off),
-        cmocka_unit_test(test_job_time_limit_counts_and_keeps_what_is_done),
+        cmocka_unit_test(test_job_time_limit_counts_without_progress),
         cmocka_unit_test(test_the_time_limit_may_end_a_job),
         cmocka_unit_test(test_limits_by_the_length_of_the_recording),
         cmocka_unit_test(test_what_was_told_to_stop_and_goes_on_hangs),
@@ -1473,7 +1660,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_claim_without_an_answer_is_handed_back),
         cmocka_unit_test(test_an_idle_worker_hands_back_too),
         cmocka_unit_test(test_a_lost_answer_is_looked_up),
+        cmocka_unit_test(test_a_checkpoint_without_an_answer_keeps_its_number),
         cmocka_unit_test(test_who_fills_the_disk),
+        cmocka_unit_test(test_what_never_fits_the_disk_counts_beside_others),
+        cmocka_unit_test(test_attempts_of_a_class),
 #ifdef STENO_FAULTS
         cmocka_unit_test(test_a_broker_that_fails),
         cmocka_unit_test(test_a_database_that_fails_once),
