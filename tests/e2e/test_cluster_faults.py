@@ -100,13 +100,15 @@ def restart(part, rng):
     part.up()
 
 
-def hang(part, rng):
-    part.signal("STOP")
+def hang(*parts):
+    for part in parts:
+        part.signal("STOP")
     time.sleep(HANG_S)
-    part.signal("CONT")
+    for part in parts:
+        part.signal("CONT")
 
 
-FAULTS = {"KILL": crash, "restart": restart, "STOP": hang}
+FAULTS = {"KILL": crash, "restart": restart, "STOP": lambda part, rng: hang(part)}
 
 
 def inject(cluster, name, kind, rng):
@@ -115,15 +117,24 @@ def inject(cluster, name, kind, rng):
     time.sleep(rng.uniform(0.5, 2))
 
 
+def inject_hangs(cluster, names, rng):
+    """All parts, two at a time because each takes long."""
+    names = rng.sample(names, len(names))
+    for pair in zip(names[::2], names[1::2], strict=True):
+        print(f"STOP     {' and '.join(pair)}", flush=True)
+        hang(*(cluster.parts[n] for n in pair))
+        time.sleep(rng.uniform(0.5, 2))
+
+
 def storm(cluster, rng):
     """How many faults were injected."""
     names = sorted(cluster.parts)
     faults = [(n, k) for n in names for k in ("KILL", "restart")]
-    faults += [(n, "STOP") for n in (names if LONG_S else rng.sample(names, 2))]
     rng.shuffle(faults)
     for name, kind in faults:
         inject(cluster, name, kind, rng)
-    end, count = time.monotonic() + LONG_S, len(faults)
+    inject_hangs(cluster, names, rng)
+    end, count = time.monotonic() + LONG_S, len(faults) + len(names)
     while time.monotonic() < end:
         inject(cluster, rng.choice(names), rng.choice(sorted(FAULTS)), rng)
         count += 1
