@@ -16,12 +16,12 @@ enum {
 };
 
 /* Threads hang that use what is open: it stays open until the process is another one. */
-static _Noreturn void leave_threads_behind(struct app *app)
+static _Noreturn void leave_threads_behind(struct app *app, bool left)
 {
     struct err err = ERR_INIT;
     int rc = stop_requested() ? ERR_CANCELLED : replace_process(app->argv, &err);
     if (rc == ERR_CANCELLED)
-        _exit(STATUS_OK); /* all jobs were handed back */
+        _exit(left ? STATUS_UNAVAILABLE : STATUS_OK);
     app_complain(app->cmd, &err);
     _exit(STATUS_FAILED);
 }
@@ -92,8 +92,8 @@ int cmd_worker(struct app *app, int argc, char **argv, struct err *err)
     app_queues(c, &o.queues);
     app_retention(c, &o.retention);
     rc = worker_run(&o, err);
-    if (rc == WORKER_STUCK)
-        leave_threads_behind(app);
+    if (rc == WORKER_STUCK || rc == WORKER_STUCK_LEFT)
+        leave_threads_behind(app, rc == WORKER_STUCK_LEFT);
     app->again = rc == WORKER_AGAIN;
     return rc < 0 ? rc : STATUS_OK;
 }

@@ -309,10 +309,10 @@
     X("Jobs", max_deaths, INT, "3", 1, 100, 0, NULL, 0,                                                                \
       "A job during which this many workers died without any progress is given up.")                                   \
     X("Jobs", death_pause, DURATION, "30s", 0, CONF_DAY, CONF_SEC, NULL, 0,                                            \
-      "How long a job rests after a worker died on it.")                                                               \
+      "How long a job rests after a second worker died on it, and after each further one.")                                                               \
     X("Jobs", alone_patience, DURATION, "60s", 0, CONF_DAY, CONF_SEC, NULL, 0,                                         \
-      "A job on which a worker died runs alone; how long it waits for the worker's other jobs to end before it is "    \
-      "handed back.")                                                                                                  \
+      "A job on which a worker died is left to a worker that has no other in work; after this time any takes it, so "  \
+      "that it does not wait for ever, and none beside it.")                                                           \
                                                                                                                        \
     X("Audio", sandbox, CHOICE, "auto", 0, 0, 0, "auto|require|off", 0,                                                \
       "Locks the decoder away from files and network. `auto` warns where the kernel cannot do it, `require` refuses "  \

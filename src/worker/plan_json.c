@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * {"version":1,"sha256":"...","engine":"...","model":"...","language":null,"task":"transcribe","prompt":null,
- *  "total":160000,"damaged":false,"chunks":[[start,end,speech],...]}, all lengths in samples; "instead_of" behind
- *  "model" when that one stands in for another.
+ * {"version":2,"sha256":"...","engine":"...","model":"...","language":null,"task":"transcribe","prompt":null,
+ *  "options":"...","heard":null,"probability":0,"total":160000,"damaged":false,
+ *  "chunks":[[start,end,speech_start,speech_end,...],...]}, lengths in samples, the probability in millionths;
+ *  "instead_of" behind "model" when that one stands in for another.
  *
  * A plan that cannot be read is as good as none, so the reader is strict: what it accepts needs no more checks.
  */

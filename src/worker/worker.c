@@ -37,6 +37,8 @@ enum {
     LEAVE_MS = 2000, /* for keeper and sweeper, when something hangs that they may need too */
 };
 
+#define UNRETURNED "%lld jobs could not be handed back; they go on when their leases run out"
+
 static bool stopping(const struct worker *w)
 {
     return stop_requested() > 0 || cancel_is_set(w->o->stop);
@@ -365,9 +367,12 @@ int worker_run(const struct worker_opts *o, struct err *err)
         rc = serve_metrics(w, err);
     if (rc == 0)
         rc = run(w, jobs, err);
+    long long left = counters_get(&w->counts, COUNT_unreturned) - w->unreturned_before;
     if (rc == WORKER_STUCK) {
         forget(w);
-        return rc;
+        if (left > 0)
+            log_error(&w->log, UNRETURNED, left);
+        return left > 0 ? WORKER_STUCK_LEFT : WORKER_STUCK;
     }
 
     metrics_server_close(w->metrics);
@@ -379,10 +384,8 @@ int worker_run(const struct worker_opts *o, struct err *err)
     pthread_cond_destroy(&w->ended);
     pthread_mutex_destroy(&w->mu);
     forget(w);
-    long long left = counters_get(&w->counts, COUNT_unreturned) - w->unreturned_before;
     free(w);
     if (rc == WORKER_ENDED && left > 0)
-        return err_set(err, ERR_UNAVAILABLE, "%lld jobs could not be handed back; they go on when their leases run out",
-                       left);
+        return err_set(err, ERR_UNAVAILABLE, UNRETURNED, left);
     return rc;
 }

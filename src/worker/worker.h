@@ -2,8 +2,9 @@
 /*
  * The worker process: claims jobs, runs them, renews leases, sweeps. See docs/architecture.md, "The life of a job".
  *
- * Threads: the caller's thread claims and hands jobs to `concurrency` job threads; slot threads run the chunks of all
- * jobs; one keeper thread renews leases, sends the heartbeat and looks for cancels twice a second; one sweeper thread.
+ * Threads: the caller's thread claims and hands jobs to `concurrency` job threads (one more with `short_place`); slot
+ * threads run the chunks of all jobs; one keeper thread renews leases, sends the heartbeat and looks for cancels twice
+ * a second; one sweeper thread; one that loads models at the start (`warm_up`), one for the page of metrics.
  */
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
@@ -59,9 +60,10 @@ struct worker_opts {
 /* How a run of the worker ended. */
 enum worker_end {
     WORKER_ENDED,
-    WORKER_AGAIN, /* it has had its share of jobs or memory: start this process again. All is closed */
-    WORKER_STUCK, /* as WORKER_AGAIN, but threads of it hang: nothing that it was given may be closed, only exec or
-                     _exit may follow */
+    WORKER_AGAIN,      /* it has had its share of jobs or memory: start this process again. All is closed */
+    WORKER_STUCK,      /* as WORKER_AGAIN, but threads of it hang: nothing that it was given may be closed, only exec or
+                          _exit may follow */
+    WORKER_STUCK_LEFT, /* as WORKER_STUCK, and some jobs could not be handed back: their leases will run out */
 };
 
 /*

@@ -8,12 +8,14 @@ Needs a program built with -Dfaults=true: a job hangs at a fault point that slee
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from backends import POSTGRES
 from steno_server import QUICK, Server, alive, children, role_pid, wait_for
 
 SOUND = b"RIFF\x24\0\0\0WAVE" + bytes(100)
@@ -207,6 +209,23 @@ def test_a_stop_while_a_job_hangs(tmp_path):
         assert (job["status"], job["attempt"]) == ("completed", 1)
     finally:
         s.close()
+
+
+@pytest.mark.skipif(POSTGRES, reason="hurts SQLite's file")
+def test_a_stop_while_a_job_hangs_that_cannot_be_handed_back(tmp_path):
+    api = Server(*QUICK, role="api")
+    worker = Server(*QUICK, "--engine=null", "--drain-timeout=1s", role="worker", data=api.data,
+                    env=hanging(tmp_path / "faults", "job_merged"))
+    try:
+        api.submit(SOUND)
+        wait_for("it hangs", lambda: (tmp_path / "faults" / "job_merged").exists())
+        with sqlite3.connect(api.data / "steno.db") as db:
+            db.execute("CREATE TRIGGER away BEFORE UPDATE OF state ON jobs BEGIN SELECT RAISE(ABORT, 'not now'); END")
+        assert worker.stop() == 3
+        assert "1 jobs could not be handed back" in worker.log()
+    finally:
+        shutil.rmtree(worker.folder)  # close() would ask for an end that is well
+        api.close()
 
 
 def test_a_stopped_decoder_is_killed_by_a_cancel(long_silence):
