@@ -30,9 +30,11 @@ SENTENCES = [
     "the engineers measured the temperature of the water in the river at seven places on the same day",
 ]
 SPOKEN = promises.Says(" ".join(SENTENCES))
+# A job that two workers died on rests until the storm is over: a third would be its end.
+DEATH_PAUSE_S = 120 + LONG_S
 FLAGS = [
     "--engine=null", "--lease=5s", "--poll-interval=300ms", "--sweep-interval=500ms", "--retry-base=100ms",
-    "--retry-cap=1s", "--alone-patience=2s", "--death-pause=10m", "--worker-concurrency=4", "--engine-slots=2",
+    "--retry-cap=1s", "--alone-patience=2s", f"--death-pause={DEATH_PAUSE_S:.0f}s", "--worker-concurrency=4", "--engine-slots=2",
     "--drain-timeout=5s", "--s3-timeout=4s", "--upload-time-limit=40s",
 ]
 
