@@ -145,10 +145,10 @@ class Server:
 
     # Talking to it.
 
-    def connect(self, timeout=30):
+    def connect(self, timeout=120):
         return socket.create_connection((self.host, self.port), timeout=timeout)
 
-    def raw(self, data, *, half_close=False, head=False, timeout=30):
+    def raw(self, data, *, half_close=False, head=False, timeout=120):
         """Sends bytes, reads until the server closes. Returns the answers. `head`: answers have no body."""
         with self.connect(timeout) as s:
             try:
