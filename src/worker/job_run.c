@@ -103,24 +103,29 @@ static int fetch(struct job_ctx *c, struct err *err)
     return FAULT_POINT(audio_fetched, err);
 }
 
+/* If memory is short once more, there is no other. */
+static bool is_last_attempt(const struct job_ctx *c)
+{
+    return c->r->job.attempt >= job_retry_rule(c, ERR_NOMEM).max_attempts;
+}
+
 static int transcribe(struct job_ctx *c, struct err *err)
 {
-    struct pipeline_opts o = {
-        .engine = c->engine,
-        .slots = c->w->slots,
-        .request = request(c),
-        .warning = c->warning,
-        .smaller_ok = !c->w->o->models || !c->w->o->models->missing_is_error,
-        .keep_model =
-            c->r->job.attempt<job_retry_rule(c, ERR_NOMEM).max_attempts, .has_chunks = c->r->job.chunks_done> 0,
-        .audio_path = c->audio,
-        .input_sha256 = c->r->job.audio_sha256,
-        .temp_folder = c->folder,
-        .min_free_bytes = c->w->o->min_free_bytes,
-        .decode = c->w->o->decode,
-        .cancel = &c->r->cancel,
-        .drain = &c->w->drain,
-        .hooks = job_hooks(c)};
+    struct pipeline_opts o = {.engine = c->engine,
+                              .slots = c->w->slots,
+                              .request = request(c),
+                              .warning = c->warning,
+                              .smaller_ok = !c->w->o->models || !c->w->o->models->missing_is_error,
+                              .keep_model = !is_last_attempt(c),
+                              .has_chunks = c->r->job.chunks_done > 0,
+                              .audio_path = c->audio,
+                              .input_sha256 = c->r->job.audio_sha256,
+                              .temp_folder = c->folder,
+                              .min_free_bytes = c->w->o->min_free_bytes,
+                              .decode = c->w->o->decode,
+                              .cancel = &c->r->cancel,
+                              .drain = &c->w->drain,
+                              .hooks = job_hooks(c)};
     struct job_options asked;
     c->report.stage = STAGE_CHECK;
     int rc = job_options_from_json(c->r->job.options, &c->r->arena, &asked, err);
