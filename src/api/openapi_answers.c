@@ -86,12 +86,12 @@ static const struct header_doc {
     const char *name;
     unsigned statuses[5], flag;
     bool keyed;
-    const char *json;
+    const char *json; /* NULL: described by another row of this name */
 } headers[] = {
 #define HEADER(help, type) "{\"description\":\"" help "\",\"schema\":{\"type\":\"" type "\"}}"
     {"X-Request-Id", {0}, 0, false, HEADER("The request's name in the server's log.", "string")},
     {"Location", {200, 201}, 0, true, HEADER("Where to look.", "string")},
-    {"Location", {202}, 0, false, HEADER("Where to look.", "string")},
+    {"Location", {202}, 0, false, NULL},
     {"Retry-After",
      {200, 202, 304, 409, 503},
      0,
@@ -223,6 +223,7 @@ void openapi_write_headers(struct jsonw *w)
 {
     jw_open(w, "headers", '{');
     for (size_t i = 0; i < ARRAY_LEN(headers); i++)
-        jw_raw(w, headers[i].name, headers[i].json);
+        if (headers[i].json)
+            jw_raw(w, headers[i].name, headers[i].json);
     jw_close(w, '}');
 }

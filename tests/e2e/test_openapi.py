@@ -94,6 +94,11 @@ def test_the_server_gives_out_the_document(server, doc):
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
     assert answer.json == doc
 
+    def unique(pairs):
+        assert len({name for name, _ in pairs}) == len(pairs), "Swagger UI shows no document that names a member twice"
+
+    json.loads(answer.body, object_pairs_hook=unique)
+
 
 def test_form_fields_and_options_are_there(doc):
     form = doc["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]

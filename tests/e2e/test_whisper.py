@@ -197,6 +197,7 @@ def test_a_job(server):
         "engine": "whisper", "model": "fixture.en", "language": "en", "language_probability": 1.0,
         "duration": got["duration"], "words": len(got["words"]), "confidence": job["result"]["confidence"],
         "coverage": {k: got["coverage"][k] for k in ("speech", "covered")}, "warning": None,
+        "removed_at": None,
     }
     assert 0.5 < job["result"]["confidence"] <= 1
     for name, start in {"txt": "start the music", "srt": "1\n00:00:0", "vtt": "WEBVTT", "json": "{", "tsv": "start\t"}.items():
