@@ -4,6 +4,7 @@ What end-to-end tests run and look at: a server (started on a free port with a d
 stopped), single commands, processes. STENO_BIN names the program under test.
 """
 
+import contextlib
 import json
 import os
 import pty
@@ -331,14 +332,22 @@ def children(pid):
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
-        try:
-            stat = (entry / "stat").read_text().rpartition(")")[2].split()
-            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-        except OSError:
-            continue
-        if int(stat[1]) == pid and stat[0] != "Z":
-            found[int(entry.name)] = command
+        with contextlib.suppress(OSError):  # it has just ended
+            command = command_line(entry, pid)
+            if command:
+                found[int(entry.name)] = command
     return found
+
+
+def command_line(entry, parent):
+    """Of a process below /proc; "" when it is dead or not that parent's child."""
+    while True:
+        stat = (entry / "stat").read_text().rpartition(")")[2].split()
+        if int(stat[1]) != parent or stat[0] == "Z":
+            return ""
+        command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        if command:  # for a moment of exec() a process has none, and a worker does that when it has started
+            return command
 
 
 def role_pid(server, role):
