@@ -24,7 +24,7 @@
     X(storage, ask_storage, 2000, true)  \
     X(broker, ask_broker, 500, true)     \
     X(queue, ask_queue, 2000, true)      \
-    X(disk, ask_disk, 2000, false)       \
+    X(disk, ask_disk, 2000, true)        \
     X(workers, ask_workers, 1000, false)
 
 enum health_part {

@@ -62,7 +62,7 @@ const struct route api_routes[] = {
     {"GET", "/health", &dialect_native, route_health, BODY_NONE, ROUTE_PROBE, "",
      "is everything well; always 200 while serving", "200:Health"},
     {"GET", "/admin/health", &dialect_native, route_admin_health, BODY_NONE, ROUTE_PROBE, "",
-     "as /health, with disk space, the workers and what they run", "200:Health"},
+     "as /health, with the workers and what they run", "200:Health"},
     {"GET", "/metrics", &dialect_native, route_metrics, BODY_NONE, 0, "", "figures for Prometheus",
      "200:String@text/plain"},
     {"GET", "/openapi.json", &dialect_native, route_openapi, BODY_NONE, 0, "", "this API as an OpenAPI document",

@@ -43,7 +43,7 @@ def test_all_is_well(steno):
         assert all(f"\n  {p} " in out for p in PARTS) and "0 of 3 jobs, 2 slots, null null" in out
         assert json.loads(steno.ok("health", "--json", "--server", s.url))["parts"].keys() == PARTS
         # What a load balancer asks knows nothing of workers.
-        assert set(s.ask("GET", "/health").json["parts"]) == PARTS - {"disk", "workers"}
+        assert set(s.ask("GET", "/health").json["parts"]) == PARTS - {"workers"}
     finally:
         s.close()
 

@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+from backends import S3
 from steno_server import QUICK, Server, role_pid, wait_for
 
 SOUND = b"RIFF\x24\0\0\0WAVE" + bytes(100)
@@ -92,15 +93,17 @@ def test_what_workers_can(look, inspect):
 
 
 def test_settings_in_force(look, inspect, tmp_path):
-    secret = "s3cr3t-key-nobody-may-see"
-    s = serve("--lease=7s", "--max-attempts=9", f"--s3-secret-key={secret}", "--s3-endpoint=http://10.20.30.40:9000",
-              f"--model-path={tmp_path}")
+    secret, address = "s3cr3t-key-nobody-may-see", "http://10.20.30.40:9000"
+    unused = () if S3 else (f"--s3-secret-key={secret}", f"--s3-endpoint={address}")
+    s = serve("--lease=7s", "--max-attempts=9", f"--model-path={tmp_path}", *unused)
+    if S3:
+        secret, address = (s.backends.storage.server[name] for name in ("S3_SECRET_KEY", "S3_ENDPOINT"))
     try:
         told = look(s, "conf")["settings"]
         assert (told["lease"], told["max_attempts"], told["worker_concurrency"]) == ("7s", "9", "2")
         # No text, no path, no address: whoever reaches the api may ask.
         page = s.ask("GET", "/v1/workers").body.decode()
-        for kept in (secret, "10.20.30.40", str(tmp_path), str(s.data), "sqlite:", "s3_secret_key", "model_path"):
+        for kept in (secret, address, str(tmp_path), str(s.data), "sqlite:", "postgresql:", "s3_secret_key", "model_path"):
             assert kept not in page
         out = inspect(s, "conf")
         assert re.search(r"^\S+ +lease +7s$", out, re.M) and "steno config print" in out and secret not in out
