@@ -388,7 +388,7 @@ def test_health(server):
     assert answer.status == 200
     assert answer.json["status"] == "ok" and answer.json["version"]
     parts = answer.json["parts"]
-    assert set(parts) == {"database", "storage", "broker", "queue"}
+    assert set(parts) == {"database", "storage", "broker", "queue", "disk"}
     assert all(p["ok"] and p["latency_ms"] >= 0 for p in parts.values())
     assert S3 or parts["storage"]["free_bytes"] > 0
 
