@@ -8,7 +8,9 @@
  *
  *   kill      SIGKILL to this process        stop      SIGSTOP to this process
  *   fail      the point returns an error     sleep:MS  waits that long
- *   lost      storage_*: it is done, but said to have failed       cut   storage_write: done by half, then it fails
+ *   lost      it is done, but said to have failed: what writes, commits, deletes or sends. db_write: it is committed,
+ *             and the answer is that nobody knows (UNCERTAIN)
+ *   cut       storage_write: done by half, then it fails
  *   jump:MS   clock, db_clock: what they tell is off by so much
  *
  * "@N" behind an action fires it only when this process passes the point for the N-th time, "/N" each N-th time.
@@ -61,6 +63,7 @@
     X(db_read)                                                                                    \
     X(db_write)                                                                                   \
     X(db_ping)                                                                                    \
+    X(sql_statement) /* of a transaction; a batch that PostgreSQL gets at once has none */        \
     X(storage_put)                                                                                \
     X(storage_write)                                                                              \
     X(storage_commit)                                                                             \
@@ -95,6 +98,11 @@ enum {
 const char *fault_name(enum fault_point p);
 
 enum fault_effect { FAULT_NONE, FAULT_FAIL, FAULT_LOST, FAULT_CUT };
+/* Whether the operation that it strikes is done, whatever is said of it. */
+static inline bool fault_is_done(enum fault_effect e)
+{
+    return e == FAULT_NONE || e == FAULT_LOST;
+}
 
 #ifdef STENO_FAULTS
 /* Does what kills, stops and waits; the rest is the caller's to do. `about`: NULL when the point is about nothing. */

@@ -53,10 +53,11 @@ int broker_send_token(struct broker *b, const struct token *t, struct err *err)
 {
     CLEANUP(buf_clear) struct buf body = BUF_INIT(BROKER_MSG_MAX);
     int rc = broker_token_encode(t, &body, err);
-    if (rc >= 0)
-        rc = FAULT_POINT(broker_token, err);
-    if (rc >= 0)
+    enum fault_effect fault = rc >= 0 ? FAULT_LOOK(broker_token, NULL) : FAULT_NONE;
+    if (rc >= 0 && fault_is_done(fault))
         rc = b->ops->send_token(b, t->queue, body.data, body.len, err);
+    if (rc >= 0 && fault != FAULT_NONE)
+        rc = FAULT_STRIKE(broker_token, err);
     if (rc < 0)
         return err_wrap(err, "cannot send the wake-up");
     struct log_ctx lc = {.component = component, .job_id = t->job_id};
@@ -68,10 +69,11 @@ int broker_send_event(struct broker *b, const struct event *e, struct err *err)
 {
     CLEANUP(buf_clear) struct buf msg = BUF_INIT(BROKER_MSG_MAX);
     int rc = broker_event_encode(e, &msg, err);
-    if (rc >= 0)
-        rc = FAULT_POINT(broker_event, err);
-    if (rc >= 0)
+    enum fault_effect fault = rc >= 0 ? FAULT_LOOK(broker_event, NULL) : FAULT_NONE;
+    if (rc >= 0 && fault_is_done(fault))
         rc = b->ops->send_event(b, msg.data, msg.len, err);
+    if (rc >= 0 && fault != FAULT_NONE)
+        rc = FAULT_STRIKE(broker_event, err);
     if (rc < 0)
         return err_wrap(err, "cannot send the event");
     struct log_ctx lc = {.component = component, .job_id = e->job_id};
@@ -84,10 +86,11 @@ int broker_send_dead_letter(struct broker *b, const char *job_id, const char *er
 {
     CLEANUP(buf_clear) struct buf body = BUF_INIT(BROKER_MSG_MAX);
     int rc = broker_dead_letter_encode(job_id, error_class, message, &body, err);
-    if (rc >= 0)
-        rc = FAULT_POINT(broker_dead_letter, err);
-    if (rc >= 0 && b->ops->send_dead_letter)
+    enum fault_effect fault = rc >= 0 ? FAULT_LOOK(broker_dead_letter, NULL) : FAULT_NONE;
+    if (rc >= 0 && fault_is_done(fault) && b->ops->send_dead_letter)
         rc = b->ops->send_dead_letter(b, body.data, body.len, err);
+    if (rc >= 0 && fault != FAULT_NONE)
+        rc = FAULT_STRIKE(broker_dead_letter, err);
     if (rc < 0)
         return err_wrap(err, "cannot send the dead letter");
     return 0;

@@ -66,7 +66,21 @@ static int check_stmt(struct db_tx *tx, const char *sql, const struct db_val *ar
         return err_set(err, ERR_INTERNAL, "an earlier statement of this transaction failed");
     if (tx->in_row)
         return err_set(err, ERR_INTERNAL, "a row callback must not run statements: %.80s", sql);
-    return check_args(sql, args, n_args, err);
+    int rc = check_args(sql, args, n_args, err);
+    if (rc >= 0 && (rc = FAULT_POINT(sql_statement, err)) < 0)
+        tx->failed = true;
+    return rc;
+}
+
+/* What a write says that gave rc, or was not done. */
+static int answer_of(int rc, enum fault_effect fault, struct err *err)
+{
+    if (rc < 0 || fault == FAULT_NONE)
+        return rc;
+    rc = FAULT_STRIKE(db_write, err);
+    if (fault == FAULT_LOST)
+        return err_set(err, ERR_UNCERTAIN, "it is not known whether the change was kept: %.400s", err->msg);
+    return rc;
 }
 
 static int run(struct db_tx *tx, const char *sql, const struct db_val *args, size_t n_args, db_row_fn row,
@@ -138,9 +152,8 @@ int db_read(struct db *db, db_tx_fn fn, void *arg, struct err *err)
 int db_write(struct db *db, enum db_durability how, db_tx_fn fn, void *arg, struct err *err)
 {
     int64_t start = clock_mono_ms();
-    int rc = FAULT_POINT(db_write, err);
-    if (rc >= 0)
-        rc = db->ops->write(db, how, fn, arg, err);
+    enum fault_effect fault = FAULT_LOOK(db_write, NULL);
+    int rc = answer_of(fault_is_done(fault) ? db->ops->write(db, how, fn, arg, err) : 0, fault, err);
     int64_t took = clock_mono_ms() - start;
     if (took >= 1000)
         log_debug(&lc, "a write took %lld ms", (long long)took);
@@ -239,13 +252,14 @@ static int check_stmts(struct db_stmt *stmts, size_t n, struct err *err)
 int db_write_stmts(struct db *db, enum db_durability how, struct db_stmt *stmts, size_t n, struct err *err)
 {
     int rc = check_stmts(stmts, n, err);
-    if (rc >= 0)
-        rc = FAULT_POINT(db_write, err);
     if (rc < 0)
         return rc;
-    if (db->ops->write_stmts)
-        return db->ops->write_stmts(db, how, stmts, n, err);
-    return db->ops->write(db, how, stmts_fn, &(struct stmts_call){stmts, n}, err);
+    enum fault_effect fault = FAULT_LOOK(db_write, NULL);
+    if (fault_is_done(fault) && db->ops->write_stmts)
+        rc = db->ops->write_stmts(db, how, stmts, n, err);
+    else if (fault_is_done(fault))
+        rc = db->ops->write(db, how, stmts_fn, &(struct stmts_call){stmts, n}, err);
+    return answer_of(rc, fault, err);
 }
 
 int db_read_stmt(struct db *db, struct db_stmt *stmt, struct err *err)

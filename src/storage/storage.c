@@ -121,7 +121,7 @@ int storage_put_write(struct storage_put *p, const void *data, size_t n, struct 
 static int commit(struct storage_put *p, struct err *err)
 {
     enum fault_effect fault = FAULT_LOOK(storage_commit, NULL);
-    if (fault != FAULT_NONE && fault != FAULT_LOST) {
+    if (!fault_is_done(fault)) {
         p->storage->ops->put_abort(p);
         return FAULT_STRIKE(storage_commit, err);
     }
@@ -315,7 +315,7 @@ int storage_delete(struct storage *s, const char *key, struct err *err)
     if (rc < 0)
         return rc;
     enum fault_effect fault = FAULT_LOOK(storage_delete, key);
-    if (fault == FAULT_NONE || fault == FAULT_LOST)
+    if (fault_is_done(fault))
         rc = s->ops->remove(s, key, err);
     if (rc >= 0 && fault != FAULT_NONE)
         rc = FAULT_STRIKE(storage_delete, err);

@@ -12,11 +12,12 @@ struct counting {
     int64_t depth[QUEUE_COUNT], sent, trims;
     bool away;
     char last_job[64];
+    size_t rivals; /* so many of them have not begun yet: each sweeps when the one before it sends its first token */
 };
 
 static struct counting broker;
 static struct worker_opts opts;
-static struct worker w;
+static struct worker w, rivals[3];
 
 static enum job_queue queue_of(const char *word)
 {
@@ -30,6 +31,9 @@ static int fake_token(struct broker *b, const char *queue, const char *body, siz
     (void)b;
     if (broker.away)
         return err_set(err, ERR_UNAVAILABLE, "away");
+    int rc = broker.rivals ? tokens_sweep(&rivals[--broker.rivals], err) : 0;
+    if (rc < 0)
+        return rc;
     broker.depth[queue_of(queue)]++;
     broker.sent++;
     snprintf(broker.last_job, sizeof broker.last_job, "%.*s", (int)MIN(len, 60), body);
@@ -64,6 +68,8 @@ static void start(struct fixture *f, const struct broker_ops *ops)
     broker = (struct counting){.base.ops = ops};
     opts = (struct worker_opts){.store = f->store, .broker = &broker.base};
     w = (struct worker){.o = &opts};
+    for (size_t i = 0; i < ARRAY_LEN(rivals); i++)
+        rivals[i] = w;
 }
 
 static void submit(struct fixture *f, enum job_queue q, int n, bool announced)
@@ -209,6 +215,49 @@ static void test_no_flood(void **state)
     assert_int_equal(broker.sent, 300);
 }
 
+/* All of them saw the same queue and the same jobs before one sent anything. */
+static void sweep_together(void)
+{
+    broker.rivals = ARRAY_LEN(rivals);
+    sweep_once();
+    assert_int_equal(broker.rivals, 0);
+}
+
+static void sweep_in_turn(int rounds)
+{
+    struct err e = ERR_INIT;
+    for (int i = 0; i < rounds; i++) {
+        sweep_once();
+        for (size_t k = 0; k < ARRAY_LEN(rivals); k++)
+            OK(tokens_sweep(&rivals[k], &e));
+    }
+}
+
+static void test_several_sweepers(void **state)
+{
+    struct fixture *f = *state;
+    enum { JOBS = 300, BATCH = 200, SWEEPERS = 1 + ARRAY_LEN(rivals) };
+    start(f, &keeps_tokens);
+    submit(f, QUEUE_NORMAL, JOBS, false);
+    sweep_together();
+    assert_int_equal(broker.depth[QUEUE_NORMAL], SWEEPERS * BATCH); /* each the same ones */
+    sweep_in_turn(2);
+    assert_int_equal(broker.depth[QUEUE_NORMAL], JOBS);
+    assert_int_equal(unannounced(f), 0);
+
+    broker.depth[QUEUE_NORMAL] = 0; /* the broker came back empty */
+    sweep_in_turn(1);
+    sweep_together();
+    assert_int_equal(broker.depth[QUEUE_NORMAL], SWEEPERS * BATCH);
+    sweep_in_turn(2);
+    assert_int_equal(broker.depth[QUEUE_NORMAL], JOBS);
+
+    int64_t sent = broker.sent, trims = broker.trims;
+    sweep_in_turn(2);
+    assert_int_equal(broker.sent, sent);
+    assert_int_equal(broker.trims, trims);
+}
+
 static void test_an_outage(void **state)
 {
     struct fixture *f = *state;
@@ -238,6 +287,7 @@ int main(void)
         with_store(test_the_smaller_difference_counts),
         with_store(test_a_paused_queue_lacks_none),
         with_store(test_no_flood),
+        with_store(test_several_sweepers),
         with_store(test_an_outage),
     };
     return cmocka_run_group_tests(tests, fixture_setup_group, fixture_teardown_group);

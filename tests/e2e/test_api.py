@@ -506,6 +506,23 @@ def test_trouble_on_the_way_to_acceptance(point, status, code, tmp_path):
         s.close()
 
 
+def test_answers_of_the_database_that_get_lost(tmp_path):
+    """What was committed is found by looking: the job is there once, and ends once."""
+    faults = tmp_path / "faults"
+    s = Server("--engine=null", "--poll-interval=100ms", env={"STENO_FAULT": f"@{faults}"})
+    try:
+        faults.write_text("db_write=lost\n")
+        answer = s.submit(SOUND)
+        assert answer.status == 202, answer
+        assert s.rows()["jobs"] == 1 and len(s.objects()) >= 1
+        faults.unlink()
+        assert s.wait_job(answer.json["id"])["status"] == "completed"
+        rows = s.rows()
+        assert (rows["jobs"], rows["results"], rows["error_logs"]) == (1, 1, 0)
+    finally:
+        s.close()
+
+
 def test_the_broker_away(tmp_path):
     """Its folder is gone: jobs are accepted all the same, and health says so if the broker does."""
     s = Server("--engine=null", "--poll-interval=100ms")

@@ -149,6 +149,10 @@ static void test_each_nth_pass_of_a_group(void **state)
     }
     assert_true(fault_reset());
     assert_false(fault_reset());
+    assert_int_equal(setenv("STENO_FAULT", "db=fail@2", 1), 0);
+    assert_int_equal(FAULT_POINT(db_read, &e), 0);
+    assert_int_equal(FAULT_POINT(sql_statement, &e), 0); /* a part of what a transaction counts for */
+    assert_int_equal(FAULT_POINT(db_write, &e), ERR_UNAVAILABLE);
     unsetenv("STENO_FAULT");
 }
 

@@ -1356,17 +1356,18 @@ static void test_a_broker_that_fails(void **state)
     }
 }
 
-/* Any one look or change that fails is made again, or its job is; none ends twice, none uses up an attempt. */
+/* Any one look or change that fails is made again, or its job is, and so is a change whose answer was lost; none ends
+ * twice, none uses up an attempt. */
 static void test_a_database_that_fails_once(void **state)
 {
     (void)state;
     static const struct {
         const char *operation;
         int times;
-    } faults[] = {{"db_write", 10}, {"db_read", 5}};
+    } faults[] = {{"db_write=fail", 10}, {"db_write=lost", 10}, {"db_read=fail", 5}};
     for (size_t i = 0; i < ARRAY_LEN(faults); i++)
         for (int n = 1; n <= faults[i].times; n++) {
-            CLEANUP(free_p) char *one = xasprintf("%s=fail@%d", faults[i].operation, n);
+            CLEANUP(free_p) char *one = xasprintf("%s@%d", faults[i].operation, n);
             struct rig *r = rig_new();
             char good[ID_SIZE];
             submit(r, "null", short_clip, NULL, good);
