@@ -373,6 +373,7 @@ static void test_job_json(void **state)
     assert_non_null(strstr(s, "\"done_ms\":1000,\"total_ms\":4000,\"percent\":25"));
     assert_non_null(strstr(s, "\"error\":{\"code\":\"corrupt\",\"message\":\"no\"}"));
     assert_non_null(strstr(s, "\"links\":{\"self\":\"/v1/jobs/i\",\"transcript\":\"/v1/jobs/i/transcript\","
+                              "\"audio\":\"/v1/jobs/i/audio\","
                               "\"events\":\"/v1/jobs/i/events\",\"ws\":\"/v1/jobs/i/ws\"}}"));
     assert_non_null(strstr(s, ",{\"id\":\"i\",\"status\":\"pending\",\"queue\":\"retry\",\"position\":7"));
     assert_non_null(strstr(s, "\"error\":null"));
