@@ -3,7 +3,8 @@
  * GET /v1/jobs/{id}/audio: the recording, as it was handed over.
  *
  * A store that has URLs of its own gives it out itself: the client is sent there. Of a local folder the kernel gets the
- * descriptor, and the thread of the handler is free before the first byte goes out, however slowly the client reads.
+ * descriptor, as with long answers (answer.h): the thread of the handler is free before the first byte goes out,
+ * however slowly the client reads, and the HTTP thread sends what the socket takes.
  */
 #include "api/etag.h"
 #include "api/http.h"

@@ -44,6 +44,14 @@ def get(server, job, method="GET", **headers):
                             allow_redirects=True, timeout=60)
 
 
+def open_files(pid):
+    found = []
+    for fd in os.scandir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):  # closed meanwhile
+            found.append(os.readlink(fd.path))
+    return found
+
+
 def test_the_whole_recording(server, job):
     assert job["links"]["audio"] == f"/v1/jobs/{job['id']}/audio"
     answer = get(server, job)
@@ -77,6 +85,7 @@ def test_a_part_that_is_not_there(server, job):
     if not S3:
         assert answer.headers["Content-Range"] == f"bytes */{N}" and answer.json()["code"] == "bad_range"
         assert str(N) in answer.json()["detail"]
+        assert not [f for f in open_files(server.process.pid) if job["id"] in f]
 
 
 @ours
@@ -174,14 +183,6 @@ def rest(s, data):
         data += piece
     s.close()
     return data
-
-
-def open_files(pid):
-    found = []
-    for fd in os.scandir(f"/proc/{pid}/fd"):
-        with contextlib.suppress(OSError):  # closed meanwhile
-            found.append(os.readlink(fd.path))
-    return found
 
 
 @ours
