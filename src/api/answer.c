@@ -108,6 +108,13 @@ void answer_constant(struct answer *a, const void *data, size_t n)
     a->constant_bytes = n;
 }
 
+void answer_file(struct answer *a, int fd, int64_t offset, int64_t n)
+{
+    a->fd = fd;
+    a->fd_offset = offset;
+    a->fd_bytes = n;
+}
+
 void answer_refusal(struct answer *a, const struct dialect *d, struct refusal *r)
 {
     answer_clear(a);

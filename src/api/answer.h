@@ -24,14 +24,14 @@ struct answer_header {
 struct answer {
     unsigned status;          /* 0: nothing answered yet */
     enum problem problem;     /* PROBLEM_COUNT: none */
-    const char *content_type; /* static; NULL: no body */
+    const char *content_type; /* static, or in the request's arena; NULL: no body */
     struct answer_header headers[ANSWER_HEADERS_MAX];
     size_t n_headers;
     struct buf body;      /* the first ANSWER_MEMORY_MAX bytes ... */
     int fd;               /* ... or all of it, here; else -1 */
     const void *constant; /* or this, which lives as long as the program; NULL: none */
     size_t constant_bytes;
-    int64_t fd_bytes;
+    int64_t fd_offset, fd_bytes; /* where in it, and how much */
 };
 
 void answer_init(struct answer *a);
@@ -45,6 +45,8 @@ int answer_write(struct answer *a, const void *data, size_t n, struct err *err) 
 int answer_give(struct answer *a, struct buf *b, struct err *err) MUST_CHECK;
 /* Answers with what is part of the program. */
 void answer_constant(struct answer *a, const void *data, size_t n);
+/* Answers with a part of a file, whose descriptor it takes. */
+void answer_file(struct answer *a, int fd, int64_t offset, int64_t n);
 /* Drops what was written so far and answers with a refusal, in the words of a dialect. */
 void answer_refusal(struct answer *a, const struct dialect *d, struct refusal *r);
 

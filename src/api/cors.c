@@ -12,11 +12,11 @@
 /* Of answers, beside those that every page may read. */
 #define EXPOSED                                                                                                    \
     "Location, Retry-After, X-Request-Id, ETag, Preference-Applied, Idempotency-Replayed, X-Should-Retry, Allow, " \
-    "Content-Disposition, X-Job-Id"
+    "Content-Disposition, X-Job-Id, Accept-Ranges, Content-Range"
 /* Of requests, beside those that every page may send. */
-#define ALLOWED                                                                                                 \
-    "Authorization, Content-Type, Content-Disposition, Idempotency-Key, If-None-Match, Last-Event-ID, Prefer, " \
-    "X-Request-Id"
+#define ALLOWED                                                                                                   \
+    "Authorization, Content-Type, Content-Disposition, Idempotency-Key, If-None-Match, If-Range, Last-Event-ID, " \
+    "Prefer, Range, X-Request-Id"
 
 /* Between origins. */
 #define SEPARATORS ", "

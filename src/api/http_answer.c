@@ -45,7 +45,7 @@ enum MHD_Result http_queue(struct request *rq)
         answer_header(a, "Connection", "close");
     struct MHD_Response *r;
     if (a->fd >= 0) {
-        r = MHD_create_response_from_fd64((uint64_t)a->fd_bytes, a->fd);
+        r = MHD_create_response_from_fd_at_offset64((uint64_t)a->fd_bytes, a->fd, (uint64_t)a->fd_offset);
         if (r)
             a->fd = -1;
     } else if (a->constant) {

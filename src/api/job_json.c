@@ -14,6 +14,8 @@ static void links(struct jsonw *w, const struct job *j)
     jw_str(w, "self", url);
     snprintf(url, sizeof url, "/v1/jobs/%s/transcript", j->id);
     jw_str(w, "transcript", url);
+    snprintf(url, sizeof url, "/v1/jobs/%s/audio", j->id);
+    jw_str(w, "audio", url);
     snprintf(url, sizeof url, "/v1/jobs/%s/events", j->id);
     jw_str(w, "events", url);
     snprintf(url, sizeof url, "/v1/jobs/%s/ws", j->id);

@@ -69,7 +69,9 @@ static void write_description(struct jsonw *w, unsigned status)
         {201, "Made."},
         {202, "Accepted."},
         {204, "Done; no body."},
+        {206, "The part that was asked for."},
         {304, "What the client has is still right; no body."},
+        {307, "It is given out elsewhere, for a while."},
     };
     CLEANUP(buf_clear) struct buf b = BUF_INIT(4096);
     for (size_t i = 0; i < ARRAY_LEN(known); i++)
@@ -91,13 +93,15 @@ static const struct header_doc {
 #define HEADER(help, type) "{\"description\":\"" help "\",\"schema\":{\"type\":\"" type "\"}}"
     {"X-Request-Id", {0}, 0, false, HEADER("The request's name in the server's log.", "string")},
     {"Location", {200, 201}, 0, true, HEADER("Where to look.", "string")},
-    {"Location", {202}, 0, false, NULL},
+    {"Location", {202, 307}, 0, false, NULL},
     {"Retry-After",
      {200, 202, 304, 409, 503},
      0,
      false,
      HEADER("After how many seconds it makes sense to ask again.", "integer")},
-    {"ETag", {200, 304}, ROUTE_TAGGED, false, HEADER("Names this state of it; see If-None-Match.", "string")},
+    {"ETag", {200, 206, 304}, ROUTE_TAGGED, false, HEADER("Names this state of it; see If-None-Match.", "string")},
+    {"Accept-Ranges", {200, 206}, ROUTE_RANGES, false, HEADER("`bytes`: parts can be asked for.", "string")},
+    {"Content-Range", {206, 416}, ROUTE_RANGES, false, HEADER("Which part it is, and of how many bytes.", "string")},
     {"Preference-Applied", {200, 202, 304}, ROUTE_PREFERS, false, HEADER("What of Prefer was followed.", "string")},
     {"Idempotency-Replayed",
      {200, 202},

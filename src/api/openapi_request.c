@@ -59,6 +59,8 @@ static const struct {
 } request_headers[] = {
     {"If-None-Match", ROUTE_TAGGED},
     {"Prefer", ROUTE_PREFERS},
+    {"Range", ROUTE_RANGES},
+    {"If-Range", ROUTE_RANGES},
 };
 
 void openapi_write_parameters(struct jsonw *w, const struct route *r)

@@ -40,9 +40,11 @@
     X(upload_used, 409, "Upload used", "ask for an upload URL for each job")                           \
     X(conflict, 409, "Conflict", "look at the job and try again")                                      \
     X(result_removed, 410, "Transcript removed", "submit the recording again; see keep_results")       \
+    X(recording_removed, 410, "Recording removed", "see keep_audio")                                   \
     X(file_too_large, 413, "Recording too large", "send a smaller recording")                          \
     X(body_too_large, 413, "Request body too large", "send less, or no body at all")                   \
     X(not_audio, 415, "Not a recording", "send audio or video")                                        \
+    X(bad_range, 416, "No such part", "ask for bytes that there are")                                  \
     X(model_not_found, 422, "No such model", "see GET /v1/models for those there are")                 \
     X(impossible_request, 422, "Request impossible", "choose another model, engine, language or task") \
     X(key_reused, 422, "Key used before", "use a new Idempotency-Key for another submission")          \
@@ -51,6 +53,7 @@
     X(internal, 500, "Internal error", "report it with the request id")                                \
     X(transcription_failed, 500, "Transcription failed", "look at the job")                            \
     X(result_lost, 500, "Transcript missing", "submit the recording again, and look into the storage") \
+    X(recording_lost, 500, "Recording missing", "look into the storage")                               \
     X(bad_transfer_encoding, 501, "Unknown transfer encoding", "send the body plain or chunked")       \
     X(queue_full, 503, "Queue full", "try again later")                                                \
     X(overloaded, 503, "Server busy", "try again later")                                               \

@@ -11,6 +11,10 @@
 #define OPENAI_ANSWERS \
     "200:OpenAiTranscription 200:String@text/plain 200:String@text/vtt 200:OpenAiEvent@text/event-stream 404 504"
 
+#define RECORDING_ANSWERS                                                                                        \
+    "200@audio/* 200@video/* 200@application/octet-stream 206@audio/* 206@video/* 206@application/octet-stream " \
+    "304 307 410 416"
+
 const struct route api_routes[] = {
     {"GET", "/", &dialect_native, route_root, BODY_NONE, 0, "", "what this server is, with links", "200:Root"},
     {"POST", "/v1/jobs", &dialect_native, route_submit, BODY_UPLOAD, ROUTE_RAW | ROUTE_JSON | ROUTE_PREFERS, "",
@@ -26,6 +30,8 @@ const struct route api_routes[] = {
     {"GET", "/v1/jobs/{id}/transcript", &dialect_native, route_transcript, BODY_NONE, ROUTE_STORAGE | ROUTE_TAGGED,
      "format max_line_width max_line_count max_words_per_line highlight_words",
      "the transcript, in the format that `format` or the Accept header names", "200:* 304 406 409 410"},
+    {"GET", "/v1/jobs/{id}/audio", &dialect_native, route_audio, BODY_NONE, ROUTE_STORAGE | ROUTE_TAGGED | ROUTE_RANGES,
+     "", "the recording, as it was handed over; parts of it, for players that jump", RECORDING_ANSWERS},
     {"GET", "/v1/jobs/{id}/events", &dialect_native, route_job_events, BODY_NONE, 0, "since",
      "live updates as server-sent events", "200:LiveMessage@text/event-stream 204"},
     {"GET", "/v1/jobs/{id}/ws", &dialect_native, route_job_websocket, BODY_NONE, 0, "since",

@@ -44,6 +44,7 @@ enum route_flags {
     ROUTE_JSON = 1 << 5,    /* BODY_UPLOAD: the body may be a JSON object that names an upload (signed_upload.h) */
     ROUTE_DIRECT = 1 << 6,  /* of the direct service, at its own listeners and nowhere else */
     ROUTE_PREFERS = 1 << 7, /* Prefer is looked at (prefer.h) */
+    ROUTE_RANGES = 1 << 8,  /* Range is looked at (range.h) */
 };
 
 struct route {
@@ -89,6 +90,7 @@ int route_list_jobs(struct request *rq, struct err *err);
 int route_get_job(struct request *rq, struct err *err);
 int route_delete_job(struct request *rq, struct err *err);
 int route_transcript(struct request *rq, struct err *err);
+int route_audio(struct request *rq, struct err *err);
 int route_job_websocket(struct request *rq, struct err *err);
 int route_job_events(struct request *rq, struct err *err);
 int route_queues(struct request *rq, struct err *err);

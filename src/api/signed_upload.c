@@ -138,7 +138,7 @@ static int make_url(struct request *rq, struct upload_url *u, struct err *err)
 {
     CLEANUP(free_p) char *url = NULL;
     int64_t lifetime_s = rq->api->o.upload_url_ms / 1000, until_ms = 0;
-    int rc = storage_presign(rq->api->o.storage, STORAGE_PRESIGN_PUT, u->key, lifetime_s, &url, &until_ms, err);
+    int rc = storage_presign(rq->api->o.storage, STORAGE_PRESIGN_PUT, u->key, NULL, lifetime_s, &url, &until_ms, err);
     u->expires_at = rc < 0 ? clock_wall_ms() + lifetime_s * 1000 : until_ms;
     if (rc == ERR_UNSUPPORTED)
         return own_url(rq, u, err);

@@ -231,6 +231,25 @@ void storage_get_end(struct storage_get *g)
         g->storage->ops->get_end(g);
 }
 
+int storage_get_fd(struct storage *s, const char *key, struct object_info *ret_info, struct err *err)
+{
+    int rc = storage_key_check(key, err);
+    if (rc < 0)
+        return rc;
+    if (!s->ops->get_fd)
+        return err_set(err, ERR_UNSUPPORTED, "objects of '%s:' are on no disk of this machine", s->ops->scheme);
+    struct object_info info = {0};
+    rc = FAULT_POINT_AT(storage_get, key, err);
+    if (rc == 0)
+        rc = s->ops->get_fd(s, key, &info, err);
+    rc = tell(s, STORAGE_GET, rc);
+    if (rc < 0)
+        return err_wrap(err, "cannot read '%s'", key);
+    log_debug(&lc, "opened '%s' of %lld bytes", key, (long long)info.size);
+    *ret_info = info;
+    return rc;
+}
+
 int storage_get_bytes(struct storage *s, const char *key, size_t max, char **ret, size_t *ret_len, struct err *err)
 {
     struct storage_get *g = NULL;
@@ -390,9 +409,11 @@ int storage_ping(struct storage *s, int64_t *ret_ms, int64_t *ret_free_bytes, st
     return 0;
 }
 
-int storage_presign(struct storage *s, enum storage_presign what, const char *key, int64_t expires_s, char **ret_url,
-                    int64_t *ret_until_ms, struct err *err)
+int storage_presign(struct storage *s, enum storage_presign what, const char *key, const char *type, int64_t expires_s,
+                    char **ret_url, int64_t *ret_until_ms, struct err *err)
 {
+    static const char *const methods[] = {
+        [STORAGE_PRESIGN_GET] = "GET", [STORAGE_PRESIGN_HEAD] = "HEAD", [STORAGE_PRESIGN_PUT] = "PUT"};
     int rc = storage_key_check(key, err);
     if (rc < 0)
         return rc;
@@ -401,13 +422,12 @@ int storage_presign(struct storage *s, enum storage_presign what, const char *ke
                        s->ops->scheme);
     if (expires_s < 1)
         return err_set(err, ERR_INVALID, "a link lasts at least a second");
-    const char *method = what == STORAGE_PRESIGN_PUT ? "PUT" : "GET";
     CLEANUP(buf_clear) struct buf url = BUF_INIT(URL_MAX);
     int64_t until_ms = 0;
-    rc = tell(s, STORAGE_PRESIGN, s->ops->presign(s, method, key, expires_s, &url, &until_ms, err));
+    rc = tell(s, STORAGE_PRESIGN, s->ops->presign(s, methods[what], key, type, expires_s, &url, &until_ms, err));
     if (rc < 0)
         return err_wrap(err, "cannot make a link to '%s'", key);
-    log_debug(&lc, "link for %s of '%s' until %lld", method, key, (long long)until_ms);
+    log_debug(&lc, "link for %s of '%s' until %lld", methods[what], key, (long long)until_ms);
     *ret_url = buf_take(&url);
     if (ret_until_ms)
         *ret_until_ms = until_ms;

@@ -100,6 +100,11 @@ int storage_get_begin(struct storage *s, const char *key, int64_t offset, struct
 /* At least one byte, 0 at the end. */
 ssize_t storage_get_read(struct storage_get *g, void *data, size_t n, struct err *err) MUST_CHECK;
 void storage_get_end(struct storage_get *g); /* NULL is fine */
+/*
+ * A descriptor of the whole object, for who hands it on to the kernel; the caller closes it. UNSUPPORTED: it is on no
+ * disk of this machine, and storage_presign is the way to have somebody else read it.
+ */
+int storage_get_fd(struct storage *s, const char *key, struct object_info *ret_info, struct err *err) MUST_CHECK;
 /* The whole object as a NUL-terminated string (caller frees); TOO_LARGE above max. */
 int storage_get_bytes(struct storage *s, const char *key, size_t max, char **ret, size_t *ret_len, struct err *err)
     MUST_CHECK;
@@ -128,14 +133,15 @@ int storage_sweep(struct storage *s, int64_t before_ms, int *ret_removed, struct
  * *ret_free_bytes -1 where the store cannot say. */
 int storage_ping(struct storage *s, int64_t *ret_ms, int64_t *ret_free_bytes, struct err *err) MUST_CHECK;
 
-enum storage_presign { STORAGE_PRESIGN_GET, STORAGE_PRESIGN_PUT };
+enum storage_presign { STORAGE_PRESIGN_GET, STORAGE_PRESIGN_HEAD, STORAGE_PRESIGN_PUT };
 /*
  * A URL with which anybody may read or write this one object until *ret_until_ms (wall clock; may be NULL), which is in
- * `expires_s` from now or, with keys that end earlier, then. An upload by it is not checked for anything. Caller frees;
- * the URL is a secret. INVALID: expires_s is not 1 to 604800. UNSUPPORTED: a local folder has no URLs.
+ * `expires_s` from now or, with keys that end earlier, then. `type` is the Content-Type that a reader gets, NULL: the
+ * stored one. An upload by it is not checked for anything. Caller frees; the URL is a secret. INVALID: expires_s is not
+ * 1 to 604800. UNSUPPORTED: a local folder has no URLs.
  */
-int storage_presign(struct storage *s, enum storage_presign what, const char *key, int64_t expires_s, char **ret_url,
-                    int64_t *ret_until_ms, struct err *err) MUST_CHECK;
+int storage_presign(struct storage *s, enum storage_presign what, const char *key, const char *type, int64_t expires_s,
+                    char **ret_url, int64_t *ret_until_ms, struct err *err) MUST_CHECK;
 
 /* What can go wrong with a store, for who counts it. */
 #define STORAGE_OPERATIONS(X) \

@@ -365,6 +365,17 @@ static void file_get_end(struct storage_get *base)
     free(g);
 }
 
+static int file_get_fd(struct storage *base, const char *key, struct object_info *ret_info, struct err *err)
+{
+    struct stat st;
+    int fd = open_object(of(base), key, &st, err);
+    if (fd < 0)
+        return fd;
+    ret_info->size = st.st_size;
+    ret_info->modified_ms = modified_ms(&st);
+    return fd;
+}
+
 static int copy_out(const struct file_storage *s, int from, int to, struct err *err)
 {
     char piece[PIECE];
@@ -581,6 +592,7 @@ const struct storage_ops storage_file_ops = {
     .get_begin = file_get_begin,
     .get_read = file_get_read,
     .get_end = file_get_end,
+    .get_fd = file_get_fd,
     .fetch = file_fetch,
     .stat = file_stat,
     .remove = file_remove,

@@ -44,6 +44,8 @@ struct storage_ops {
                      struct object_info *ret_info, struct err *err);
     ssize_t (*get_read)(struct storage_get *g, void *data, size_t n, struct err *err);
     void (*get_end)(struct storage_get *g);
+    /* Optional. ret_info is never NULL. */
+    int (*get_fd)(struct storage *s, const char *key, struct object_info *ret_info, struct err *err);
     int (*fetch)(struct storage *s, const char *key, const char *sha256, const char *path, struct err *err);
     int (*stat)(struct storage *s, const char *key, struct object_info *ret, struct err *err);
     int (*remove)(struct storage *s, const char *key, struct err *err);
@@ -51,9 +53,9 @@ struct storage_ops {
     int (*list)(struct storage *s, const char *prefix, storage_list_fn fn, void *arg, struct err *err);
     int (*sweep)(struct storage *s, int64_t before_ms, int *ret_removed, struct err *err);
     int (*ping)(struct storage *s, int64_t *ret_free_bytes, struct err *err);
-    /* Optional. method is "GET" or "PUT", expires_s at least 1. */
-    int (*presign)(struct storage *s, const char *method, const char *key, int64_t expires_s, struct buf *ret,
-                   int64_t *ret_until_ms, struct err *err);
+    /* Optional. method is "GET", "HEAD" or "PUT", expires_s at least 1; type may be NULL. */
+    int (*presign)(struct storage *s, const char *method, const char *key, const char *type, int64_t expires_s,
+                   struct buf *ret, int64_t *ret_until_ms, struct err *err);
 };
 
 extern const struct storage_ops storage_file_ops;

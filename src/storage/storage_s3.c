@@ -238,8 +238,8 @@ static int s3_ping(struct storage *base, int64_t *ret_free_bytes, struct err *er
     return 0;
 }
 
-static int s3_presign_url(struct storage *base, const char *method, const char *key, int64_t expires_s, struct buf *ret,
-                          int64_t *ret_until_ms, struct err *err)
+static int s3_presign_url(struct storage *base, const char *method, const char *key, const char *type,
+                          int64_t expires_s, struct buf *ret, int64_t *ret_until_ms, struct err *err)
 {
     struct s3 *s = s3_of(base);
     if (expires_s > S3_PRESIGN_MAX_S)
@@ -254,11 +254,13 @@ static int s3_presign_url(struct storage *base, const char *method, const char *
     if (rc < 0)
         return rc;
     const struct s3_scope scope = {.region = s->region, .service = "s3", .now_ms = clock_wall_ms()};
+    const struct s3_field as = {"response-content-type", type};
     const struct s3_keys k = {keys.access, keys.secret, keys.token};
     *ret_until_ms = scope.now_ms + expires_s * 1000;
     if (keys.until_ms)
         *ret_until_ms = MIN(*ret_until_ms, keys.until_ms);
-    return s3_presign(method, s->public_url, s->public_host, buf_str(&path), NULL, 0, expires_s, &scope, &k, ret, err);
+    return s3_presign(method, s->public_url, s->public_host, buf_str(&path), &as, type != NULL, expires_s, &scope, &k,
+                      ret, err);
 }
 
 const struct storage_ops storage_s3_ops = {

@@ -64,8 +64,8 @@ static void test_links(void **state)
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         CLEANUP(free_p) char *put = NULL, *get = NULL, *text = NULL;
         int64_t until = 0;
-        ok(storage_presign(store, STORAGE_PRESIGN_PUT, keys[i], 60, &put, &until, e));
-        ok(storage_presign(store, STORAGE_PRESIGN_GET, keys[i], 60, &get, NULL, e));
+        ok(storage_presign(store, STORAGE_PRESIGN_PUT, keys[i], NULL, 60, &put, &until, e));
+        ok(storage_presign(store, STORAGE_PRESIGN_GET, keys[i], NULL, 60, &get, NULL, e));
         assert_int_equal(ask("GET", get, "", &got), 404);
         assert_int_equal(ask("PUT", put, "by link", &got), 200);
         assert_int_equal(ask("GET", get, "", &got), 200);
@@ -117,7 +117,7 @@ static void test_links_end(void **state)
     CLEANUP(buf_clear) struct buf got = BUF_INIT(10000);
     CLEANUP(free_p) char *get = NULL;
     ok(storage_put_bytes(store, "ends", "x", 1, e));
-    ok(storage_presign(store, STORAGE_PRESIGN_GET, "ends", 1, &get, NULL, e));
+    ok(storage_presign(store, STORAGE_PRESIGN_GET, "ends", NULL, 1, &get, NULL, e));
     int status = 200;
     for (int i = 0; i < 100 && status == 200; i++) {
         clock_sleep_ms(100);

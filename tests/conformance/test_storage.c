@@ -199,6 +199,32 @@ static void test_missing_and_deleted(void **state)
     assert_holds(key("d/1"), "again");
 }
 
+/* Who hands an object on has one way to it: the object itself, or a URL. */
+static void test_handing_on(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    struct object_info info = {0};
+    char *url = NULL, text[16] = "";
+    put(key("on"), "handed on");
+    int fd = storage_get_fd(store, key("on"), &info, &err);
+    int rc = storage_presign(store, STORAGE_PRESIGN_GET, key("on"), "audio/wav", 60, &url, NULL, &err);
+    free(url);
+    if (rc >= 0) {
+        assert_int_equal(fd, ERR_UNSUPPORTED);
+        return;
+    }
+    assert_int_equal(rc, ERR_UNSUPPORTED);
+    assert_true(fd >= 0);
+    assert_int_equal(info.size, 9);
+    ok(storage_delete(store, key("on"), e));
+    assert_int_equal(pread(fd, text, sizeof text, 7), 2);
+    assert_string_equal(text, "on");
+    close(fd);
+    fails(NOT_FOUND, storage_get_fd(store, key("on"), &info, e));
+    fails(INVALID, storage_get_fd(store, "../on", &info, e));
+}
+
 static void test_get_bytes_has_a_limit(void **state)
 {
     (void)state;
@@ -711,6 +737,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_abort_leaves_nothing),
         cmocka_unit_test(test_ranged_reads),
         cmocka_unit_test(test_missing_and_deleted),
+        cmocka_unit_test(test_handing_on),
         cmocka_unit_test(test_get_bytes_has_a_limit),
         cmocka_unit_test(test_list_by_prefix),
         cmocka_unit_test(test_list_of_many),

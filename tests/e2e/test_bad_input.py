@@ -155,6 +155,7 @@ REQUESTS = {
     "unknown id, cancel": (request(f"DELETE {JOB} HTTP/1.1"), 404, "job_not_found"),
     "unknown id, purge": (request(f"DELETE {JOB}?purge=true HTTP/1.1"), 404, "job_not_found"),
     "unknown id, transcript": (request(f"GET {JOB}/transcript HTTP/1.1"), 404, "job_not_found"),
+    "unknown id, audio": (request(f"GET {JOB}/audio HTTP/1.1"), 404, "job_not_found"),
     "DELETE of all jobs": (request("DELETE /v1/jobs HTTP/1.1"), 405, "method_not_allowed"),
     "PUT": (request("PUT /v1/jobs HTTP/1.1", "Content-Length: 3", body=b"abc"), 405, "method_not_allowed"),
     "PATCH of a job": (request(f"PATCH {JOB} HTTP/1.1"), 405, "method_not_allowed"),

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A browser's own EventSource and WebSocket follow jobs: native events, and the queue service's messages."""
+"""A browser's own EventSource and WebSocket follow jobs: native events, and the queue service's messages. Its player plays them."""
 
 import collections
 import http.server
+import io
 import json
 import os
 import re
@@ -10,9 +11,11 @@ import shutil
 import signal
 import subprocess
 import threading
+import wave
 
 import pytest
 import requests
+from backends import S3
 from dialects import SOUND
 from live_client import execute, save_chunk
 from steno_server import ROOT, Server, wait_for
@@ -51,6 +54,12 @@ ws.onmessage = (event) => {
   console.log(message.type, message.status || message.text);
 };
 ws.onclose = (event) => console.log('closed', event.code);
+"""
+PLAYER = """
+const player = document.querySelector('audio');
+player.onloadedmetadata = () => { console.log('duration', player.duration); player.currentTime = 250; };
+player.onseeked = () => console.log('seeked', player.currentTime);
+player.onerror = () => console.log('error', player.error.message);
 """
 WATCH_STATE = "\nevents.onerror = () => console.log('readyState', events.readyState);\n"
 
@@ -214,6 +223,24 @@ def test_a_websocket(site, api, browse, start_worker):
     said = [s for s in site.said if s[0] != "progress"]
     assert said[0] == ["snapshot", "pending"] and said[-2:] == [["end", "completed"], ["closed", 1000]]
     assert " ".join(words for kind, words in said if kind == "chunk") == text != ""
+
+
+def test_the_player_jumps(site, api, browse):
+    """The documented element. It asks for parts, and is given them."""
+    content = io.BytesIO()
+    with wave.open(content, "wb") as w:
+        w.setparams((2, 2, 48000, 0, "NONE", ""))
+        w.writeframes(bytes(48000 * 4 * 300))  # 58 MB
+    files = {"file": ("talk.wav", content.getvalue(), "application/octet-stream")}
+    job = requests.post(api.url + "/v1/jobs", files=files, timeout=60).json()["id"]
+    (element,) = re.findall(r"^    (<audio .*)$", (ROOT / "docs" / "api-guide.md").read_text(), re.M)
+    element = re.sub("/v1/jobs/[^/]*", f"/v1/jobs/{job}", element)
+    browse(site, api, f"document.write({element!r});" + PLAYER)
+    site.wait_said("seeked", 250)
+    assert ["duration", 300] in site.said and not [s for s in site.said if s[0] == "error"]
+    # It drops what it asked for at first, once it has jumped.
+    statuses = lambda: set(re.findall(r'route="/v1/jobs/{id}/audio",status="(\d+)"', requests.get(api.url + "/metrics", timeout=60).text))  # noqa: E731
+    assert wait_for("an answer is over", lambda: statuses() - {"304"}, 120) == {"307" if S3 else "206"}
 
 
 def test_an_unknown_job(site, api, browse):

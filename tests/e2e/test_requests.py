@@ -453,7 +453,8 @@ def test_wrong_methods_speak_as_the_path_does(open_server, method, path):
     assert open_server.ask(method, path + "/x/y").headers["content-type"].startswith("application/problem+json")
 
 
-EXPOSED = {"location", "retry-after", "x-request-id", "etag", "preference-applied", "idempotency-replayed", "x-job-id"}
+EXPOSED = {"location", "retry-after", "x-request-id", "etag", "preference-applied", "idempotency-replayed", "x-job-id",
+           "accept-ranges", "content-range"}
 PREFLIGHT = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST",
              "Access-Control-Request-Headers": "content-type,idempotency-key"}
 

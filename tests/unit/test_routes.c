@@ -149,6 +149,31 @@ static void test_the_route_table_is_sound(void **state)
     }
 }
 
+static bool is_counted(unsigned status)
+{
+    static const unsigned counted[] = {
+#define X(status) status,
+        METRIC_STATUSES(X)
+#undef X
+    };
+    for (size_t i = 0; i < ARRAY_LEN(counted); i++)
+        if (counted[i] == status)
+            return true;
+    return false;
+}
+
+static void test_every_status_is_counted_by_itself(void **state)
+{
+    (void)state;
+    for (const struct route *r = api_routes; r->method; r++)
+        for (const char *p = r->answers; *p; p += strcspn(p, " "), p += strspn(p, " "))
+            if (*p != '<' && !is_counted((unsigned)strtoul(p, NULL, 10)))
+                fail_msg("%s %s: '%s'", r->method, r->pattern, p);
+    for (enum problem p = 0; p < PROBLEM_COUNT; p++)
+        if (!is_counted(problem_info(p)->status))
+            fail_msg("%s", problem_info(p)->code);
+}
+
 static void test_percent_decoding(void **state)
 {
     (void)state;
@@ -373,6 +398,7 @@ static void test_job_json(void **state)
     assert_non_null(strstr(s, "\"done_ms\":1000,\"total_ms\":4000,\"percent\":25"));
     assert_non_null(strstr(s, "\"error\":{\"code\":\"corrupt\",\"message\":\"no\"}"));
     assert_non_null(strstr(s, "\"links\":{\"self\":\"/v1/jobs/i\",\"transcript\":\"/v1/jobs/i/transcript\","
+                              "\"audio\":\"/v1/jobs/i/audio\","
                               "\"events\":\"/v1/jobs/i/events\",\"ws\":\"/v1/jobs/i/ws\"}}"));
     assert_non_null(strstr(s, ",{\"id\":\"i\",\"status\":\"pending\",\"queue\":\"retry\",\"position\":7"));
     assert_non_null(strstr(s, "\"error\":null"));
@@ -387,6 +413,7 @@ int main(void)
         cmocka_unit_test(test_route_matching),
         cmocka_unit_test(test_every_route_is_found_with_and_without_a_slash),
         cmocka_unit_test(test_the_route_table_is_sound),
+        cmocka_unit_test(test_every_status_is_counted_by_itself),
         cmocka_unit_test(test_the_direct_service_has_routes_of_its_own),
         cmocka_unit_test(test_percent_decoding),
         cmocka_unit_test(test_queries),

@@ -572,16 +572,21 @@ static void test_what_goes_over_the_line(void **state)
     struct fake *f = *state;
     char *url = NULL;
     int64_t until = 0, before = clock_wall_ms();
-    ok(storage_presign(f->store, STORAGE_PRESIGN_PUT, "a/grün b.mp3", 600, &url, &until, e));
+    ok(storage_presign(f->store, STORAGE_PRESIGN_PUT, "a/grün b.mp3", NULL, 600, &url, &until, e));
     assert_non_null(strstr(url, "/bucket/in/a/gr%C3%BCn%20b.mp3?X-Amz-Algorithm="));
     assert_non_null(strstr(url, "&X-Amz-Expires=600&"));
     assert_null(strstr(url, "=geheim&"));
     assert_true(until >= before + 600000 && until <= clock_wall_ms() + 600000);
     free(url);
     url = NULL;
-    refuses(INVALID, "at least a second", storage_presign(f->store, STORAGE_PRESIGN_GET, "a", 0, &url, NULL, e));
-    refuses(INVALID, "at most 7 days", storage_presign(f->store, STORAGE_PRESIGN_GET, "a", 604801, &url, NULL, e));
-    refuses(INVALID, "dot", storage_presign(f->store, STORAGE_PRESIGN_GET, "../a", 10, &url, NULL, e));
+    ok(storage_presign(f->store, STORAGE_PRESIGN_GET, "a", "audio/ogg; codecs=opus", 600, &url, NULL, e));
+    assert_non_null(strstr(url, "&response-content-type=audio%2Fogg%3B%20codecs%3Dopus&X-Amz-Signature="));
+    free(url);
+    url = NULL;
+    refuses(INVALID, "at least a second", storage_presign(f->store, STORAGE_PRESIGN_GET, "a", NULL, 0, &url, NULL, e));
+    refuses(INVALID, "at most 7 days",
+            storage_presign(f->store, STORAGE_PRESIGN_GET, "a", NULL, 604801, &url, NULL, e));
+    refuses(INVALID, "dot", storage_presign(f->store, STORAGE_PRESIGN_GET, "../a", NULL, 10, &url, NULL, e));
     assert_null(url);
 }
 
@@ -691,7 +696,7 @@ static void test_addresses(void **state)
         struct storage *s = NULL;
         char *url = NULL;
         ok(storage_open_with(&o, &s, e));
-        ok(storage_presign(s, STORAGE_PRESIGN_GET, "k", 10, &url, NULL, e));
+        ok(storage_presign(s, STORAGE_PRESIGN_GET, "k", NULL, 10, &url, NULL, e));
         storage_close(s);
         if (!str_starts(url, rows[i].want))
             fail_msg("%s", url);

@@ -435,7 +435,7 @@ static void test_a_store_renews_its_keys(void **state)
     /* A link ends with its keys. */
     char *url = NULL;
     int64_t until = 0;
-    ok(storage_presign(s, STORAGE_PRESIGN_GET, "k", 7200, &url, &until, e));
+    ok(storage_presign(s, STORAGE_PRESIGN_GET, "k", NULL, 7200, &url, &until, e));
     assert_true(until <= clock_wall_ms() + p->lasts_ms);
     assert_non_null(strstr(url, "X-Amz-Security-Token=token2"));
     free(url);
