@@ -239,7 +239,11 @@ def test_the_player_jumps(site, api, browse):
     site.wait_said("seeked", 250)
     assert ["duration", 300] in site.said and not [s for s in site.said if s[0] == "error"]
     # It drops what it asked for at first, once it has jumped.
-    statuses = lambda: set(re.findall(r'route="/v1/jobs/{id}/audio",status="(\d+)"', requests.get(api.url + "/metrics", timeout=60).text))  # noqa: E731
+
+    def statuses():
+        figures = requests.get(api.url + "/metrics", timeout=60).text
+        return set(re.findall(r'route="/v1/jobs/{id}/audio",status="(\d+)"', figures))
+
     assert wait_for("an answer is over", lambda: statuses() - {"304"}, 120) == {"307" if S3 else "206"}
 
 
