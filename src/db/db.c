@@ -67,7 +67,10 @@ static int check_stmt(struct db_tx *tx, const char *sql, const struct db_val *ar
     if (tx->in_row)
         return err_set(err, ERR_INTERNAL, "a row callback must not run statements: %.80s", sql);
     int rc = check_args(sql, args, n_args, err);
-    if (rc >= 0 && (rc = FAULT_POINT(sql_statement, err)) < 0)
+    if (rc < 0)
+        return rc;
+    rc = FAULT_POINT(sql_statement, err);
+    if (rc < 0)
         tx->failed = true;
     return rc;
 }
