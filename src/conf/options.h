@@ -245,7 +245,8 @@
     X("Jobs", queue_order, CHOICE, "fifo", 0, 0, 0, "fifo|lifo", 0,                                                    \
       "Which waiting job of a queue runs next. `fifo` takes the oldest, `lifo` the newest.")                           \
     X("Jobs", max_queue_size, INT, "unlimited", 1, 1000000000, 0, "unlimited=0", 0,                                    \
-      "How many jobs may wait; more are refused until some are done.")                                                 \
+      "How many jobs may wait; more are refused until some are done. With PostgreSQL a few more get in when many "     \
+      "come at the same moment.")                                                                                      \
     X("Jobs", worker_concurrency, INT, "4", 1, 256, 0, NULL, 0,                                                        \
       "Most jobs that a worker process has in work at the same time. They share the `engine_slots`.")                  \
     X("Jobs", worker_concurrency_min, INT, "auto", 1, 256, 0, "auto=0", 0,                                             \

@@ -55,8 +55,8 @@ def cancel_all(server, ids):
 
 def test_a_clip_does_not_wait_for_long_recordings(speech_files):
     """Four recordings of three hours are on the engine, and a fifth waits: a clip behind them all is done in five seconds.
-    Sanitizers are too slow for that: there the recordings are shorter, and the limit grows with what a clip takes alone;
-    without its place it would take many minutes, until one of the four is done."""
+    Sanitizers, and tests that run beside it, are too slow for that: there the recordings are shorter, and it is a minute;
+    without its place it would take several, until one of the four is done."""
     models, speech = speech_files
     s = whisper(models, "--worker-concurrency=4")
     try:
@@ -67,7 +67,7 @@ def test_a_clip_does_not_wait_for_long_recordings(speech_files):
         states = sorted(s.job(i)["status"] for i in ids)
         assert states == ["pending"] + ["processing"] * 4, "they are still at it, and the place is for short jobs only"
         print(f"a clip alone {alone:.2f} s, behind four long recordings {behind:.2f} s")
-        assert behind < (max(5, 10 * alone) if SANITIZED else 5), (alone, behind)
+        assert behind < (60 if SANITIZED else 5), (alone, behind)
         cancel_all(s, ids)
     finally:
         s.close()

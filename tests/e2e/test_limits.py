@@ -15,11 +15,13 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from backends import POSTGRES, S3
+from backends import NAMES, POSTGRES, S3
 from steno_server import QUICK, STENO, Server, alive, children, role_pid, wait_for
 
 SOUND = b"RIFF\x24\0\0\0WAVE" + bytes(100)
 HANG = "sleep:3600000"
+# That may be open at one look and not at another; an exec that left descriptors open would leave more of them.
+CONNECTIONS = 8 if NAMES else 2
 
 
 def workers(server):
@@ -145,7 +147,7 @@ def test_a_job_that_hangs_costs_one_attempt_and_a_new_process(tmp_path):
         (row,) = s.sql("SELECT error_class, stage, dead, message FROM error_logs")
         assert row[:3] == ("timeout", "merge", 0) and "job_hard_time_limit" in row[3]
         assert len(workers(s)) == 1, "no row of the old one is left"
-        assert open_files(pid) <= files + 2
+        assert open_files(pid) <= files + CONNECTIONS
         wait_for("its temporary folder is swept", lambda: len(list((s.data / "tmp").glob(".steno-*"))) == 1)
         # Signals come through as before.
         s.process.send_signal(signal.SIGHUP)
@@ -412,7 +414,7 @@ def test_a_fresh_process_has_nothing_of_the_old_one(tone):
             replaced(s, i)
             files.append(open_files(pid))
             assert zombies(pid) == 0
-        assert max(files) <= min(files) + 2, files
+        assert max(files) <= min(files) + CONNECTIONS, files
     finally:
         s.close()
 
