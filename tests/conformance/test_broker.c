@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What every broker back end must do. The argument says which (`kinds`): "local", in a fresh folder, or one whose
- * server an environment variable names; without it the suite is skipped. Queue and channel names are new for each test.
+ * What every broker back end must do. broker_kind.h says on which. Queue and channel names are new for each test.
  *
  * Listeners in other processes are forked children that say "ready" through a pipe and report by their exit status;
  * cmocka's assertions work in the main thread of the parent only. Nothing here measures how fast something is: waits
@@ -30,20 +29,12 @@
 
 #include <cmocka.h>
 
+#include "broker_kind.h"
 #include "checks.h"
 
 enum { LONG_MS = 60000, QUIET_MS = 200 };
 
-static const struct kind {
-    const char *name, *env; /* env: names the server; NULL: none is needed */
-    bool keeps_tokens;
-} kinds[] = {
-    {"local", NULL, false},
-    {"redis", "STENO_TEST_REDIS_URL", true},
-    {"postgres", "STENO_TEST_POSTGRES_URL", false},
-    {"amqp", "STENO_TEST_AMQP_URL", true},
-};
-static const struct kind *kind;
+static const struct broker_kind *kind;
 
 static char folder[64], url[256], prefix[40];
 static char queue_high[64], queue_normal[64], queue_retry[64], queue_dead[64], channel[64];
@@ -693,14 +684,8 @@ static int tear_down(void **state)
 static int set_up_all(void **state)
 {
     (void)state;
-    signal(SIGPIPE, SIG_IGN); /* as the program does */
-    snprintf(folder, sizeof folder, "/tmp/steno-test-XXXXXX");
-    if (!mkdtemp(folder))
+    if (!broker_kind_set_up(kind, folder, url))
         return -1;
-    if (kind->env)
-        snprintf(url, sizeof url, "%s", getenv(kind->env));
-    else
-        snprintf(url, sizeof url, "local:%s/broker", folder);
     return 0;
 }
 
@@ -713,6 +698,8 @@ static int tear_down_all(void **state)
 
 int main(int argc, char **argv)
 {
+    if (broker_kind_skip(argc, argv, &kind))
+        return 0;
 #define fresh(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         fresh(test_a_token_wakes_a_worker),
@@ -734,15 +721,5 @@ int main(int argc, char **argv)
         fresh(test_a_worker_takes_the_tokens_of_its_queues),
         fresh(test_names),
     };
-    const char *name = argc > 1 ? argv[1] : "local";
-    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
-        if (strcmp(kinds[i].name, name) == 0)
-            kind = &kinds[i];
-    if (!kind)
-        return 2;
-    if (kind->env && !getenv(kind->env)) {
-        printf("1..1\nok 1 # SKIP %s names no server\n", kind->env);
-        return 0;
-    }
     return cmocka_run_group_tests(tests, set_up_all, tear_down_all);
 }

@@ -2,7 +2,7 @@
 /*
  * Each operation of a broker fails in turn, in a small life of one: before it is done, or, where it sends, after it.
  * What was said to be sent arrives, what failed before it was sent does not, and a failure harms nothing that comes
- * after it. The argument says which broker, as for test_broker.c.
+ * after it. broker_kind.h says on which broker.
  */
 #include "base/clock.h"
 #include "base/fault.h"
@@ -11,7 +11,6 @@
 #include "broker/broker.h"
 
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,20 +21,12 @@
 
 #include <cmocka.h>
 
+#include "broker_kind.h"
 #include "checks.h"
 
 enum { LONG_MS = 60000, QUIET_MS = 100 };
 
-static const struct kind {
-    const char *name, *env; /* env: names the server; NULL: none is needed */
-    bool keeps;             /* tokens and dead letters, in queues */
-} kinds[] = {
-    {"local", NULL, false},
-    {"redis", "STENO_TEST_REDIS_URL", true},
-    {"postgres", "STENO_TEST_POSTGRES_URL", false},
-    {"amqp", "STENO_TEST_AMQP_URL", true},
-};
-static const struct kind *kind;
+static const struct broker_kind *kind;
 
 static char folder[64], url[256], names[5][64];
 
@@ -124,7 +115,7 @@ static void check(const char *plan, struct broker *b, struct broker *other, cons
     bool there[OPERATIONS];
     for (int i = 0; i < OPERATIONS; i++)
         there[i] = said[i] >= 0 || (sent && i <= LETTER_2);
-    if (kind->keeps) {
+    if (kind->keeps_tokens) {
         wait_depth(plan, b, "high", there[HIGH] && !there[TRIM]);
         wait_depth(plan, b, "normal", there[NORMAL_1] + there[NORMAL_2] - there[WAIT]);
         wait_depth(plan, other, "high", there[LETTER_1] + there[LETTER_2]);
@@ -190,14 +181,8 @@ static int set_up(void **state)
 {
     (void)state;
     static const char *const words[] = {"high", "normal", "retry", "dlq", "events"};
-    signal(SIGPIPE, SIG_IGN); /* as the program does */
-    snprintf(folder, sizeof folder, "/tmp/steno-test-XXXXXX");
-    if (!mkdtemp(folder))
+    if (!broker_kind_set_up(kind, folder, url))
         return -1;
-    if (kind->env)
-        snprintf(url, sizeof url, "%s", getenv(kind->env));
-    else
-        snprintf(url, sizeof url, "local:%s/broker", folder);
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
         snprintf(names[i], sizeof names[i], "test%d-fault.%s", (int)getpid(), words[i]);
     return 0;
@@ -212,19 +197,11 @@ static int tear_down(void **state)
 
 int main(int argc, char **argv)
 {
+    if (broker_kind_skip(argc, argv, &kind))
+        return 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_not_done),
         cmocka_unit_test(test_answer_lost),
     };
-    const char *name = argc > 1 ? argv[1] : "local";
-    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
-        if (strcmp(kinds[i].name, name) == 0)
-            kind = &kinds[i];
-    if (!kind)
-        return 2;
-    if (kind->env && !getenv(kind->env)) {
-        printf("1..1\nok 1 # SKIP %s names no server\n", kind->env);
-        return 0;
-    }
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -213,7 +213,10 @@ def test_a_client_that_never_reads_is_left():
         job = submit(server, SOUND + bytes(40 << 20))
         s, data = begin(server, job)
         (key,) = [k for k in server.objects() if job["id"] in k]
-        is_open = lambda: any(f.endswith(key) for f in open_files(server.process.pid))  # noqa: E731
+
+        def is_open():
+            return any(f.endswith(key) for f in open_files(server.process.pid))
+
         assert is_open()
         wait_for("it is closed", lambda: not is_open())
         assert len(rest(s, data)) < 40 << 20
